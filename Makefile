@@ -1,0 +1,42 @@
+# The commands of the project. Each makes .venv and installs what it needs if that is missing or old.
+PARAMS ?= params/toy.yaml
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+ARGS ?=
+# Another package index for torch and torchvision, for example one with CPU-only builds.
+TORCH_INDEX ?=
+
+PYTHON = .venv/bin/python
+PIPELINE = --configfile $(PARAMS) --cores $(CORES) --nolock --rerun-incomplete $(ARGS)
+
+.PHONY: help demo test lint bench
+help:
+	@echo 'make demo   the whole pipeline on the built-in data, then the comparison'
+	@echo '            PARAMS=params/ucf101_12.yaml  ARGS="--config run=toy-seed1 seed=1"  CORES=2'
+	@echo 'make test   style and tests     make lint   style only     make bench   benchmarks'
+
+demo: .venv/.installed
+	@$(PYTHON) -m snakemake --quiet host progress rules reason $(PIPELINE)
+	@$(PYTHON) -m snakemake show --quiet all $(PIPELINE)
+
+test: lint
+	$(PYTHON) -m pytest
+
+lint: .venv/.installed
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m nbstripout --verify --keep-id $(wildcard notebooks/*.ipynb)
+
+bench: .venv/.installed
+	$(PYTHON) -m bench.run $(ARGS)
+
+# torch and torchvision in one step, as each build of one fits one build of the other.
+.venv/.installed: pyproject.toml constraints.txt
+	@python=; for p in python3 python3.13 python3.12 python3.11; do \
+		$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && python=$$p && break; \
+	done; \
+	if [ -z "$$python" ]; then echo 'error: Python 3.11 or newer is needed; none found' >&2; exit 1; fi; \
+	$(PYTHON) -m pip --version >/dev/null 2>&1 || $$python -m venv --clear .venv || { \
+		echo "error: $$python cannot make .venv; install its venv module (python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m pip install --quiet torch torchvision -c constraints.txt \
+		$(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(PYTHON) -m pip install --quiet -e '.[dev]' -c constraints.txt
+	@touch $@

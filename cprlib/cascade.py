@@ -1,0 +1,134 @@
+"""Cascade Positive Retrieval: mine positives by looking in one view, then in the other, and again.
+
+One stage in the other view is CoCLR's mining; more stages make two views agree before a row counts as a
+positive. Pure functions on tensors: nothing here knows of networks, queues or labels.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Stage(NamedTuple):
+    """One look at the memory: keep the `keep` rows that are most similar in `view`."""
+
+    view: str
+    keep: int
+
+
+class Retrieval(NamedTuple):
+    """What a cascade found.
+
+    Attributes:
+        indices: (B, k) int64, rows of the memory, best first.
+        valid: (B, k) bool, False where fewer than k rows were allowed (those are last; do not use their index).
+        survivors: for each stage the (B, keep) int64 rows that it kept, most similar in its view first.
+    """
+
+    indices: Tensor
+    valid: Tensor
+    survivors: tuple[Tensor, ...]
+
+
+def plan_stages(
+    bank_size: int,
+    views: Sequence[str] = ("flow", "rgb"),
+    num_stages: int = 3,
+    ratio: float = 0.5,
+    top_k: int = 5,
+) -> tuple[Stage, ...]:
+    """Lay out a cascade: stage s keeps ``int(bank_size * ratio**s)`` rows, the last one `top_k`.
+
+    Args:
+        bank_size: K, rows of the memory.
+        views: looked at in this order, over and over.
+        num_stages: number of looks; 1 is CoCLR's mining in ``views[0]``.
+        ratio: share of the rows that a stage keeps, in (0, 1).
+        top_k: positives per query.
+
+    Returns:
+        The stages, first to last.
+
+    Raises:
+        ValueError: an argument out of range, or a plan in which a stage before the last keeps fewer than `top_k`.
+
+    >>> [stage.keep for stage in plan_stages(2048, num_stages=7)]
+    [1024, 512, 256, 128, 64, 32, 5]
+    """
+    if not views:
+        raise ValueError("views is empty; name at least one view, e.g. ('flow', 'rgb')")
+    if num_stages < 1:
+        raise ValueError(f"num_stages is {num_stages}; it must be at least 1")
+    if not 0 < ratio < 1:
+        raise ValueError(f"ratio is {ratio}; it must lie between 0 and 1")
+    if not 1 <= top_k <= bank_size:
+        raise ValueError(f"top_k is {top_k}; it must lie between 1 and the {bank_size} rows of the memory")
+    keeps = [int(bank_size * ratio**s) for s in range(1, num_stages)]
+    possible = 1 + sum(keep >= top_k for keep in keeps)
+    if possible < num_stages:
+        raise ValueError(
+            f"num_stages is {num_stages}, but with {bank_size} rows and ratio {ratio} stage {possible} keeps "
+            f"{keeps[possible - 1]} rows, fewer than top_k = {top_k}; use at most {possible} stages, a larger ratio, "
+            "or a smaller top_k"
+        )
+    return tuple(Stage(views[s % len(views)], keep) for s, keep in enumerate([*keeps, top_k]))
+
+
+def cascade_retrieve(
+    queries: Mapping[str, Tensor],
+    bank: Mapping[str, Tensor],
+    stages: Sequence[Stage],
+    exclude: Tensor | None = None,
+) -> Retrieval:
+    """Retrieve positives for every query from a memory of several views (section 3.2 of the CPR paper).
+
+    Each view's (B, K) similarities are computed once; the stages pass on row numbers and scalars only.
+
+    Args:
+        queries: view -> (B, D) float anchors, L2-normalised.
+        bank: view -> (K, D) float memory, L2-normalised; row j of every view is the same clip.
+        stages: from :func:`plan_stages`, or your own; `keep` never grows.
+        exclude: (B, K) bool, True for rows that must not be mined (siblings, empty rows).
+
+    Returns:
+        The mined rows; see :class:`Retrieval`.
+
+    Raises:
+        ValueError: a view that is missing, shapes that do not fit, or a stage that keeps more than it is given.
+    """
+    _check(queries, bank, stages, exclude)
+    similarity = {view: queries[view] @ bank[view].T for view in {stage.view for stage in stages}}  # (B, K) each
+    if exclude is not None:
+        similarity = {view: s.masked_fill(exclude, -float("inf")) for view, s in similarity.items()}
+    rows, survivors = None, []
+    for view, keep in stages:
+        scores = similarity[view] if rows is None else similarity[view].gather(1, rows)
+        best = scores.topk(keep, dim=1).indices
+        rows = best if rows is None else rows.gather(1, best)  # (B, keep)
+        survivors.append(rows)
+    valid = similarity[stages[-1].view].gather(1, rows) > -float("inf")
+    return Retrieval(rows, valid, tuple(survivors))
+
+
+def _check(
+    queries: Mapping[str, Tensor], bank: Mapping[str, Tensor], stages: Sequence[Stage], exclude: Tensor | None
+) -> None:
+    """Raise a ValueError that names what does not fit."""
+    if not stages:
+        raise ValueError("stages is empty; make them with plan_stages")
+    for stage in stages:
+        for name, side in (("queries", queries), ("bank", bank)):
+            if stage.view not in side:
+                raise ValueError(f"stage view {stage.view!r} is not among the {name}: {sorted(side)}")
+    sizes = {(len(queries[s.view]), len(bank[s.view])) for s in stages}
+    if len(sizes) > 1:
+        raise ValueError(f"the views differ in size, (B, K) is {sorted(sizes)}; row j must be the same clip in each")
+    size = sizes.pop()
+    if exclude is not None and tuple(exclude.shape) != size:
+        raise ValueError(f"exclude has shape {tuple(exclude.shape)}; it must be (B, K) = {size}")
+    left = size[1]
+    for number, stage in enumerate(stages, 1):
+        if not 1 <= stage.keep <= left:
+            raise ValueError(f"stage {number} ({stage.view}) keeps {stage.keep} of {left} rows; keep must be 1..{left}")
+        left = stage.keep

@@ -1,0 +1,98 @@
+"""Video encoders: a torchvision backbone, global average pooling, and the projection head of contrastive learning."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models import video
+
+
+class Encoder(nn.Module):
+    """Backbone → global average pool → FC → ReLU → FC → L2 normalisation (MoCo v2's head).
+
+    Args:
+        backbone: clips (B, 3, T, H, W) float → feature maps (B, feature_dim, T', H', W').
+        feature_dim: channels of the feature maps, and width of the head.
+        dim: D, length of the projected feature.
+    """
+
+    def __init__(self, backbone: nn.Module, feature_dim: int, dim: int):
+        super().__init__()
+        self.backbone, self.feature_dim, self.dim = backbone, feature_dim, dim
+        self.head = nn.Sequential(nn.Linear(feature_dim, feature_dim), nn.ReLU(), nn.Linear(feature_dim, dim))
+
+    def features(self, clips: Tensor) -> Tensor:
+        """Pooled backbone features, what evaluation uses: clips (B, 3, T, H, W) float → (B, feature_dim) float."""
+        return self.backbone(clips).float().mean(dim=(2, 3, 4))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) float → (B, dim) float, L2-normalised."""
+        return F.normalize(self.head(self.features(clips)).float(), dim=1)
+
+
+def _s3d() -> tuple[nn.Module, int]:
+    # Plain BatchNorm3d: torchvision's own default (eps 1e-3, momentum 1e-3) is not what the papers trained.
+    return video.s3d(weights=None, norm_layer=nn.BatchNorm3d).features, 1024
+
+
+def _resnet(name: str) -> tuple[nn.Module, int]:
+    net = getattr(video, name)(weights=None)
+    return nn.Sequential(net.stem, net.layer1, net.layer2, net.layer3, net.layer4), 512
+
+
+def _tiny() -> tuple[nn.Module, int]:
+    def block(c_in: int, c_out: int, stride: tuple[int, int, int]) -> list[nn.Module]:
+        """A 3-D convolution split into space and time, as in S3D."""
+        space = nn.Conv3d(c_in, c_out, (1, 3, 3), (1, *stride[1:]), (0, 1, 1), bias=False)
+        time = nn.Conv3d(c_out, c_out, (3, 1, 1), (stride[0], 1, 1), (1, 0, 0), bias=False)
+        return [space, nn.BatchNorm3d(c_out), nn.ReLU(), time, nn.BatchNorm3d(c_out), nn.ReLU()]
+
+    return nn.Sequential(
+        *block(3, 24, (1, 2, 2)), *block(24, 48, (2, 2, 2)), *block(48, 96, (2, 2, 2)), *block(96, 128, (1, 2, 2))
+    ), 128
+
+
+BACKBONES = {
+    "s3d": _s3d,
+    "r3d_18": lambda: _resnet("r3d_18"),
+    "r2plus1d_18": lambda: _resnet("r2plus1d_18"),
+    "tiny": _tiny,
+}
+
+
+def build_encoder(backbone: str = "s3d", dim: int = 128) -> Encoder:
+    """Make an encoder with fresh weights.
+
+    Args:
+        backbone: "s3d" (the papers'), "r3d_18", "r2plus1d_18", or "tiny" (0.3 M parameters, for a CPU).
+        dim: D, length of the projected feature.
+
+    Returns:
+        A module: clips (B, 3, T, H, W) float → (B, dim) float, L2-normalised; ``.features(clips)`` gives the pooled
+        backbone features (B, feature_dim).
+
+    Raises:
+        ValueError: unknown backbone.
+    """
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone is {backbone!r}; choose one of {sorted(BACKBONES)}")
+    return Encoder(*BACKBONES[backbone](), dim)
+
+
+def momentum_copy(encoder: nn.Module) -> nn.Module:
+    """A copy that receives no gradients, to be moved by :func:`momentum_update`."""
+    return copy.deepcopy(encoder).requires_grad_(False)
+
+
+@torch.no_grad()
+def momentum_update(encoder: nn.Module, key_encoder: nn.Module, momentum: float) -> None:
+    """Move the key encoder's weights: ``k = momentum * k + (1 - momentum) * q`` (MoCo); batch norms keep their own statistics.
+
+    Args:
+        encoder: the trained network.
+        key_encoder: its momentum copy, changed in place.
+        momentum: in [0, 1].
+    """
+    for q, k in zip(encoder.parameters(), key_encoder.parameters(), strict=True):
+        k.lerp_(q, 1 - momentum)

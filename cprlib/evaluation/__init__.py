@@ -1,0 +1,1 @@
+"""What a representation is worth: features of whole videos, retrieval, mining quality."""

@@ -1,0 +1,60 @@
+"""The contrastive losses: one positive (InfoNCE) and many (multi-instance InfoNCE)."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def contrastive_logits(q: Tensor, k: Tensor, negatives: Tensor, tau: float = 0.07) -> Tensor:
+    """Similarities of each query to its own key and to the memory, divided by the temperature.
+
+    Args:
+        q: (B, D) float query features, L2-normalised.
+        k: (B, D) float features of the augmented copies, L2-normalised.
+        negatives: (K, D) float memory, L2-normalised.
+        tau: temperature, > 0.
+
+    Returns:
+        (B, 1 + K) float logits; column 0 is the query's own key.
+    """
+    own = (q * k).sum(1, keepdim=True)
+    return torch.cat([own, q @ negatives.T], dim=1) / tau
+
+
+def info_nce(q: Tensor, k: Tensor, negatives: Tensor, tau: float = 0.07) -> Tensor:
+    """InfoNCE (Eq. 1): the augmented copy is the only positive.
+
+    Args:
+        q: (B, D) float query features, L2-normalised.
+        k: (B, D) float key features, L2-normalised.
+        negatives: (K, D) float memory, L2-normalised.
+        tau: temperature, > 0.
+
+    Returns:
+        Scalar, the mean loss.
+    """
+    logits = contrastive_logits(q, k, negatives, tau)
+    return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long, device=q.device))
+
+
+def multi_instance_nce(logits: Tensor, positives: Tensor) -> Tensor:
+    """Multi-instance InfoNCE (Eq. 2), as a difference of log-sum-exps, so that nothing underflows.
+
+    Args:
+        logits: (B, 1 + K) float, similarities already divided by tau; -inf for rows that do not count.
+        positives: (B, 1 + K) bool, True for the positives; every row has at least one.
+
+    Returns:
+        Scalar, the mean loss.
+
+    Raises:
+        ValueError: shapes differ, or a query has no positive.
+    """
+    if logits.shape != positives.shape or positives.dtype != torch.bool:
+        raise ValueError(
+            f"positives is {positives.dtype} {tuple(positives.shape)}; it must be bool {tuple(logits.shape)} like the logits"
+        )
+    if not positives.any(dim=1).all():
+        raise ValueError("a query has no positive; keep its own key (column 0) as one")
+    pulled = logits.masked_fill(~positives, -float("inf"))
+    return (logits.logsumexp(dim=1) - pulled.logsumexp(dim=1)).mean()

@@ -1,0 +1,83 @@
+"""The memory of past clips that contrastive learning compares with and mines from."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class FeatureQueue(nn.Module):
+    """First-in-first-out memory of several views that share one index: row j of every view is the same clip.
+
+    Args:
+        size: K, number of rows.
+        dim: D, length of a feature.
+        views: names of the views, e.g. ``("rgb", "flow")``.
+
+    Attributes:
+        video_id, source_id, label: (K,) int64 of each row, -1 where it is still empty.
+    """
+
+    def __init__(self, size: int, dim: int, views: Sequence[str]):
+        super().__init__()
+        if size < 1 or dim < 1 or not views:
+            raise ValueError(f"a queue needs rows, a dimension and views, got size={size}, dim={dim}, views={views}")
+        self.size, self.dim, self.views = size, dim, tuple(views)
+        for view in self.views:
+            self.register_buffer(f"features_{view}", torch.zeros(size, dim))
+        for name in ("video_id", "source_id", "label"):
+            self.register_buffer(name, torch.full((size,), -1))
+        self.register_buffer("enqueued", torch.tensor(0))  # rows ever written
+
+    @property
+    def features(self) -> dict[str, Tensor]:
+        """View -> (K, D) float, L2-normalised where filled and zero where empty."""
+        return {view: getattr(self, f"features_{view}") for view in self.views}
+
+    @property
+    def filled(self) -> Tensor:
+        """(K,) bool, True for the rows that hold a clip."""
+        return torch.arange(self.size, device=self.enqueued.device) < self.enqueued
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every row holds a clip."""
+        return int(self.enqueued) >= self.size
+
+    @torch.no_grad()
+    def enqueue(self, features: Mapping[str, Tensor], video_id: Tensor, source_id: Tensor, label: Tensor) -> None:
+        """Put a batch in place of the oldest rows; any batch size, also one larger than the queue.
+
+        Args:
+            features: view -> (B, D) float, L2-normalised, for every view of the queue.
+            video_id: (B,) int, row of the manifest.
+            source_id: (B,) int, recording that the video was cut from.
+            label: (B,) int, class; kept for measuring, never seen by a miner.
+
+        Raises:
+            ValueError: views or shapes that do not fit the queue.
+        """
+        if set(features) != set(self.views):
+            raise ValueError(f"features has the views {sorted(features)}; the queue has {sorted(self.views)}")
+        batch = len(video_id)
+        for view, rows in features.items():
+            if rows.shape != (batch, self.dim):
+                raise ValueError(f"{view} features have shape {tuple(rows.shape)}; expected ({batch}, {self.dim})")
+        kept = slice(max(0, batch - self.size), batch)  # of a batch larger than the queue only the end would stay
+        rows = (int(self.enqueued) + torch.arange(batch, device=self.enqueued.device)[kept]) % self.size
+        for view in self.views:
+            self.features[view][rows] = features[view][kept].to(self.features[view].dtype)
+        for name, values in (("video_id", video_id), ("source_id", source_id), ("label", label)):
+            getattr(self, name)[rows] = values[kept].to(rows)
+        self.enqueued += batch
+
+    def siblings(self, source_id: Tensor) -> Tensor:
+        """Rows cut from the same recording as each query.
+
+        Args:
+            source_id: (B,) int, >= 0.
+
+        Returns:
+            (B, K) bool.
+        """
+        return source_id.to(self.source_id)[:, None] == self.source_id[None, :]

@@ -1,0 +1,92 @@
+"""Pictures of single cases: what was mined for a query, what retrieval found, what a clip looks like."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from cprlib.data.flow_file import dequantise
+from cprlib.data.manifest import Manifest
+from cprlib.report.figures import clip_strip, mined_strip, neighbour_strip
+
+
+def clip_figure(clips: Mapping[str, Tensor], count: int = 8) -> Figure:
+    """Frames of a clip in every view.
+
+    Args:
+        clips: view -> (T, H, W, C) uint8 as a frame source gives them; flow as levels.
+        count: frames shown.
+    """
+    # The colours show direction and relative speed, so any bound will do.
+    pixels = {v: dequantise(c, 1.0).permute(0, 3, 1, 2) if v == "flow" else c for v, c in clips.items()}
+    return clip_strip(pixels, count)
+
+
+def mined_figure(logs: Mapping[str, pd.DataFrame], manifest: Manifest, frames: Any, query: int) -> Figure:
+    """What each method mined for one query in its last epoch, wrong ones marked.
+
+    Args:
+        logs: method -> mining log of one network.
+        manifest: of the run.
+        frames: source of frames, see :func:`cprlib.data.store.open_frames`.
+        query: video_id, e.g. from :func:`common_queries`.
+    """
+    found = {m: log[(log.epoch == log.epoch.max()) & (log["query"] == query)].sort_values("rank") for m, log in logs.items()}
+    names = manifest.table.set_index("video_id").class_name
+    return mined_strip(
+        thumbnail(manifest, frames, query),
+        {m: [thumbnail(manifest, frames, i) for i in rows.mined] for m, rows in found.items()},
+        {m: rows.correct.tolist() for m, rows in found.items()},
+        {m: names[rows.mined].tolist() for m, rows in found.items()},
+        names[query],
+    )
+
+
+def common_queries(logs: Mapping[str, pd.DataFrame], count: int, seed: int = 0) -> list[int]:
+    """Queries of as many classes as possible for which every method mined something in its last epoch.
+
+    Args:
+        logs: method -> mining log.
+        count: how many, at most.
+        seed: of the draw; no case is picked by hand.
+
+    Returns:
+        video_ids.
+    """
+    last = [log[log.epoch == log.epoch.max()] for log in logs.values()]
+    common = set.intersection(*(set(log["query"]) for log in last))
+    queries = last[0][last[0]["query"].isin(common)].drop_duplicates("query").sort_values("query")
+    one_a_class = queries.sample(frac=1, random_state=seed).drop_duplicates("query_label")
+    return one_a_class["query"].head(count).tolist()
+
+
+def neighbour_figure(
+    neighbours: Mapping[str, Tensor], query: int, queries: Manifest, gallery: Manifest, frames: Any
+) -> Figure:
+    """A test video and its nearest training videos in every view, those of another class marked.
+
+    Args:
+        neighbours: view -> (Q, k) int64 rows of the gallery, nearest first.
+        query: row of `queries`.
+        queries, gallery: the splits that the features came from.
+        frames: source of frames.
+    """
+    row, table = queries.table.iloc[query], gallery.table
+    found = {view: table.iloc[indices[query].tolist()] for view, indices in neighbours.items()}
+    return neighbour_strip(
+        thumbnail(queries, frames, row.video_id),
+        {view: [thumbnail(gallery, frames, i) for i in rows.video_id] for view, rows in found.items()},
+        {view: (rows.label == row.label).tolist() for view, rows in found.items()},
+        {view: rows.class_name.tolist() for view, rows in found.items()},
+        row.class_name,
+    )
+
+
+def thumbnail(manifest: Manifest, frames: Any, video_id: int) -> np.ndarray:
+    """The middle frame of a video: (H, W, 3) uint8."""
+    row = manifest.table[manifest.table.video_id == video_id].iloc[0]
+    return torch.as_tensor(frames.frames(int(video_id), "rgb", [row.num_frames // 2])).numpy()[0]

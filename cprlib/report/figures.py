@@ -1,0 +1,239 @@
+"""The figures of a run, each a static function of data that returns a matplotlib Figure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cprlib.evaluation.mining import mining_recall_at_1, positive_mining_recall
+from cprlib.report.style import (
+    RC,
+    WIDTH,
+    bar_look,
+    draw_curve,
+    draw_legend,
+    flow_colour,
+    mark_wrong,
+    method_order,
+    method_style,
+    new_figure,
+    save_figure,
+    show_image,
+    view_label,
+)
+
+__all__ = [
+    "clip_strip",
+    "cmr_bars",
+    "flow_colour",
+    "mined_strip",
+    "mining_curves",
+    "neighbour_strip",
+    "recall_bars",
+    "save_figure",
+    "training_curves",
+]
+CLASSES_PER_COLUMN = 34  # 101 classes in three columns
+
+
+@rc_context(RC)
+def mining_curves(logs: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
+    """PMR (Eq. 3) and mining R@1 over the epochs: a column for each trained network.
+
+    Args:
+        logs: method -> view of the trained network -> mining log.
+    """
+    views = list(dict.fromkeys(view for by_view in logs.values() for view in by_view))
+    figure = new_figure(WIDTH, 5.2)
+    grid = figure.subplots(2, len(views), sharex="col", sharey="row", squeeze=False)
+    measures = {"PMR (%)": positive_mining_recall, "Mining R@1 (%)": mining_recall_at_1}
+    for row, (name, measure) in zip(grid, measures.items(), strict=True):
+        row[0].set_ylabel(name)
+        for axes, view in zip(row, views, strict=True):
+            for method in sorted((m for m in logs if view in logs[m]), key=method_order):
+                draw_curve(axes, method, 100 * measure(logs[method][view]))
+            axes.set_ylim(bottom=0)
+    for column, view in enumerate(views):
+        grid[0, column].set_title(f"{view_label(view)} network")
+        grid[1, column].set_xlabel("Epoch")
+    draw_legend(figure, grid.flat)
+    return figure
+
+
+@rc_context(RC)
+def training_curves(metrics: Mapping[str, pd.DataFrame], quantity: str = "loss") -> Figure:
+    """A quantity of training over the epochs; cycles of one network follow each other.
+
+    Args:
+        metrics: name of the network ("infonce_rgb", "cpr_flow_cycle2") -> its metrics.jsonl,
+            a row an epoch.
+        quantity: the column to draw, "loss", "lr", "pmr", "clips_per_s", …
+    """
+    series: dict[tuple[str, str], list[pd.Series]] = {}
+    for name in sorted(metrics, key=lambda name: (len(name), name)):  # cycle 10 after cycle 9
+        method, view = re.sub(r"_cycle\d+$", "", name).rsplit("_", 1)
+        series.setdefault((view, method), []).append(metrics[name][quantity].astype(float))
+    views = [v for v in ("rgb", "flow") if any(v == view for view, _ in series)]
+    views += sorted({view for view, _ in series} - set(views))
+    figure = new_figure(WIDTH, 3.2)
+    panels = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
+    for axes, view in zip(panels, views, strict=True):
+        for method in sorted((m for v, m in series if v == view), key=method_order):
+            joined = pd.concat(series[view, method], ignore_index=True)
+            draw_curve(axes, method, joined.dropna())
+        axes.set(title=f"{view_label(view)} network", xlabel="Epoch")
+    panels[0].set_ylabel(quantity.replace("_", " ").capitalize())
+    draw_legend(figure, panels)
+    return figure
+
+
+@rc_context(RC)
+def cmr_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
+    """CMR of every class (Eq. 5), best class of the last method on top, the median as a line.
+
+    Args:
+        cmr: method -> table of `class_mining_recall`, all of the same classes.
+        title: e.g. "RGB network, by source video".
+    """
+    methods = sorted(cmr, key=method_order)
+    wide = pd.DataFrame({m: 100 * cmr[m].set_index("class_name")["cmr"] for m in methods})
+    wide = wide.sort_values(methods[::-1], ascending=False)
+    columns = -(-len(wide) // CLASSES_PER_COLUMN)
+    parts = np.array_split(np.arange(len(wide)), columns)
+    inches = (0.11 if columns > 1 else 0.13) * len(methods) + 0.06
+    figure = new_figure(WIDTH * (1 if columns < 3 else 1.25), len(parts[0]) * inches + 1.2)
+    panels = figure.subplots(1, columns, sharex=True, squeeze=False)[0]
+    for axes, part in zip(panels, parts, strict=True):
+        _class_bars(axes, wide.iloc[part], wide.median(), rows=len(parts[0]))
+    if title:
+        figure.suptitle(title, fontsize=11)
+    draw_legend(figure, panels, "lower")
+    return figure
+
+
+@rc_context(RC)
+def recall_bars(table: pd.DataFrame) -> Figure:
+    """Retrieval R@k: a panel for each view, a group of bars for each k, a bar for each method.
+
+    Args:
+        table: columns method, view, k, recall (in [0, 1]), as `retrieval_table` makes it.
+    """
+    views = [v for v in ("rgb", "flow", "both") if v in set(table["view"])]
+    views += sorted(set(table["view"]) - set(views))
+    methods = sorted(table["method"].unique(), key=method_order)
+    ks = sorted(table["k"].unique())
+    figure = new_figure(WIDTH, 3.4)
+    panels = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
+    for axes, view in zip(panels, views, strict=True):
+        wide = table[table["view"] == view].pivot(index="k", columns="method", values="recall")
+        wide = 100 * wide.reindex(index=ks, columns=methods)
+        for i, method in enumerate(methods):
+            x = np.arange(len(ks)) + (i + 0.5) * 0.84 / len(methods) - 0.42
+            axes.bar(x, wide[method], 0.84 / len(methods), **bar_look(method))
+        axes.set(title=view_label(view), xlabel="k", ylim=(0, 100))
+        axes.set_xticks(range(len(ks)), [str(k) for k in ks])
+        axes.grid(False, axis="x")
+    panels[0].set_ylabel("R@k (%)")
+    draw_legend(figure, panels)
+    return figure
+
+
+@rc_context(RC)
+def mined_strip(
+    query: Any,
+    mined: Mapping[str, Sequence[Any]],
+    correct: Mapping[str, Sequence[bool]],
+    titles: Mapping[str, Sequence[str]] | None = None,
+    query_title: str = "Query",
+) -> Figure:
+    """A query and what was mined for it, a row for each method; false positives are marked.
+
+    Args:
+        query: uint8 (H, W, 3), or a clip (T, H, W, 3) of which the middle frame is shown.
+        mined: method (or any name of a row) -> thumbnails like `query`, best first.
+        correct: method -> whether each of them is a true positive.
+        titles: method -> a short text above each of them, e.g. its class.
+        query_title: text above the query, e.g. its class.
+    """
+    count = max(1, *(len(images) for images in mined.values()))
+    height, width = np.asarray(query).shape[-3:-1]
+    cell = (WIDTH - 0.3) / (count + 1.15)  # inches
+    figure = new_figure(WIDTH, len(mined) * (cell * height / width + (0.2 if titles else 0.05)))
+    grid = figure.add_gridspec(len(mined), count + 1, width_ratios=[1.15] + [1] * count)
+    texts = [query_title, *(t for row in (titles or {}).values() for t in row)]
+    size = float(np.clip(cell * 72 / (0.66 * max(map(len, texts))), 6, 9.5))
+    show_image(figure.add_subplot(grid[:, 0]), query, query_title, size)
+    for row, (name, images) in enumerate(mined.items()):
+        for column, (image, right) in enumerate(zip(images, correct[name], strict=True)):
+            axes = figure.add_subplot(grid[row, column + 1])
+            show_image(axes, image, titles[name][column] if titles else "", size)
+            if not right:
+                mark_wrong(axes)
+            if column == 0:
+                axes.set_ylabel(method_style(name).label, fontsize=10)
+    return figure
+
+
+def neighbour_strip(
+    query: Any,
+    neighbours: Mapping[str, Sequence[Any]],
+    correct: Mapping[str, Sequence[bool]],
+    titles: Mapping[str, Sequence[str]] | None = None,
+    query_title: str = "Query",
+) -> Figure:
+    """A query and its nearest neighbours, a row for each view; another class is marked.
+
+    Args:
+        query: uint8 (H, W, 3) or (T, H, W, 3).
+        neighbours: view ("rgb", "flow", "both") -> thumbnails like `query`, nearest first.
+        correct: view -> whether each of them is of the query's class.
+        titles: view -> a short text above each of them.
+        query_title: text above the query.
+    """
+    rows = [{view_label(v): row[v] for v in row} for row in (neighbours, correct, titles or {})]
+    return mined_strip(query, rows[0], rows[1], rows[2] or None, query_title)
+
+
+@rc_context(RC)
+def clip_strip(clip: Mapping[str, Any], count: int = 8) -> Figure:
+    """Frames of a clip, evenly spaced, a row for each view, with their numbers.
+
+    Args:
+        clip: view -> uint8 (T, H, W, 3), or for "flow" float (T, 2, H, W) in pixels per frame.
+        count: frames shown, at most.
+    """
+    images = {v: flow_colour(x) if v == "flow" else np.asarray(x) for v, x in clip.items()}
+    length = min(len(frames) for frames in images.values())
+    shown = np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(int))
+    height, width = next(iter(images.values())).shape[1:3]
+    cell = WIDTH / (len(shown) + 0.3)
+    figure = new_figure(WIDTH, len(images) * (cell * height / width + 0.04) + 0.25)
+    grid = figure.subplots(len(images), len(shown), squeeze=False)
+    for row, (view, frames) in enumerate(images.items()):
+        grid[row, 0].set_ylabel(view_label(view))
+        for axes, index in zip(grid[row], shown, strict=True):
+            show_image(axes, frames[index], "" if row else f"frame {index}", 9)
+    return figure
+
+
+def _class_bars(axes: Axes, wide: pd.DataFrame, medians: pd.Series, rows: int) -> None:
+    methods = list(wide.columns)
+    for i, method in enumerate(methods):
+        y = np.arange(len(wide)) + (i + 0.5) * 0.84 / len(methods) - 0.42
+        axes.barh(y, wide[method], 0.84 / len(methods), **bar_look(method))
+        style = method_style(method)
+        axes.axvline(
+            medians[method],
+            color="black",
+            linestyle=style.line,
+            linewidth=1.2,
+            label=f"Median {style.label}: {medians[method]:.1f} %",
+        )
+    axes.set(xlim=(0, 100), ylim=(rows - 0.4, -0.6), xlabel="CMR (%)")
+    axes.set_yticks(range(len(wide)), wide.index, fontsize=9 if rows < 30 else 8)
+    axes.grid(False, axis="y")

@@ -1,0 +1,1 @@
+"""One manifest from one source of videos: each module is a command, ``python -m data_prep.NAME``."""

@@ -1,0 +1,202 @@
+"""What every data source shares: find videos, look into each, make manifest and problem list."""
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from cprlib.data.manifest import Manifest
+from cprlib.data.parallel import parallel_map
+from cprlib.data.video import fingerprint, probe
+from cprlib.runs import atomic_path, resolve
+
+SUFFIXES = {".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"}
+MISSING = "listed but missing"
+MISSING_CLASS = "listed but missing, like all videos of its class"
+UNLISTED = "present but not in the split lists"
+EXAMPLES = 3  # videos named per reason in the printed summary
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One video to be described: its file, class, recording and split."""
+
+    path: Path
+    class_name: str
+    source_id: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of a split list."""
+
+    name: str  # as it stands in the list
+    class_name: str
+    source_id: str
+    split: str
+
+
+def find_videos(folder: str | Path) -> list[Path]:
+    """All video files below a folder, sorted; hidden ones are left alone.
+
+    Raises:
+        FileNotFoundError: no such folder, or no video in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no video folder at {folder}; give the one that holds the videos")
+    files = []
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(root, name) for name in names if not name.startswith(".")]
+    files = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not files:
+        raise FileNotFoundError(
+            f"no video in {folder} (looked for {', '.join(sorted(SUFFIXES))}); unpack them there"
+        )
+    return sorted(files)
+
+
+def match(
+    videos: Sequence[Path], listed: Sequence[Listed], source: Path
+) -> tuple[list[Entry], list[dict]]:
+    """Bring files and list together by name, whatever the container and the case of the letters.
+
+    Args:
+        videos: files.
+        listed: what the split lists name.
+        source: of the lists, for messages.
+
+    Returns:
+        Videos that are both listed and present, in the order of the list, and the problems.
+
+    Raises:
+        ValueError: no file is in the list.
+    """
+    files, problems = {}, []
+    for path in videos:
+        first = files.setdefault(path.stem.lower(), path)
+        if first != path:
+            problems.append({"path": str(path), "reason": f"same name as {first}"})
+    names = {Path(item.name).stem.lower() for item in listed}
+    if not names & files.keys():
+        raise ValueError(
+            f"none of the {len(videos)} videos (the first is {videos[0]}) is in the split lists of "
+            f"{source}; do lists and videos belong to the same data set?"
+        )
+    found = [item for item in listed if Path(item.name).stem.lower() in files]
+    classes = {item.class_name for item in found}
+    for item in listed:
+        if Path(item.name).stem.lower() not in files:
+            reason = MISSING if item.class_name in classes else MISSING_CLASS
+            problems.append({"path": item.name, "reason": reason})
+    unlisted = (path for stem, path in files.items() if stem not in names)
+    problems += [{"path": str(path), "reason": UNLISTED} for path in unlisted]
+    entries = [
+        Entry(files[Path(i.name).stem.lower()], i.class_name, i.source_id, i.split) for i in found
+    ]
+    return entries, problems
+
+
+def describe(
+    entries: Sequence[Entry],
+    class_order: Sequence[str],
+    workers: int | None = None,
+    problems: Sequence[dict] = (),
+    min_frames: int = 2,
+) -> tuple[Manifest, pd.DataFrame]:
+    """Look into every video and make the manifest; unusable files are left out and listed.
+
+    Args:
+        entries: the videos.
+        class_order: all class names; labels number those that have a video, in this order.
+        workers: processes; None = one per core.
+        problems: found so far.
+        min_frames: a shorter video is unusable.
+
+    Returns:
+        The manifest and the problems (columns path, reason).
+
+    Raises:
+        ValueError: a class without a usable video, or without one for training.
+    """
+    paths = [os.path.abspath(entry.path) for entry in entries]
+    looked = dict(parallel_map(partial(_look, min_frames=min_frames), paths, workers, "videos"))
+    problems, rows, seen = [*problems], [], {}
+    for entry, path in zip(entries, paths, strict=True):
+        if isinstance(looked[path], Exception):
+            reason = getattr(looked[path], "reason", str(looked[path]))
+            problems.append({"path": path, "reason": reason})
+            continue
+        info, content = looked[path]
+        if seen.setdefault(content, path) != path:
+            problems.append({"path": path, "reason": f"identical to {seen[content]}"})
+        about = dict(class_name=entry.class_name, source_id=entry.source_id, split=entry.split)
+        rows.append({"path": path, "flow_path": "", **about, **info._asdict()})
+    table = pd.DataFrame(problems, columns=["path", "reason"])
+    if not rows:
+        raise ValueError(f"no usable video among {len(entries)}: {'; '.join(summary(table))}")
+    present = {row["class_name"] for row in rows}
+    for entry in entries:
+        if entry.class_name not in present:
+            raise ValueError(
+                f"class {entry.class_name!r} has no usable video: "
+                f"{'; '.join(summary(table))}; repair its videos or take the class out"
+            )
+    labels = {name: i for i, name in enumerate(name for name in class_order if name in present)}
+    videos = pd.DataFrame(rows)
+    videos["label"], videos["video_id"] = videos.class_name.map(labels), range(len(videos))
+    return Manifest(videos).validate(), table
+
+
+def summary(problems: pd.DataFrame) -> list[str]:
+    """One line per kind of problem: how many, and the first names."""
+    kinds = problems.reason.str.replace(r"\s*\(.*\)$| to .*| as .*", "", regex=True)
+    lines = []
+    for kind, group in problems.groupby(kinds, sort=False):
+        if kind == MISSING_CLASS:
+            classes = group.path.map(lambda name: Path(name).parent.name).nunique()
+            lines.append(f"{MISSING}: {len(group)} videos of {classes} classes without any video")
+            continue
+        more = ", …" if len(group) > EXAMPLES else ""
+        names = ", ".join(Path(path).name for path in group.path[:EXAMPLES])
+        lines.append(f"{kind}: {len(group)} ({names}{more})")
+    return lines
+
+
+def save(manifest: Manifest, problems: pd.DataFrame, out: str | Path) -> None:
+    """Write the manifest and, beside it, ``<name>_problems.csv``; print what is there."""
+    out = resolve(out)
+    manifest.write(out)
+    beside = out.with_name(f"{out.stem}_problems.csv")
+    with atomic_path(beside) as tmp:
+        problems.to_csv(tmp, index=False)
+    splits = manifest.table.split.value_counts().to_dict()
+    counts = ", ".join(f"{count} {split}" for split, count in splits.items())
+    print(f"{out}: {len(manifest)} videos of {len(manifest.class_names)} classes ({counts})")
+    for line in summary(problems):
+        print(f"  {line}")
+    print(f"{len(problems)} remarks, one by one: {beside}")
+
+
+def run(parser: argparse.ArgumentParser, build: Callable[[argparse.Namespace], tuple]) -> None:
+    """Run a command: build and save, ending a foreseeable error with its one line."""
+    parser.add_argument("out", help="manifest to write, .csv or .parquet")
+    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
+    args = parser.parse_args()
+    try:
+        save(*build(args), args.out)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+def _look(path: str, min_frames: int) -> tuple:
+    """(VideoInfo, hash) of one video."""
+    return probe(path, min_frames), fingerprint(path)
+
+

@@ -1,0 +1,163 @@
+"""Built-in data: small moving scenes in which no single view tells the class.
+
+A class is a motion (slide, bounce, spin, pulse) times a look (object and scene). Flow sees the motion and hardly the look, RGB
+the look more easily than the motion: the built-in version of "cricket and baseball swings look alike in flow". Takes of one
+recording share scene, colours and object (siblings, like g01_c01, g01_c02 … of UCF101) and differ in speed, size, place and
+camera drift. Every video comes from (seed, class, recording, take) alone, so the data are the same on every run.
+
+    python -m data_prep.toy_actions outputs/data/toy
+"""
+
+import argparse
+import itertools
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cprlib.data.manifest import Manifest
+from cprlib.data.video import probe, write_video
+from cprlib.runs import progress, resolve
+
+MOTIONS = ("slide", "bounce", "spin", "pulse")
+LOOKS = ("ball_on_waves", "tile_on_clouds", "star_on_checks")
+WIDTH, HEIGHT, FPS = 80, 60, 25.0
+
+
+def soft(distance: np.ndarray, width: float) -> np.ndarray:
+    """1 inside (distance < 0), 0 outside, with an edge `width` wide, so that nothing flickers when it moves."""
+    return 1 / (1 + np.exp(np.clip(distance / width, -30, 30)))
+
+
+def scene(look: str, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Brightness 0..1 of the background at (y, x), in pixels: waves, clouds or checks."""
+    angle, phase, period = rng.uniform(0, np.pi), rng.uniform(0, 6.28, 2), rng.uniform(12, 20)
+    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+    if look == "ball_on_waves":
+        return 0.5 + 0.5 * np.sin(6.28 * u / period + phase[0] + 1.5 * np.sin(6.28 * v / 40 + phase[1]))
+    if look == "star_on_checks":
+        return 0.5 + 0.5 * np.tanh(4 * np.sin(6.28 * u / period + phase[0]) * np.sin(6.28 * v / period + phase[1]))
+    waves = rng.normal(0, 0.16, (6, 2))  # clouds: a few waves of random direction
+    return 0.5 + 0.18 * sum(np.sin(fy * y + fx * x + p) for (fy, fx), p in zip(waves, rng.uniform(0, 6.28, 6), strict=True))
+
+
+def thing(look: str, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage and brightness (each 0..1) of the object in its own coordinates, radius 1."""
+    radius, angle = np.hypot(y, x), np.arctan2(y, x)
+    dots = rng.uniform(2.2, 3.0)
+    if look == "ball_on_waves":
+        return soft(radius - 1, 0.05), 0.5 + 0.5 * np.tanh(3 * np.sin(dots * x) * np.sin(dots * y))
+    if look == "tile_on_clouds":
+        return soft(np.maximum(abs(x) / 1.1, abs(y) / 0.65) - 1, 0.05), 0.5 + 0.5 * np.tanh(3 * np.sin(2 * dots * x))
+    return soft(radius - 0.72 - 0.33 * np.cos(5 * angle), 0.05), 0.5 + 0.5 * np.tanh(3 * np.sin(2 * dots * radius + angle))
+
+
+def trajectory(motion: str, t: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Offset y and x in pixels, turn in radians and size factor of the object over time t (frames)."""
+    rate, phase, still = 6.28 / rng.uniform(14, 22), rng.uniform(0, 6.28), np.zeros_like(t)
+    swing, turn = np.sin(rate * t + phase), rng.uniform(0, 6.28)
+    if motion == "slide":
+        return still, rng.uniform(9, 14) * swing, still + turn, still + 1
+    if motion == "bounce":
+        return rng.uniform(8, 12) * (1 - 2 * abs(swing)), still, still + turn, still + 1
+    if motion == "spin":
+        return still, still, turn + rng.choice([-1, 1]) * rng.uniform(0.16, 0.3) * t, still + 1
+    return still, still, still + turn, 1 + rng.uniform(0.3, 0.4) * swing
+
+
+def render(motion: str, look: str, seed: int, number: int, recording: int, take: int) -> torch.Tensor:
+    """Draw one video.
+
+    Args:
+        motion, look: the class.
+        seed, number, recording, take: what the draws depend on; `number` is that of the class.
+
+    Returns:
+        (T, H, W, 3) uint8, T 32..44.
+    """
+    shared = np.random.default_rng([seed, number, recording])  # scene, colours and object of the recording
+    own = np.random.default_rng([seed, number, recording, 1 + take])
+    t = np.arange(own.integers(32, 45))[:, None, None].astype(float)
+    drift = own.normal(0, 0.12, 2)[:, None, None, None] * t  # the camera moves a little
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(float)
+    dy, dx, turn, size = trajectory(motion, t, own)
+    centre_y, centre_x = HEIGHT / 2 + own.uniform(-7, 7), WIDTH / 2 + own.uniform(-12, 12)
+    scale = size * own.uniform(10, 15)
+    background = scene(look, y - drift[0], x - drift[1], shared)  # (T, H, W)
+    oy, ox = y - drift[0] - centre_y - dy, x - drift[1] - centre_x - dx
+    local_y, local_x = (np.cos(turn) * oy - np.sin(turn) * ox) / scale, (np.cos(turn) * ox + np.sin(turn) * oy) / scale
+    cover, brightness = thing(look, local_y, local_x, shared)
+    # Muted colours: if colour alone told the recordings apart, a network would never learn the patterns.
+    grey = shared.uniform((0.05, 0.6, 0.05, 0.6), (0.35, 0.95, 0.35, 0.95))[:, None]
+    colours = (grey + shared.uniform(-0.15, 0.15, (4, 3))).clip(0, 1)
+    picture = _tint(background, colours[0], colours[1])
+    picture += cover[..., None] * (_tint(brightness, colours[2], colours[3]) - picture)
+    picture = picture * own.uniform(0.85, 1.1) + own.normal(0, 0.02, picture.shape)
+    return torch.from_numpy((picture.clip(0, 1) * 255).round().astype(np.uint8))
+
+
+def _tint(brightness: np.ndarray, dark: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """Brightness (…) → colour (…, 3) between two colours."""
+    return dark + brightness[..., None] * (light - dark)
+
+
+def build(folder: Path, recordings: int = 20, takes: int = 2, seed: int = 0, workers: int = 2) -> Manifest:
+    """Render all videos that are missing and describe them.
+
+    Args:
+        folder: receives ``videos/<class>/<video>.mp4``.
+        recordings: per class; the last quarter of them is for testing.
+        takes: videos per recording.
+        seed: of all draws.
+        workers: processes.
+
+    Returns:
+        The manifest, without flow.
+
+    Raises:
+        ValueError: too few recordings for a test split.
+    """
+    if recordings < 4 or takes < 1:
+        raise ValueError(f"recordings is {recordings}, takes {takes}; at least 4 recordings and 1 take are needed")
+    classes = list(itertools.product(MOTIONS, LOOKS))
+    jobs = list(itertools.product(range(len(classes)), range(recordings), range(takes)))
+    with ProcessPoolExecutor(workers) as pool:
+        rows = list(progress(pool.map(partial(_one, folder, seed), jobs, chunksize=8), "toy actions", len(jobs)))
+    table = pd.DataFrame(rows)
+    table["split"] = np.where(table.pop("recording") < recordings - recordings // 4, "train", "test")
+    table["video_id"], table["flow_path"] = range(len(table)), ""
+    return Manifest(table).validate()
+
+
+def _one(folder: Path, seed: int, job: tuple[int, int, int]) -> dict:
+    """Render one video unless it is there; its row of the manifest."""
+    number, recording, take = job
+    motion, look = list(itertools.product(MOTIONS, LOOKS))[number]
+    class_name = f"{motion}_{look}"
+    source_id = f"{class_name}_g{recording + 1:02}"
+    path = Path(folder) / "videos" / class_name / f"{source_id}_c{take + 1:02}.mp4"
+    if not path.exists():
+        write_video(path, render(motion, look, seed, number, recording, take), fps=FPS)
+    row = {"path": str(path), "label": number, "class_name": class_name, "source_id": source_id, "recording": recording}
+    return {**row, **probe(path)._asdict()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", help="receives videos/ and videos.csv")
+    parser.add_argument("--recordings", type=int, default=20, help="per class, a quarter for testing (default 20)")
+    parser.add_argument("--takes", type=int, default=2, help="videos per recording (default 2)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    folder = resolve(args.folder)
+    manifest = build(folder, args.recordings, takes=args.takes, seed=args.seed, workers=args.workers)
+    manifest.write(folder / "videos.csv")
+    print(f"{len(manifest)} videos of {len(MOTIONS) * len(LOOKS)} classes: {folder / 'videos.csv'}")
+
+
+if __name__ == "__main__":
+    main()

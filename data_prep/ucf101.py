@@ -1,0 +1,77 @@
+"""UCF101: a manifest from a folder of videos and the official split files.
+
+    python -m data_prep.ucf101 VIDEOS SPLITS OUT_MANIFEST --split 1
+
+VIDEOS holds the videos, at any depth and in any container; SPLITS holds classInd.txt,
+trainlist01.txt and testlist01.txt. The recording of v_PullUps_g08_c03 is v_PullUps_g08.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from cprlib.data.manifest import Manifest
+from cprlib.runs import resolve
+from data_prep.common import Listed, describe, find_videos, match, run
+
+
+def build(
+    videos: str | Path, splits: str | Path, split: int = 1, workers: int | None = None
+) -> tuple[Manifest, pd.DataFrame]:
+    """Describe the videos of one official split.
+
+    Args:
+        videos: folder of videos.
+        splits: folder of the official lists.
+        split: 1, 2 or 3.
+        workers: processes; None = one per core.
+
+    Returns:
+        The manifest, and the problems (columns path, reason). Labels follow classInd.txt, over the
+        classes that have a video.
+
+    Raises:
+        FileNotFoundError: no video, or no list for this split.
+        ValueError: the lists belong to other videos, or a line cannot be read.
+    """
+    folder = resolve(splits)
+    classes = [line.split()[-1] for line in _lines(folder / "classInd.txt")]
+    listed = []
+    for part in ("train", "test"):
+        path = folder / f"{part}list{split:02}.txt"
+        listed += [_listed(line, part, classes, path) for line in _lines(path)]
+    entries, problems = match(find_videos(resolve(videos)), listed, folder)
+    return describe(entries, classes, workers, problems)
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a list that are not blank."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no {path.name} in {path.parent}; give the folder of the official UCF101 lists "
+            "(ucfTrainTestlist) and --split 1, 2 or 3"
+        )
+    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+
+def _listed(line: str, split: str, classes: list[str], path: Path) -> Listed:
+    """A line such as ``PullUps/v_PullUps_g08_c03.avi 69``."""
+    name = line.split()[0]
+    class_name, _, file = name.partition("/")
+    source, clip, _ = file.rpartition("_c")
+    if class_name not in classes or not clip:
+        raise ValueError(f"{path}: cannot read {line!r}; expected Class/v_Class_gXX_cYY.avi")
+    return Listed(name, class_name, source, split)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("videos", help="folder of videos")
+    parser.add_argument("splits", help="folder of the official lists")
+    parser.add_argument("--split", type=int, choices=(1, 2, 3), default=1)
+    run(parser, lambda args: build(args.videos, args.splits, args.split, args.workers))
+
+
+if __name__ == "__main__":
+    main()

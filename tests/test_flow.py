@@ -1,0 +1,210 @@
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cprlib.data import flow as flow_module
+from cprlib.data.container import VideoError
+from cprlib.data.flow import (
+    dequantise,
+    estimate,
+    extract_flow,
+    flow_info,
+    quantise,
+    read_flow,
+    read_flow_levels,
+    write_flow,
+)
+from cprlib.data.manifest import Manifest
+from cprlib.data.video import probe, read_clip, write_video
+
+DATA = Path(os.environ.get("CPR_DATA", "../shared")) / "videos" / "ucf101-12"
+
+
+def gliding(num_frames: int, dx: int, dy: int, height: int = 64, width: int = 80) -> torch.Tensor:
+    """A texture that moves dx to the right and dy down per frame."""
+    noise = np.random.default_rng(0).uniform(0, 255, (height, width, 3)).astype(np.float32)
+    texture = cv2.GaussianBlur(noise, (0, 0), 2.5)
+    texture = (texture - texture.min()) / np.ptp(texture) * 255
+    frames = [np.roll(texture, (t * dy, t * dx), (0, 1)) for t in range(num_frames)]
+    return torch.from_numpy(np.stack(frames).astype(np.uint8))
+
+
+def smooth_flow(num_frames: int, height: int, width: int) -> torch.Tensor:
+    """(T, 2, H, W) slowly varying displacements, u unlike v, some beyond 20 pixels."""
+    t, y, x = np.mgrid[:num_frames, :height, :width].astype(np.float32)
+    u = 12 * np.sin(x / 15 + t / 5) + 10 * np.cos(y / 20)
+    v = -8 * np.cos(x / 25) * np.sin(y / 18 - t / 7)
+    return torch.from_numpy(np.stack([u, v], 1))
+
+
+def manifest_of(folder: Path, **videos: torch.Tensor) -> Manifest:
+    """A manifest of videos that are written to `folder`."""
+    rows = []
+    for number, (name, frames) in enumerate(videos.items()):
+        path = folder / f"{name}.mp4"
+        write_video(path, frames)
+        about = {"path": str(path), "label": 0, "class_name": "c", "source_id": name}
+        about |= {"video_id": number, "split": "train", "flow_path": ""}
+        rows.append({**about, **probe(path)._asdict()})
+    return Manifest(pd.DataFrame(rows)).validate()
+
+
+@pytest.mark.parametrize("method", ["tvl1", "dis"])
+@pytest.mark.parametrize(("dx", "dy"), [(2, -1), (-1, 2), (0, 0)])
+def test_a_known_motion_is_found(method, dx, dy):
+    flow = estimate(gliding(4, dx, dy), method)
+    assert flow.shape == (3, 2, 64, 80) and flow.dtype == torch.float32
+    inner = flow[:, :, 12:-12, 12:-12]  # what rolls around the edge moves otherwise
+    assert (inner[:, 0] - dx).abs().median() < 0.15
+    assert (inner[:, 1] - dy).abs().median() < 0.15
+
+
+def test_bad_requests_for_flow():
+    with pytest.raises(ValueError, match="'farneback'.*tvl1, dis"):
+        estimate(gliding(2, 0, 0), "farneback")
+    with pytest.raises(ValueError, match="'cuda'"):
+        estimate(gliding(2, 0, 0), "dis", device="cuda")
+    for wrong in (gliding(1, 0, 0), gliding(2, 0, 0).float(), gliding(2, 0, 0)[..., :2]):
+        with pytest.raises(ValueError, match="expected uint8"):
+            estimate(wrong, "dis")
+
+
+def test_levels_are_those_of_the_paper():
+    for value in (-25.0, -20.0, -3.21, 0.0, 0.1, 7.77, 20.0, 31.0):
+        level = round((max(-20.0, min(20.0, value)) + 20) / 40 * 255)
+        assert quantise(np.array(value), 20.0) == level
+        assert dequantise(np.array(level), 20.0) == pytest.approx(level / 255 * 40 - 20, abs=1e-5)
+    every = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(quantise(dequantise(every, 8.0), 8.0), every)
+    values = np.random.default_rng(0).uniform(-8, 8, 10000)
+    assert np.abs(dequantise(quantise(values, 8.0), 8.0) - values).max() <= 8 / 255 + 1e-5
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 80), (33, 47), (2, 3)])
+def test_the_round_trip_costs_half_a_step_and_little_more(tmp_path, height, width):
+    flow = smooth_flow(20, height, width)
+    write_flow(tmp_path / "f.mp4", flow, "tvl1", bound=20.0, source="abc")
+    assert flow_info(tmp_path / "f.mp4") == ("tvl1", 20.0, width, height, 20, "abc")
+    levels = read_flow_levels(tmp_path / "f.mp4", range(20))
+    assert levels.shape == (20, height, width, 2) and levels.dtype == torch.uint8
+    stored = quantise(flow.permute(0, 2, 3, 1), 20.0)
+    loss = np.abs(levels.numpy().astype(int) - stored)  # of the codec, in levels
+    assert loss.mean() < 1 and np.quantile(loss, 0.99) <= 3
+    back = read_flow(tmp_path / "f.mp4", range(20))
+    assert back.shape == flow.shape and back.dtype == torch.float32
+    error = (back - flow.clamp(-20, 20)).abs()
+    codec = torch.from_numpy(loss).permute(0, 3, 1, 2) * 40 / 255
+    assert (error <= 20 / 255 + codec + 1e-4).all()
+
+
+def test_full_range_survives(tmp_path):
+    flow = torch.full((3, 2, 32, 32), 20.0)
+    flow[:, 1] = -20.0
+    write_flow(tmp_path / "f.mp4", flow, "dis")
+    levels = read_flow_levels(tmp_path / "f.mp4", [1])
+    assert (levels[..., 0].float() - 255).abs().mean() < 1 and levels[..., 1].float().mean() < 1
+
+
+def test_any_flow_frames_in_any_order(tmp_path):
+    write_flow(tmp_path / "f.mp4", smooth_flow(40, 32, 48), "dis", fps=29.97)
+    everything = read_flow_levels(tmp_path / "f.mp4", range(40))
+    for indices in ([39], [5, 3, 3, 38, 0], list(range(20, 36)), [0, 39]):
+        assert torch.equal(read_flow_levels(tmp_path / "f.mp4", indices), everything[indices])
+    # the last of the video's 41 frames has the flow of the one before
+    assert torch.equal(read_flow_levels(tmp_path / "f.mp4", [40, 0]), everything[[39, 0]])
+    for wrong in ([41], [-1, 3], []):
+        with pytest.raises(IndexError, match="f.mp4.*41"):
+            read_flow_levels(tmp_path / "f.mp4", wrong)
+
+
+def test_one_flow_frame_is_enough(tmp_path):
+    write_flow(tmp_path / "f.mp4", smooth_flow(1, 16, 16), "dis")
+    assert read_flow_levels(tmp_path / "f.mp4", [0, 1]).shape == (2, 16, 16, 2)
+
+
+def test_files_that_hold_no_flow(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone.mp4.*01_flow_extraction"):
+        read_flow(tmp_path / "gone.mp4", [0])
+    write_video(tmp_path / "rgb.mp4", gliding(5, 1, 0))
+    (tmp_path / "text.mp4").write_text("no flow")
+    for name in ("rgb.mp4", "text.mp4"):
+        with pytest.raises(VideoError, match=f"{name}: not a flow file"):
+            flow_info(tmp_path / name)
+    with pytest.raises(ValueError, match="bound is 0"):
+        write_flow(tmp_path / "f.mp4", smooth_flow(2, 16, 16), "dis", bound=0)
+    with pytest.raises(ValueError, match="no flow frame"):
+        write_flow(tmp_path / "f.mp4", smooth_flow(0, 16, 16), "dis")
+    assert not (tmp_path / "f.mp4").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_extraction_fills_the_manifest(tmp_path, workers):
+    manifest = manifest_of(tmp_path, a=gliding(12, 1, 0), b=gliding(5, 0, 1))
+    done = extract_flow(manifest, tmp_path / "flow", "dis", workers=workers)
+    assert (manifest.table.flow_path == "").all()
+    for row in done.validate().table.itertuples():
+        clip = read_clip(row.path, range(row.num_frames))
+        expected = quantise(estimate(clip, "dis").permute(0, 2, 3, 1), 20.0).astype(int)
+        levels = read_flow_levels(row.flow_path, range(row.num_frames - 1)).numpy()
+        assert np.abs(levels - expected).mean() < 1
+    assert len(list((tmp_path / "flow").rglob("*"))) == 3  # two files, one folder, nothing else
+
+
+def test_extraction_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    manifest = manifest_of(tmp_path, a=gliding(8, 1, 0), b=gliding(5, 0, 1))
+    folder, made = tmp_path / "flow", []
+    write = flow_module.write_flow
+    monkeypatch.setattr(
+        flow_module, "write_flow", lambda path, *args: (made.append(Path(path).stem), write(path, *args))
+    )
+
+    def remade(**changes) -> list[str]:
+        made.clear()
+        extract_flow(manifest, folder, **{"method": "dis", "workers": 1, **changes})
+        return made
+
+    assert remade() == ["a", "b"]
+    assert remade() == []
+    (folder / "c" / "b.mp4").write_bytes(b"cut off")
+    assert remade() == ["b"]
+    write_video(manifest.table.path[0], gliding(8, -1, 0))  # another video of the same name
+    assert remade() == ["a"]
+    assert remade(bound=8.0) == ["a", "b"]
+    assert remade(bound=8.0, method="tvl1") == ["a", "b"]
+    assert flow_info(folder / "c" / "a.mp4")[:2] == ("tvl1", 8.0)
+
+
+def test_a_failing_video_is_named_after_the_others_are_done(tmp_path):
+    videos = {name: gliding(6, 1, 0) for name in "abc"}
+    manifest = manifest_of(tmp_path, **videos)
+    Path(manifest.table.path[0]).write_bytes(b"broken")
+    write_video(manifest.table.path[1], gliding(7, 1, 0))
+    with pytest.raises(RuntimeError, match=r"2 of 3 videos.*a\.mp4.*b\.mp4.*frames of the manifest"):
+        extract_flow(manifest, tmp_path / "flow", "dis", workers=1)
+    assert flow_info(tmp_path / "flow" / "c" / "c.mp4").num_frames == 5
+    Path(manifest.table.path[0]).unlink()
+    with pytest.raises(FileNotFoundError, match="a.mp4"):
+        extract_flow(manifest, tmp_path / "flow", "dis", workers=1)
+    with pytest.raises(ValueError, match="'deep'"):
+        extract_flow(manifest, tmp_path / "flow", "deep")
+
+
+def test_two_videos_of_one_name_keep_their_own_flow(tmp_path):
+    manifest = manifest_of(tmp_path, **{"x/v": gliding(4, 1, 0), "y/v": gliding(6, 1, 0)})
+    done = extract_flow(manifest, tmp_path / "flow", "dis", workers=1)
+    assert [flow_info(path).num_frames for path in done.table.flow_path] == [3, 5]
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no real videos: CPR_DATA is not set")
+def test_real_flow_is_about_as_large_as_its_video(tmp_path):
+    path = sorted(DATA.glob("*/*.mp4"))[57]
+    flow = estimate(read_clip(path, range(probe(path).num_frames)), "dis")
+    write_flow(tmp_path / "f.mp4", flow, "dis")
+    assert (tmp_path / "f.mp4").stat().st_size < 2 * path.stat().st_size
+    back = read_flow(tmp_path / "f.mp4", range(len(flow)))
+    assert (back - flow.clamp(-20, 20)).abs().mean() < 20 / 255

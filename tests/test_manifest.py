@@ -1,0 +1,107 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from cprlib.data.manifest import COLUMNS, Manifest
+
+
+def table(**changes) -> pd.DataFrame:
+    rows = {
+        "video_id": range(6),
+        "path": [f"/videos/{i}.mp4" for i in range(6)],
+        "label": [0, 0, 1, 1, 2, 2],
+        "class_name": ["wave", "wave", "None", "None", "007", "007"],  # names that pandas may eat
+        "source_id": ["b", "b", "a", "c", "01", "1"],
+        "split": ["train", "test", "train", "train", "unused", "train"],
+        "num_frames": 40,
+        "width": 64,
+        "height": 48,
+        "fps": 29.97,
+        "flow_path": "",
+        "reader": "decord",
+    }
+    return pd.DataFrame({**rows, **changes})
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_what_is_written_is_read(tmp_path, name):
+    manifest = Manifest(table()[list(COLUMNS)[::-1]])  # columns may come in any order
+    manifest.write(tmp_path / "sub" / name)
+    again = Manifest.read(tmp_path / "sub" / name)
+    pd.testing.assert_frame_equal(again.table, table().astype(again.table.dtypes))
+    assert list(again.table) == list(COLUMNS) and len(again) == 6
+    assert again.class_names == ["wave", "None", "007"]
+    assert [p.name for p in (tmp_path / "sub").iterdir()] == [name]  # no temporary file is left
+
+
+def test_a_split_keeps_ids_names_and_sources():
+    whole = Manifest(table()).validate()
+    part = whole.split("train")
+    assert part.table.video_id.tolist() == [0, 2, 3, 5]
+    assert part.class_names == whole.class_names
+    np.testing.assert_array_equal(part.source_codes, whole.source_codes[[0, 2, 3, 5]])
+    assert part.source_codes.dtype == np.int64
+    same = whole.source_codes[:, None] == whole.source_codes
+    names = whole.table.source_id.to_numpy()
+    np.testing.assert_array_equal(same, names[:, None] == names)
+    assert whole.split("test").split("test").class_names == whole.class_names
+
+
+def test_unknown_split_is_refused():
+    with pytest.raises(ValueError, match="'val'.*'train': 4"):
+        Manifest(table()).split("val")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": ["train", "tset"] * 3}, "row 1: split is 'tset'"),
+        ({"video_id": [0, 1, 1, 3, 4, 5]}, "row 2: video_id 1 appears twice"),
+        ({"video_id": [0, 1, 2, 3, 5, 4]}, "row 4: video_id is 5; expected the row's number"),
+        ({"num_frames": [40, 40, "many", 40, 40, 40]}, "row 2: num_frames is 'many'"),
+        ({"num_frames": [40, 40, 40, 1.5, 40, 40]}, "row 3: num_frames is 1.5"),
+        ({"fps": [25, 25, 25, 25, 25, None]}, "row 5: fps"),
+        ({"width": [64, 64, 64, 64, 0, 64]}, "row 4: width is 0"),
+        ({"reader": "opencv"}, "row 0: reader is 'opencv'"),
+        ({"source_id": ["b", "", "a", "c", "01", "1"]}, "row 1: source_id is ''"),
+        ({"label": [0, 0, 1, 1, 3, 3]}, r"classes 0\.\.2"),
+        ({"label": [0, 0, 1, 1, 1, 1]}, "label 1 has several class names: 007, None"),
+        ({"split": ["train", "test", "test", "test", "unused", "train"]}, "'None' has no training"),
+    ],
+)
+def test_a_broken_rule_names_its_row(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        Manifest(table(**changes)).validate()
+    table(**changes).to_csv(tmp_path / "m.csv", index=False)
+    with pytest.raises(ValueError, match="m.csv"):
+        Manifest.read(tmp_path / "m.csv")
+
+
+def test_missing_column_file_and_content(tmp_path):
+    with pytest.raises(ValueError, match="'reader' is missing"):
+        Manifest(table().drop(columns="reader")).validate()
+    with pytest.raises(FileNotFoundError, match="gone.csv.*data_prep"):
+        Manifest.read(tmp_path / "gone.csv")
+    with pytest.raises(ValueError, match="no video in the manifest"):
+        Manifest(table().iloc[:0]).validate()
+    with pytest.raises(ValueError, match="csv or .parquet"):
+        Manifest(table()).write(tmp_path / "m.xlsx")
+    (tmp_path / "broken.parquet").write_text("not parquet")
+    with pytest.raises(ValueError, match="broken.parquet"):
+        Manifest.read(tmp_path / "broken.parquet")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(ValueError, match="empty.csv"):
+        Manifest.read(tmp_path / "empty.csv")
+
+
+def test_missing_files_and_flow_are_found_early(tmp_path):
+    paths = [tmp_path / f"{i}.mp4" for i in range(6)]
+    for path in paths:
+        path.touch()
+    manifest = Manifest(table(path=[str(p) for p in paths]))
+    assert manifest.check_files() is manifest
+    with pytest.raises(ValueError, match="no flow yet for .*0.mp4.*5 other.*01_flow"):
+        manifest.check_files(("rgb", "flow"))
+    paths[3].unlink()
+    with pytest.raises(FileNotFoundError, match="3.mp4 .*1 of 6"):
+        manifest.check_files()

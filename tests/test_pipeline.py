@@ -1,0 +1,157 @@
+"""The Snakefile on params/smoke.yaml: every notebook, from rendered videos to the comparison."""
+
+import contextlib
+import re
+import subprocess
+import sys
+import time
+
+import nbformat
+import pandas as pd
+import psutil
+import pytest
+
+from cprlib.runs import project_root
+
+ROOT = project_root()
+STEPS = (
+    "01_flow_extraction",
+    "02_infonce_rgb",
+    "02_infonce_flow",
+    "03_coclr",
+    "04_cpr",
+    "05_retrieval",
+    "07_mining_quality",
+)
+NETWORKS = [f"{m}_{v}" for m in ("infonce", "coclr", "cpr") for v in ("rgb", "flow")]
+NETWORKS = [n if n.startswith("infonce") else f"{n}_cycle1" for n in NETWORKS]
+FETCHES = re.compile(r"""(?:src|href)=["']?(?:https?:)?//|url\(["']?https?:|from ["']https?:""")
+
+
+class Pipeline:
+    """Runs of the smoke settings that keep everything in one temporary folder."""
+
+    def __init__(self, folder):
+        self.outputs = folder / "outputs"
+        self.folder = folder
+
+    def command(self, *arguments, **config):
+        config = {"outputs": self.outputs, "run": "smoke"} | config
+        options = ["--configfile", ROOT / "params/smoke.yaml", "--cores", "2", "--nolock"]
+        options += ["--rerun-incomplete", "--directory", self.folder, "--config"]
+        pairs = [f"{name}={value}" for name, value in config.items()]
+        snakemake = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile"]
+        return [*map(str, [*snakemake, *arguments, *options]), *pairs]
+
+    def start(self, *arguments, **config):
+        return subprocess.Popen(
+            self.command(*arguments, **config),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments, **config):
+        """Exit status and everything printed."""
+        process = self.start(*arguments, **config)
+        printed, _ = process.communicate()
+        return process.returncode, printed
+
+    def plan(self, **config):
+        """Names of the rules that would be run."""
+        status, printed = self.run("--dry-run", **config)
+        assert status == 0, printed
+        return set(re.findall(r"^(?:local)?rule (\w+):", printed, re.MULTILINE))
+
+    def results(self, run="smoke"):
+        """The comparison of a run."""
+        return pd.read_csv(self.outputs / run / "comparison.csv")
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """The smoke run, finished."""
+    pipeline = Pipeline(tmp_path_factory.mktemp("pipeline"))
+    status, printed = pipeline.run()
+    assert status == 0, printed
+    return pipeline
+
+
+def test_every_step_leaves_its_notebook_and_a_page_that_fetches_nothing(pipeline):
+    folder = pipeline.outputs / "smoke/notebooks"
+    assert {p.stem for p in folder.glob("*.ipynb")} == set(STEPS)
+    for step in STEPS:
+        cells = nbformat.read(folder / f"{step}.ipynb", as_version=4).cells
+        code = [cell for cell in cells if cell.cell_type == "code"]
+        assert all(cell.execution_count for cell in code), step
+        assert not FETCHES.search((folder / f"{step}.html").read_text()), step
+
+
+def test_networks_tables_and_figures_are_there(pipeline):
+    run = pipeline.outputs / "smoke"
+    for name in NETWORKS:
+        files = {"config.json", "metrics.json", "metrics.jsonl", "checkpoint.pt"}
+        assert files <= {p.name for p in (run / name).iterdir()}, name
+    assert list((run / "figures").glob("*.png"))
+    table = pipeline.results()
+    assert {"infonce", "coclr", "cpr"} <= set(table.method)
+    shares = table[["pmr_end", "r1"]].stack().dropna()  # InfoNCE mines nothing
+    assert len(shares) and shares.between(0, 1).all()
+
+
+def test_a_second_run_does_nothing_and_says_so(pipeline):
+    def times():
+        return {p: p.stat().st_mtime_ns for p in pipeline.outputs.rglob("*") if p.is_file()}
+
+    before = times()
+    status, printed = pipeline.run()
+    assert status == 0 and "Nothing to be done" in printed
+    assert times() == before
+
+
+def test_only_what_is_missing_or_changed_is_made(pipeline):
+    seed = pipeline.plan(run="seed1", seed=1)
+    assert {"infonce", "coclr", "cpr", "retrieval", "mining", "comparison"} <= seed
+    assert not seed & {"data", "flow"}  # shared by all runs
+    metrics = pipeline.outputs / "smoke/cpr_rgb_cycle1/metrics.json"
+    kept = metrics.rename(metrics.with_name("kept.json"))
+    assert pipeline.plan() == {"all", "cpr", "retrieval", "mining", "comparison"}
+    kept.rename(metrics)
+    assert not pipeline.plan()
+
+
+def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(pipeline):
+    process = pipeline.start(run="killed")
+    for line in process.stdout:
+        if "03_coclr | started" in line:
+            break
+    log = pipeline.outputs / "killed/coclr_rgb_cycle1/metrics.jsonl"
+    while process.poll() is None and not log.exists():  # until the first epoch has ended
+        time.sleep(0.05)
+    snakemake = psutil.Process(process.pid)
+    for job in [snakemake, *snakemake.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            job.kill()
+    process.communicate()
+    assert not (pipeline.outputs / "killed/comparison.csv").exists()
+    status, printed = pipeline.run(run="killed")
+    assert status == 0, printed
+    pd.testing.assert_frame_equal(pipeline.results("killed"), pipeline.results())
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"epcohs": 3}, "unknown parameter 'epcohs'. Did you mean 'epochs'?"),
+        ({"epochs": "ten"}, "epochs: expected int, got 'ten' (str)"),
+        ({"dataset": "ucf11"}, "dataset: expected one of 'toy', 'ucf101', 'hmdb51', 'folder'"),
+        ({"dataset": "ucf101"}, "dataset 'ucf101' needs a line 'videos: FOLDER'"),
+        ({"run": ""}, "no run to make"),
+    ],
+)
+def test_a_wrong_setting_ends_at_once(tmp_path, config, message):
+    status, printed = Pipeline(tmp_path).run(**config)
+    assert status == 1 and message in printed
+    assert not (tmp_path / "outputs").exists()

@@ -1,0 +1,249 @@
+import os
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from cprlib.data import video
+from cprlib.data.container import decode
+from cprlib.data.video import VideoError, VideoInfo, probe, read_clip, resize, write_video
+
+DATA = Path(os.environ.get("CPR_DATA", "../shared")) / "videos"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no real videos: CPR_DATA is not set")
+
+
+def moving(num_frames: int = 60, height: int = 48, width: int = 64) -> torch.Tensor:
+    """A texture that glides and changes, so that no two frames are alike."""
+    noise = np.random.default_rng(0).uniform(0, 255, (height, width, 3)).astype(np.float32)
+    texture = cv2.GaussianBlur(noise, (0, 0), 2.5)
+    texture = (texture - texture.min()) / np.ptp(texture) * 200
+    frames = [np.roll(texture, (t, 2 * t), (0, 1)) + t % 50 for t in range(num_frames)]
+    return torch.from_numpy(np.stack(frames).astype(np.uint8))
+
+
+def encoded(path: Path, frames: torch.Tensor, **options: str) -> Path:
+    """A video made by other means than ours, in the container that the suffix names."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        for frame in frames.numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def truth(path: Path) -> np.ndarray:
+    return np.stack(list(decode(path)))
+
+
+@pytest.mark.parametrize("reader", ["decord", "pyav"])
+@pytest.mark.parametrize("fps", [25.0, 29.97])
+def test_any_frames_in_any_order(tmp_path, reader, fps):
+    frames = moving()
+    write_video(tmp_path / "v.mp4", frames, fps=fps)
+    everything = truth(tmp_path / "v.mp4")
+    assert np.abs(everything.astype(int) - frames.numpy()).mean() < 5  # colour is stored coarsely
+    for indices in ([0], [59], [5, 3, 3, 59, 0, 30], list(range(20, 36)), list(range(60))):
+        clip = read_clip(tmp_path / "v.mp4", indices, reader=reader)
+        assert clip.dtype == torch.uint8
+        np.testing.assert_array_equal(clip.numpy(), everything[indices])
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.avi"])
+def test_pyav_is_right_in_files_of_others(tmp_path, name):
+    path = encoded(tmp_path / name, moving(), bf="3", g="25")
+    np.testing.assert_array_equal(
+        read_clip(path, [40, 7, 23], reader="pyav").numpy(), truth(path)[[40, 7, 23]]
+    )
+
+
+@pytest.mark.parametrize("reader", ["decord", "pyav"])
+@pytest.mark.parametrize("indices", [[60], [-1, 3], [2, 1000]])
+def test_a_frame_outside_is_named(tmp_path, reader, indices):
+    write_video(tmp_path / "v.mp4", moving())
+    wrong = next(i for i in indices if not 0 <= i < 60)
+    with pytest.raises(IndexError, match=f"v.mp4: frame {wrong} asked for, it has 60 frames"):
+        read_clip(tmp_path / "v.mp4", indices, reader=reader)
+
+
+def test_bad_requests(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone.mp4"):
+        read_clip(tmp_path / "gone.mp4", [0])
+    with pytest.raises(FileNotFoundError, match="gone.mp4"):
+        probe(tmp_path / "gone.mp4")
+    with pytest.raises(ValueError, match="'opencv'"):
+        read_clip(tmp_path / "gone.mp4", [0], reader="opencv")
+    with pytest.raises(ValueError, match="no frame"):
+        read_clip(tmp_path / "gone.mp4", [])
+    (tmp_path / "text.mp4").write_text("no video" * 100)
+    for reader in ("decord", "pyav"):
+        with pytest.raises(VideoError, match="text.mp4"):
+            read_clip(tmp_path / "text.mp4", [0], reader=reader)
+    for wrong in (torch.zeros(2, 4, 4), torch.zeros(2, 4, 4, 3), torch.zeros(0, 4, 4, 3).byte()):
+        with pytest.raises(ValueError, match="expected uint8"):
+            write_video(tmp_path / "w.mp4", wrong)
+    assert not (tmp_path / "w.mp4").exists()
+
+
+def test_the_same_frames_make_the_same_file(tmp_path):
+    contents = set()
+    for _ in range(30):  # a coder that depends on timing or on stale memory differs now and then
+        write_video(tmp_path / "v.mp4", moving(20), fps=29.97)
+        contents.add((tmp_path / "v.mp4").read_bytes())
+    assert len(contents) == 1
+
+
+def test_odd_sizes_are_padded_by_the_edge(tmp_path):
+    write_video(tmp_path / "v.mp4", moving(10, 31, 45), crf=0)
+    clip = read_clip(tmp_path / "v.mp4", [4]).int()
+    assert clip.shape == (1, 32, 46, 3)
+    assert (clip[:, -1] - clip[:, -2]).abs().float().mean() < 3
+    assert (clip[:, :, -1] - clip[:, :, -2]).abs().float().mean() < 3
+
+
+def test_resizing_averages_areas(tmp_path):
+    frames = moving(3, 48, 64).numpy()
+    halved = frames.reshape(3, 24, 2, 32, 2, 3).mean((2, 4))
+    assert np.abs(resize(frames, 24) - halved).max() <= 1
+    assert resize(frames, 48) is frames and resize(frames, None) is frames
+    assert resize(frames.transpose(0, 2, 1, 3), 20).shape == (3, 27, 20, 3)
+    assert resize(frames[..., :2], 96).shape == (3, 96, 128, 2)
+    write_video(tmp_path / "v.mp4", moving())
+    assert read_clip(tmp_path / "v.mp4", [0, 1], short_side=24).shape == (2, 24, 32, 3)
+
+
+def test_probe_counts(tmp_path):
+    write_video(tmp_path / "v.mp4", moving(), fps=12.5)
+    assert probe(tmp_path / "v.mp4") == VideoInfo(60, 64, 48, 12.5, "decord")
+
+
+def test_unusable_files_get_their_reason(tmp_path):
+    def reason(name: str, content: bytes) -> str:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(VideoError) as caught:
+            probe(tmp_path / name)
+        assert name in str(caught.value)
+        return caught.value.reason
+
+    write_video(tmp_path / "good.mp4", moving())
+    good = (tmp_path / "good.mp4").read_bytes()
+    assert reason("empty.mp4", b"") == "empty"
+    assert reason("tail.mp4", good[:-200]) == "truncated"  # the table of contents is at the end
+    assert reason("half.mp4", good[: len(good) // 2]) == "truncated"
+    assert reason("text.mp4", b"hello" * 1000) == "not a video"
+    avi = encoded(tmp_path / "good.avi", moving(), g="25").read_bytes()
+    assert reason("half.avi", avi[: len(avi) // 2]).startswith("truncated (")
+    mkv = encoded(tmp_path / "good.mkv", moving(), g="25").read_bytes()
+    assert reason("half.mkv", mkv[: len(mkv) // 2]).startswith("truncated (")
+    write_video(tmp_path / "one.mp4", moving(1))
+    assert reason("one.mp4", (tmp_path / "one.mp4").read_bytes()) == "too short (1 frames)"
+    assert probe(tmp_path / "one.mp4", min_frames=1).num_frames == 1
+
+
+def test_a_table_of_contents_in_front_does_not_hide_a_missing_tail(tmp_path):
+    write_video(tmp_path / "v.mp4", moving())
+    with av.open(str(tmp_path / "v.mp4")) as old:
+        path = str(tmp_path / "front.mp4")
+        with av.open(path, "w", options={"movflags": "faststart"}) as new:
+            stream = new.add_stream_from_template(old.streams.video[0])
+            for packet in old.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    new.mux(packet)
+    assert probe(path).num_frames == 60
+    content = Path(path).read_bytes()
+    Path(path).write_bytes(content[: int(0.9 * len(content))])
+    with pytest.raises(VideoError, match=r"truncated \(\d\d frames readable\)"):
+        probe(path)
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), "fltp", "mono")
+        sound.rate = 8000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode())
+    with pytest.raises(VideoError, match="no video stream"):
+        probe(tmp_path / "sound.mp4")
+
+
+@pytest.mark.skipif(video._decord() is None, reason="decord is not installed")
+def test_h264_in_avi_is_given_to_pyav(tmp_path):
+    path = encoded(tmp_path / "v.avi", moving(100), bf="3", g="25")
+    everything, info = truth(path), probe(path)
+    wrong = [i for i in range(100) if (video._read_decord(path, [i])[0] != everything[i]).any()]
+    assert wrong and info.reader == "pyav"  # decord does seek to wrong frames
+    np.testing.assert_array_equal(read_clip(path, wrong, reader=info.reader), everything[wrong])
+
+
+@pytest.mark.skipif(video._decord() is None, reason="decord is not installed")
+@pytest.mark.parametrize("fault", ["shifted", "longer", "smaller"])
+def test_a_decord_that_misreads_is_found_out(tmp_path, monkeypatch, fault):
+    write_video(tmp_path / "v.mp4", moving())
+    everything = truth(tmp_path / "v.mp4")
+
+    class Reader:
+        def __init__(self, path, num_threads):
+            pass
+
+        def __len__(self):
+            return 61 if fault == "longer" else 60
+
+        def get_batch(self, indices):
+            self.frames = everything[np.asarray(indices) - (fault == "shifted")]
+            return self
+
+        def asnumpy(self):
+            return self.frames[:, ::2, ::2] if fault == "smaller" else self.frames
+
+    monkeypatch.setattr(video._decord(), "VideoReader", Reader)
+    assert probe(tmp_path / "v.mp4").reader == "pyav"
+
+
+def test_without_decord_pyav_reads(tmp_path, monkeypatch):
+    write_video(tmp_path / "v.mp4", moving())
+    monkeypatch.setattr(video, "_decord", lambda: None)
+    assert probe(tmp_path / "v.mp4").reader == "pyav"
+    clip = read_clip(tmp_path / "v.mp4", [50, 2], reader="decord")
+    np.testing.assert_array_equal(clip, truth(tmp_path / "v.mp4")[[50, 2]])
+
+
+def test_a_turned_picture_comes_out_upright(tmp_path):
+    frames = moving(20)
+    with av.open(str(tmp_path / "v.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("this PyAV cannot write a turned picture")
+        stream.set_display_rotation(90)
+        for frame in frames.numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    info = probe(tmp_path / "v.mp4")
+    assert (info.height, info.width) == (64, 48)
+    clip = read_clip(tmp_path / "v.mp4", [3], reader=info.reader)
+    assert np.abs(clip[0].int().numpy() - np.rot90(frames[3].numpy())).mean() < 6
+
+
+def test_the_fingerprint_follows_the_content(tmp_path):
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_bytes(bytes(range(256)) * 1000)
+    b.write_bytes(a.read_bytes())
+    assert video.fingerprint(a) == video.fingerprint(b)
+    b.write_bytes(a.read_bytes()[:-1] + b"x")
+    assert video.fingerprint(a) != video.fingerprint(b)
+
+
+@needs_data
+@pytest.mark.parametrize("pattern", ["ucf101-12/PullUps/*g01*.mp4", "ucf101-original/*/*.avi"])
+def test_real_videos(pattern):
+    for path in sorted(DATA.glob(pattern))[:2]:
+        info, everything = probe(path), truth(path)
+        assert (info.num_frames, info.height, info.width) == everything.shape[:3]
+        indices = np.random.default_rng(0).permutation(info.num_frames)[:16]
+        clip = read_clip(path, indices, reader=info.reader)
+        np.testing.assert_array_equal(clip, everything[indices])

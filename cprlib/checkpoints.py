@@ -41,7 +41,9 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} is not a readable checkpoint ({reason}); train that network again") from error
     if not isinstance(state, dict) or "encoder" not in state or "config" not in state:
-        raise ValueError(f"{path} is not a checkpoint of cprlib (it needs 'config' and 'encoder'); give a run folder of fit()")
+        raise ValueError(
+            f"{path} is not a checkpoint of cprlib (it needs 'config' and 'encoder'); give a run folder of fit()"
+        )
     return state
 
 
@@ -61,7 +63,9 @@ def load_encoder(path: str | Path, view: str | None = None) -> Encoder:
     state = load_checkpoint(path)
     config = state["config"]
     if view is not None and config["view"] != view:
-        raise ValueError(f"{path} is a {config['view']} network, but a {view} network is needed here; give the other run")
+        raise ValueError(
+            f"{path} is a {config['view']} network, but a {view} network is needed here; give the other run"
+        )
     encoder = build_encoder(config["backbone"], config["dim"])
     try:
         encoder.load_state_dict(state["encoder"])

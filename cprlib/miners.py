@@ -40,7 +40,9 @@ def build_miner(
     if method in ("infonce", "ubernce"):
         return None
     if len(views) < 2:
-        raise ValueError(f"{method} mines in another view, but the only view is {list(views)}; give it a frozen sampler")
+        raise ValueError(
+            f"{method} mines in another view, but the only view is {list(views)}; give it a frozen sampler"
+        )
     stages = plan_stages(bank_size, views, num_stages if method == "cpr" else 1, ratio, top_k)
     return partial(_mine, stages)
 

@@ -12,14 +12,10 @@ from cprlib.runs import atomic_path
 
 # nbconvert's page without the blocks that fetch scripts from elsewhere.
 FETCHED = ("html_head_js", "jupyter_widgets", "html_head_js_mathjax", "html_head_js_mermaidjs")
-TEMPLATE = "{% extends 'lab/index.html.j2' %}" + "".join(
-    f"{{% block {name} %}}{{% endblock %}}" for name in FETCHED
-)
+TEMPLATE = "{% extends 'lab/index.html.j2' %}" + "".join(f"{{% block {name} %}}{{% endblock %}}" for name in FETCHED)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Code, which may hold a dollar sign; then formulas of their own; then those within a line.
-FORMULA = re.compile(
-    r"(?P<code>(`+).+?\2)|\$\$(?P<block>.+?)\$\$|\$(?P<line>\S|\S[^$\n]*\S)\$", re.DOTALL
-)
+FORMULA = re.compile(r"(?P<code>(`+).+?\2)|\$\$(?P<block>.+?)\$\$|\$(?P<line>\S|\S[^$\n]*\S)\$", re.DOTALL)
 
 
 def write_page(path: Path) -> Path:
@@ -54,9 +50,7 @@ def _draw_formula(match: re.Match) -> str:
 
     image = io.BytesIO()
     try:
-        depth = math_to_image(
-            f"${' '.join(tex.split())}$", image, prop=FontProperties(size=10.5), format="svg"
-        )
+        depth = math_to_image(f"${' '.join(tex.split())}$", image, prop=FontProperties(size=10.5), format="svg")
     except ValueError:
         return match[0]
     data = base64.b64encode(image.getvalue()).decode()

@@ -79,18 +79,37 @@ class PretrainConfig:
 
     def __post_init__(self):
         check_types(self)
-        choices = {"view": ("rgb", "flow"), "method": METHODS, "anchor": ("paper", "released"), "precision": ("fp32", "bf16")}
+        choices = {
+            "view": ("rgb", "flow"),
+            "method": METHODS,
+            "anchor": ("paper", "released"),
+            "precision": ("fp32", "bf16"),
+        }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}")
-        for name in ("dim", "clip_len", "clip_stride", "clip_size", "batch_size", "epochs", "lr", "K", "tau", "top_k", "num_stages"):
+        for name in (
+            "dim",
+            "clip_len",
+            "clip_stride",
+            "clip_size",
+            "batch_size",
+            "epochs",
+            "lr",
+            "K",
+            "tau",
+            "top_k",
+            "num_stages",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: {getattr(self, name)} must be greater than 0")
         for name in ("momentum", "drop_self_positive"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: {getattr(self, name)} must lie between 0 and 1")
         if self.view in self.samplers:
-            raise ValueError(f"samplers: {self.view!r} is the view that is trained; name frozen networks of other views")
+            raise ValueError(
+                f"samplers: {self.view!r} is the view that is trained; name frozen networks of other views"
+            )
         if self.method in ("coclr", "cpr"):  # an impossible cascade ends here
             plan_stages(self.K, self.views, self.num_stages if self.method == "cpr" else 1, self.ratio, self.top_k)
 

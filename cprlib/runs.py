@@ -101,7 +101,9 @@ def open_run(folder: str | Path, config: dict) -> Path:
     config = json.loads(json.dumps(config))  # as it will be read back: tuples become lists
     if (folder / "config.json").exists():
         old = read_json(folder / "config.json")
-        changed = [f"{k} {old.get(k)!r} -> {config.get(k)!r}" for k in sorted({*old, *config}) if old.get(k) != config.get(k)]
+        changed = [
+            f"{k} {old.get(k)!r} -> {config.get(k)!r}" for k in sorted({*old, *config}) if old.get(k) != config.get(k)
+        ]
         if changed:
             raise ValueError(
                 f"{folder} holds a run with another configuration ({'; '.join(changed)}); "

@@ -119,7 +119,12 @@ def train_step(
 
 
 def find_positives(
-    config: PretrainConfig, queue: FeatureQueue, miner: Miner | None, anchors: dict, ids: dict, generator: torch.Generator
+    config: PretrainConfig,
+    queue: FeatureQueue,
+    miner: Miner | None,
+    anchors: dict,
+    ids: dict,
+    generator: torch.Generator,
 ) -> tuple[Tensor, pd.DataFrame | None]:
     """The positive set P of every query.
 
@@ -167,5 +172,3 @@ def _optimise(state: State, loss: Tensor) -> None:
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     state.optimizer.step()
-
-

@@ -198,5 +198,3 @@ def run(parser: argparse.ArgumentParser, build: Callable[[argparse.Namespace], t
 def _look(path: str, min_frames: int) -> tuple:
     """(VideoInfo, hash) of one video."""
     return probe(path, min_frames), fingerprint(path)
-
-

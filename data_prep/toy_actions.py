@@ -34,14 +34,16 @@ def soft(distance: np.ndarray, width: float) -> np.ndarray:
 
 def scene(look: str, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Brightness 0..1 of the background at (y, x), in pixels: waves, clouds or checks."""
-    angle, phase, period = rng.uniform(0, np.pi), rng.uniform(0, 6.28, 2), rng.uniform(12, 20)
+    angle, phase, period = rng.uniform(-0.4, 0.4), rng.uniform(0, 6.28, 2), rng.uniform(12, 18)
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
     if look == "ball_on_waves":
         return 0.5 + 0.5 * np.sin(6.28 * u / period + phase[0] + 1.5 * np.sin(6.28 * v / 40 + phase[1]))
     if look == "star_on_checks":
         return 0.5 + 0.5 * np.tanh(4 * np.sin(6.28 * u / period + phase[0]) * np.sin(6.28 * v / period + phase[1]))
     waves = rng.normal(0, 0.16, (6, 2))  # clouds: a few waves of random direction
-    return 0.5 + 0.18 * sum(np.sin(fy * y + fx * x + p) for (fy, fx), p in zip(waves, rng.uniform(0, 6.28, 6), strict=True))
+    return 0.5 + 0.18 * sum(
+        np.sin(fy * y + fx * x + p) for (fy, fx), p in zip(waves, rng.uniform(0, 6.28, 6), strict=True)
+    )
 
 
 def thing(look: str, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +54,9 @@ def thing(look: str, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> 
         return soft(radius - 1, 0.05), 0.5 + 0.5 * np.tanh(3 * np.sin(dots * x) * np.sin(dots * y))
     if look == "tile_on_clouds":
         return soft(np.maximum(abs(x) / 1.1, abs(y) / 0.65) - 1, 0.05), 0.5 + 0.5 * np.tanh(3 * np.sin(2 * dots * x))
-    return soft(radius - 0.72 - 0.33 * np.cos(5 * angle), 0.05), 0.5 + 0.5 * np.tanh(3 * np.sin(2 * dots * radius + angle))
+    return soft(radius - 0.72 - 0.33 * np.cos(5 * angle), 0.05), 0.5 + 0.5 * np.tanh(
+        3 * np.sin(2 * dots * radius + angle)
+    )
 
 
 def trajectory(motion: str, t: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -92,7 +96,7 @@ def render(motion: str, look: str, seed: int, number: int, recording: int, take:
     cover, brightness = thing(look, local_y, local_x, shared)
     # Muted colours: if colour alone told the recordings apart, a network would never learn the patterns.
     grey = shared.uniform((0.05, 0.6, 0.05, 0.6), (0.35, 0.95, 0.35, 0.95))[:, None]
-    colours = (grey + shared.uniform(-0.15, 0.15, (4, 3))).clip(0, 1)
+    colours = (grey + shared.uniform(-0.08, 0.08, (4, 3))).clip(0, 1)
     picture = _tint(background, colours[0], colours[1])
     picture += cover[..., None] * (_tint(brightness, colours[2], colours[3]) - picture)
     picture = picture * own.uniform(0.85, 1.1) + own.normal(0, 0.02, picture.shape)

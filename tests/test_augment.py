@@ -74,7 +74,9 @@ def test_jitter_of_one_factor_equals_torchvision():
         factors = none.repeat(3, 1)
         factors[:, column] = value
         # torchvision's grey weights have four digits
-        torch.testing.assert_close(colour_jitter(x, factors), oracle(per_frame, value).transpose(1, 2), atol=2e-4, rtol=0)
+        torch.testing.assert_close(
+            colour_jitter(x, factors), oracle(per_frame, value).transpose(1, 2), atol=2e-4, rtol=0
+        )
     hue = TF.adjust_hue(per_frame, 0.08).transpose(1, 2)
     torch.testing.assert_close(shift_hue(x, torch.full((3, 1, 1, 1, 1), 0.08)), hue, atol=1e-5, rtol=0)
 
@@ -89,7 +91,10 @@ def test_contrast_turns_about_the_mean_brightness_of_the_clip():
 def test_blur_equals_torchvision_and_each_clip_has_its_own():
     x, sigma = clips(size=24), torch.tensor([0.6, 1.0, 1.5])
     radius = math.ceil(2 * 1.5)
-    oracle = [TF.gaussian_blur(c.transpose(0, 1), 2 * radius + 1, float(s)).transpose(0, 1) for c, s in zip(x, sigma, strict=True)]
+    oracle = [
+        TF.gaussian_blur(c.transpose(0, 1), 2 * radius + 1, float(s)).transpose(0, 1)
+        for c, s in zip(x, sigma, strict=True)
+    ]
     torch.testing.assert_close(gaussian_blur(x, sigma), torch.stack(oracle), atol=1e-5, rtol=1e-4)
 
 
@@ -114,6 +119,8 @@ def test_only_strong_clips_change_and_flow_never():
 
 def test_input_ranges():
     white = to_input(torch.full((1, 1, 2, 2, 3), 255, dtype=torch.uint8), "rgb")
-    assert white[0, :, 0, 0, 0].tolist() == pytest.approx([(1 - m) / s for m, s in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))])
+    assert white[0, :, 0, 0, 0].tolist() == pytest.approx(
+        [(1 - m) / s for m, s in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))]
+    )
     flow = to_input(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 1, 2), "flow")
     assert flow.flatten().tolist() == [-1, 1, 0]

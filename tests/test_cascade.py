@@ -38,7 +38,10 @@ def test_equals_slow_oracle(num_stages, ratio, bank_size, top_k):
 
 def test_excluded_rows_beyond_the_first_cut_do_not_come_back():
     """With most rows excluded, the first stages are padded with forbidden rows: none may be reported as valid."""
-    queries, bank = {v: unit(4, 8, seed=i) for i, v in enumerate("ab")}, {v: unit(64, 8, seed=9 + i) for i, v in enumerate("ab")}
+    queries, bank = (
+        {v: unit(4, 8, seed=i) for i, v in enumerate("ab")},
+        {v: unit(64, 8, seed=9 + i) for i, v in enumerate("ab")},
+    )
     exclude = torch.ones(4, 64, dtype=torch.bool)
     for b in range(4):
         exclude[b, [3, 17, 40][:b]] = False  # 0, 1, 2 and 3 rows are allowed
@@ -81,7 +84,13 @@ def test_survivors_are_nested_and_sized_by_the_plan():
 
 
 def test_three_views_take_turns():
-    assert [s.view for s in plan_stages(256, ("flow", "residual", "rgb"), 5)] == ["flow", "residual", "rgb", "flow", "residual"]
+    assert [s.view for s in plan_stages(256, ("flow", "residual", "rgb"), 5)] == [
+        "flow",
+        "residual",
+        "rgb",
+        "flow",
+        "residual",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,7 @@ def test_cmr_bars_are_sorted_and_show_the_median():
 
 
 def test_cmr_bars_of_101_classes_fall_into_columns():
-    table = pd.DataFrame(
-        {"class_name": [f"C{i}" for i in range(101)], "cmr": np.linspace(0, 1, 101)}
-    )
+    table = pd.DataFrame({"class_name": [f"C{i}" for i in range(101)], "cmr": np.linspace(0, 1, 101)})
     figure = figures.cmr_bars({"cpr": table})
     assert len(figure.axes) == 3
     names = [t.get_text() for axes in figure.axes for t in axes.get_yticklabels()]

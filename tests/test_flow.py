@@ -159,9 +159,12 @@ def test_extraction_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     manifest = manifest_of(tmp_path, a=gliding(8, 1, 0), b=gliding(5, 0, 1))
     folder, made = tmp_path / "flow", []
     write = flow_module.write_flow
-    monkeypatch.setattr(
-        flow_module, "write_flow", lambda path, *args: (made.append(Path(path).stem), write(path, *args))
-    )
+
+    def noted(path, *arguments):
+        made.append(Path(path).stem)
+        write(path, *arguments)
+
+    monkeypatch.setattr(flow_module, "write_flow", noted)
 
     def remade(**changes) -> list[str]:
         made.clear()
@@ -184,7 +187,7 @@ def test_a_failing_video_is_named_after_the_others_are_done(tmp_path):
     manifest = manifest_of(tmp_path, **videos)
     Path(manifest.table.path[0]).write_bytes(b"broken")
     write_video(manifest.table.path[1], gliding(7, 1, 0))
-    with pytest.raises(RuntimeError, match=r"2 of 3 videos.*a\.mp4.*b\.mp4.*frames of the manifest"):
+    with pytest.raises(RuntimeError, match=r"2 of 3 videos.*a\.mp4.*b\.mp4.*longer has the 6"):
         extract_flow(manifest, tmp_path / "flow", "dis", workers=1)
     assert flow_info(tmp_path / "flow" / "c" / "c.mp4").num_frames == 5
     Path(manifest.table.path[0]).unlink()

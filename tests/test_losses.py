@@ -37,7 +37,9 @@ def test_equals_the_formula():
 
 
 def test_all_positive_is_zero_and_far_positives_do_not_underflow():
-    assert multi_instance_nce(torch.randn(2, 5), torch.ones(2, 5, dtype=torch.bool)).item() == pytest.approx(0, abs=1e-6)
+    assert multi_instance_nce(torch.randn(2, 5), torch.ones(2, 5, dtype=torch.bool)).item() == pytest.approx(
+        0, abs=1e-6
+    )
     logits = torch.tensor([[-500.0, 500.0]], requires_grad=True)  # -log(softmax) of the positive underflows to -log(0)
     loss = multi_instance_nce(logits, torch.tensor([[True, False]]))
     loss.backward()

@@ -8,7 +8,12 @@ from cprlib.memory import FeatureQueue
 
 def batch(start, size, dim=3):
     ids = torch.arange(start, start + size)
-    return {v: ids[:, None].float().repeat(1, dim) + s for v, s in (("rgb", 0.0), ("flow", 0.5))}, ids, ids // 2, ids % 4
+    return (
+        {v: ids[:, None].float().repeat(1, dim) + s for v, s in (("rgb", 0.0), ("flow", 0.5))},
+        ids,
+        ids // 2,
+        ids % 4,
+    )
 
 
 @pytest.mark.parametrize("sizes", [(4, 4, 4), (3, 5, 7, 1), (10,), (25, 2), (1,) * 13])

@@ -15,7 +15,9 @@ def features(rows, seed):
 
 
 def sides():
-    return {v: features(4, i) for i, v in enumerate(("flow", "rgb"))}, {v: features(64, 9 + i) for i, v in enumerate(("flow", "rgb"))}
+    return {v: features(4, i) for i, v in enumerate(("flow", "rgb"))}, {
+        v: features(64, 9 + i) for i, v in enumerate(("flow", "rgb"))
+    }
 
 
 @pytest.mark.parametrize(("method", "num_stages"), [("coclr", 1), ("cpr", 3)])
@@ -40,7 +42,10 @@ def test_mask_leaves_out_what_is_not_valid():
 
 
 def test_label_positives():
-    assert label_positives(torch.tensor([1, 2]), torch.tensor([2, 1, -1])).tolist() == [[False, True, False], [True, False, False]]
+    assert label_positives(torch.tensor([1, 2]), torch.tensor([2, 1, -1])).tolist() == [
+        [False, True, False],
+        [True, False, False],
+    ]
 
 
 def test_bad_methods_are_named():

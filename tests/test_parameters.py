@@ -81,9 +81,7 @@ def test_a_dataclass_checks_and_tidies_its_fields():
 
 def test_from_the_variables_of_a_notebook():
     variables = {"__name__": "__main__", "epochs": 3, "lr": 1, "steps": [1], "Path": Path, "_": 5}
-    assert from_notebook(Settings, variables, flip=False) == Settings(
-        epochs=3, lr=1.0, steps=(1,), flip=False
-    )
+    assert from_notebook(Settings, variables, flip=False) == Settings(epochs=3, lr=1.0, steps=(1,), flip=False)
     with pytest.raises(ValueError, match="epochs: expected int, got None"):
         from_notebook(Settings, variables | {"epochs": None})
 

@@ -51,9 +51,7 @@ def error_of(capsys):
     return lines[0]
 
 
-def test_runs_in_this_python_in_the_project_from_any_folder(
-    notebook, tmp_path, monkeypatch, capsys
-):
+def test_runs_in_this_python_in_the_project_from_any_folder(notebook, tmp_path, monkeypatch, capsys):
     spec = tmp_path / "jupyter/kernels/python3"  # another kernel of that name must not be taken
     spec.mkdir(parents=True)
     (spec / "kernel.json").write_text(json.dumps({"argv": ["false"], "display_name": "no"}))
@@ -77,9 +75,7 @@ def test_a_failure_is_one_line_and_the_notebook_is_kept(tmp_path, capsys):
     notebook = write(tmp_path / "story.ipynb", "print('so far')", "1 / 0", "print('never')")
     out = tmp_path / "out/story.ipynb"
     assert main([str(notebook), str(out)]) == 1
-    assert error_of(capsys) == (
-        f"error: story.ipynb, cell [3]: ZeroDivisionError: division by zero (see {out})"
-    )
+    assert error_of(capsys) == (f"error: story.ipynb, cell [3]: ZeroDivisionError: division by zero (see {out})")
     assert printed(out) == "so far\n" and "ZeroDivisionError" in out.read_text()
     assert [p.name for p in out.parent.iterdir()] == ["story.ipynb"]
 
@@ -108,9 +104,7 @@ def test_a_killed_kernel_is_one_line_too(tmp_path):
         ("epochs: [", "not YAML"),
     ],
 )
-def test_a_wrong_parameter_file_is_refused_before_anything_runs(
-    notebook, tmp_path, capsys, text, message
-):
+def test_a_wrong_parameter_file_is_refused_before_anything_runs(notebook, tmp_path, capsys, text, message):
     (tmp_path / "p.yaml").write_text(text)
     out = tmp_path / "out/story.ipynb"
     assert main([str(notebook), str(out), "-f", str(tmp_path / "p.yaml")]) == 1

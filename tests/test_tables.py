@@ -30,9 +30,7 @@ def test_one_run(tmp_path):
     order = [(m, v) for m in ("random", "cpr") for v in ("rgb", "flow", "both")]
     assert list(zip(table["method"], table["view"], strict=True)) == order
     cpr = table.iloc[3]
-    assert [cpr[name] for name in tables.MEASURES] == pytest.approx(
-        [0.3, 0.4, 0.45, 0.8, 0.5, 0.31, 0.35, 0.4]
-    )
+    assert [cpr[name] for name in tables.MEASURES] == pytest.approx([0.3, 0.4, 0.45, 0.8, 0.5, 0.31, 0.35, 0.4])
     assert table.loc[[0, 4, 5], tables.MINING].isna().all(axis=None)
 
 

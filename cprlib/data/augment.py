@@ -60,7 +60,9 @@ def centre_crop(clip: Tensor, size: int) -> Tensor:
     return TF.resize(clip, [size, size], antialias=True).permute(0, 2, 3, 1).contiguous()
 
 
-def to_input(clips: Tensor, view: str, strong: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
+def to_input(
+    clips: Tensor, view: str, strong: Tensor | None = None, generator: torch.Generator | None = None
+) -> Tensor:
     """Turn bytes into network input, with photometric augmentation where `strong` is True.
 
     Args:

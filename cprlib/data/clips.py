@@ -84,7 +84,9 @@ class ClipPairs(Dataset):
         """View -> (T, size, size, C) uint8, all views cut and flipped alike."""
         indices = clip_indices(num_frames, start, self.clip_len, self.stride)
         crop = draw_crop(g)
-        return {view: resized_crop(self.frames.frames(video_id, view, indices), crop, self.size, view) for view in views}
+        return {
+            view: resized_crop(self.frames.frames(video_id, view, indices), crop, self.size, view) for view in views
+        }
 
 
 class EpochSampler(Sampler):

@@ -24,7 +24,7 @@ from cprlib.data.container import (
     pictures_at,
 )
 
-CRF = 22  # makes a flow file about as large as the video it belongs to
+CRF = 26  # TV-L1 and DIS files come out about as large as a compact RGB video
 GOP = 12  # key frames close enough for reading clips from the middle
 
 

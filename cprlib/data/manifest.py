@@ -157,7 +157,8 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
         wrong = numbers.isna() | ((numbers % 1 != 0) if dtype == "int64" else False)
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            raise ValueError(f"row {row}: {column} is {values.tolist()[row]!r}, not a number ({dtype})")
+            value = values.tolist()[row]
+            raise ValueError(f"row {row}: {column} is {value!r}, not a number ({dtype})")
         typed[column] = numbers.astype(dtype)
     return pd.DataFrame(typed)
 

@@ -5,6 +5,7 @@ method, view, k, recall, and `tables/mining.csv` with method, view, pmr_start, p
 cmr_source, cmr_video; all of them shares in [0, 1].
 """
 
+import argparse
 from pathlib import Path
 
 import pandas as pd
@@ -174,3 +175,19 @@ def _percents(values: pd.Series, spread: pd.DataFrame | None, name: str) -> list
         else f"{100 * value:.1f}" + ("" if pd.isna(std) else f" ± {100 * std:.1f}")
         for value, std in zip(values, stds, strict=True)
     ]
+
+
+def main() -> None:
+    """``python -m cprlib.report.tables RUN [RUN ...]``: compare methods in one run, or over the seeds of several."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("runs", nargs="+", help="run folders, e.g. outputs/toy outputs/toy-seed1")
+    parser.add_argument("--out", help="folder for comparison.csv, .md and .txt; default: that of the first run")
+    args = parser.parse_args()
+    spread = spread_table(*args.runs) if len(args.runs) > 1 else None
+    table = comparison_table(*args.runs)
+    *_, text = write_table(table, args.out or args.runs[0], spread=spread)
+    print(text.read_text(encoding="utf-8"), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -22,7 +22,7 @@ def clip_figure(clips: Mapping[str, Tensor], count: int = 8) -> Figure:
         count: frames shown.
     """
     # The colours show direction and relative speed, so any bound will do.
-    pixels = {v: dequantise(c, 1.0).permute(0, 3, 1, 2) if v == "flow" else c for v, c in clips.items()}
+    pixels = {v: dequantise(c, 1.0).transpose(0, 3, 1, 2) if v == "flow" else c for v, c in clips.items()}
     return clip_strip(pixels, count)
 
 

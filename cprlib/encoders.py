@@ -87,7 +87,9 @@ def momentum_copy(encoder: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def momentum_update(encoder: nn.Module, key_encoder: nn.Module, momentum: float) -> None:
-    """Move the key encoder's weights: ``k = momentum * k + (1 - momentum) * q`` (MoCo); batch norms keep their own statistics.
+    """Move the key encoder's weights: ``k = momentum * k + (1 - momentum) * q`` (MoCo).
+
+    Batch norms keep their own running statistics.
 
     Args:
         encoder: the trained network.

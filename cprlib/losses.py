@@ -52,7 +52,8 @@ def multi_instance_nce(logits: Tensor, positives: Tensor) -> Tensor:
     """
     if logits.shape != positives.shape or positives.dtype != torch.bool:
         raise ValueError(
-            f"positives is {positives.dtype} {tuple(positives.shape)}; it must be bool {tuple(logits.shape)} like the logits"
+            f"positives is {positives.dtype} {tuple(positives.shape)}; "
+            f"it must be bool {tuple(logits.shape)} like the logits"
         )
     if not positives.any(dim=1).all():
         raise ValueError("a query has no positive; keep its own key (column 0) as one")

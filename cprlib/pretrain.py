@@ -41,9 +41,10 @@ class PretrainConfig:
         lr_milestones: epochs at which the rate falls to a tenth.
         K, tau, momentum: queue size, temperature, momentum of the key encoder (MoCo).
         num_stages, ratio, top_k: the cascade; CoCLR uses top_k alone.
-        anchor: "paper": the key's features look for positives in every view; "released": the query's in the trained view.
+        anchor: what looks for positives; "paper": the key in every view; "released": the query in the trained view.
         drop_self_positive: probability that the own key leaves the positives of a step when there are others.
-        seed, device, precision, workers: "auto" takes a GPU if there is one; precision "fp32" or "bf16"; loader processes.
+        seed, device: of all draws; "auto" takes a GPU if there is one.
+        precision, workers: "fp32" or "bf16"; loader processes.
     """
 
     manifest: str
@@ -120,17 +121,17 @@ class PretrainConfig:
 
 
 def fit(config: PretrainConfig) -> Path:
-    """Train one network, or load it: a finished run is returned at once, an interrupted one goes on after its last epoch.
+    """Train one network, or load it: a finished run is returned at once, an interrupted one goes on where it was.
 
     Args:
         config: what to train.
 
     Returns:
-        The run folder: ``config.json``, ``environment.json``, ``metrics.jsonl`` (a line an epoch), ``mining.parquet`` (a part an
-        epoch), ``checkpoint.pt`` and, once finished, ``metrics.json``.
+        The run folder: ``config.json``, ``environment.json``, ``metrics.jsonl`` (a line an epoch), ``mining.parquet``
+        (a part an epoch), ``checkpoint.pt`` and, once finished, ``metrics.json``.
 
     Raises:
-        ValueError, FileNotFoundError: what is wrong with the configuration, the manifest or a checkpoint, before training.
+        ValueError, FileNotFoundError: what is wrong with the settings, the manifest or a checkpoint, before training.
         FloatingPointError: the loss is no longer a number.
     """
     build_miner(config.method, config.views, config.K, config.num_stages, config.ratio, config.top_k)
@@ -185,10 +186,10 @@ def read_metrics(folder: str | Path) -> pd.DataFrame:
 
 
 def cotrain(config: PretrainConfig, cycles: int, inits: Mapping[str, str]) -> dict[str, Path]:
-    """Co-train the networks of all views in turns (section 3): each mines with the newest networks of the others, frozen.
+    """Co-train the networks of all views in turns: each mines with the newest networks of the others, frozen.
 
     Args:
-        config: method and settings; its `view`, `samplers`, `init` and `out` are set here; `out` is the folder of the runs.
+        config: method and settings; `view`, `samplers` and `init` are set here; `out` is the folder of the runs.
         cycles: how often every network is trained.
         inits: view -> run folder of its InfoNCE network, in training order, e.g. rgb then flow.
 
@@ -232,8 +233,8 @@ def _check_queue_fills(config: PretrainConfig, clips_per_epoch: int) -> None:
     """A miner waits for a full queue: one that never fills would train nothing."""
     if config.method != "infonce" and config.K >= config.epochs * clips_per_epoch:
         raise ValueError(
-            f"K: a queue of {config.K} rows never fills in {config.epochs} epochs of {clips_per_epoch} clips, so nothing "
-            "would be trained; use a smaller K (at most the number of training videos is sensible) or more epochs"
+            f"K: a queue of {config.K} rows never fills in {config.epochs} epochs of {clips_per_epoch} clips, so "
+            "nothing would be trained; use a smaller K (at most the number of training videos) or more epochs"
         )
 
 
@@ -246,6 +247,5 @@ def _write_mining(folder: Path, epoch: int, log: pd.DataFrame) -> None:
 def _status(metrics: list[dict]) -> str:
     last = metrics[-1]
     parts = [f"loss {last['loss']:.3f}" if pd.notna(last["loss"]) else "filling the queue"]
-    if pd.notna(last["pmr"]):
-        parts.append(f"PMR {last['pmr']:.1%}")
+    parts += [f"PMR {last['pmr']:.1%}"] if pd.notna(last["pmr"]) else []
     return ", ".join([*parts, f"{last['clips_per_s']:.0f} clips/s"])

@@ -87,7 +87,7 @@ def train_step(
     """One step: encode, mine, pull and push, enqueue.
 
     Returns:
-        The loss (scalar, None while a miner's queue is not full yet) and the rows of the mining log (None if nothing was mined).
+        The loss (scalar, None while a miner's queue is not full yet) and the mining log's rows (None if none).
     """
     view, queue = config.view, state.queue
     device = queue.enqueued.device
@@ -147,7 +147,7 @@ def find_positives(
 
 
 def mining_log(mined: Retrieval, queue: FeatureQueue, ids: dict[str, Tensor]) -> pd.DataFrame:
-    """One row for each mined row: who asked, at which rank, which video was found, and whether it is of the same class."""
+    """One row for each mined row: who asked, its rank, which video was found, whether it is of the same class."""
     query, rank = mined.valid.nonzero(as_tuple=True)
     rows = mined.indices[query, rank]
     columns = {

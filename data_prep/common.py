@@ -56,15 +56,11 @@ def find_videos(folder: str | Path) -> list[Path]:
         files += [Path(root, name) for name in names if not name.startswith(".")]
     files = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not files:
-        raise FileNotFoundError(
-            f"no video in {folder} (looked for {', '.join(sorted(SUFFIXES))}); unpack them there"
-        )
+        raise FileNotFoundError(f"no video in {folder} (looked for {', '.join(sorted(SUFFIXES))}); unpack them there")
     return sorted(files)
 
 
-def match(
-    videos: Sequence[Path], listed: Sequence[Listed], source: Path
-) -> tuple[list[Entry], list[dict]]:
+def match(videos: Sequence[Path], listed: Sequence[Listed], source: Path) -> tuple[list[Entry], list[dict]]:
     """Bring files and list together by name, whatever the container and the case of the letters.
 
     Args:
@@ -97,9 +93,7 @@ def match(
             problems.append({"path": item.name, "reason": reason})
     unlisted = (path for stem, path in files.items() if stem not in names)
     problems += [{"path": str(path), "reason": UNLISTED} for path in unlisted]
-    entries = [
-        Entry(files[Path(i.name).stem.lower()], i.class_name, i.source_id, i.split) for i in found
-    ]
+    entries = [Entry(files[Path(i.name).stem.lower()], i.class_name, i.source_id, i.split) for i in found]
     return entries, problems
 
 

@@ -46,9 +46,7 @@ def _listed(line: str, class_name: str, path: Path) -> Listed:
     name, _, part = line.strip().rpartition(" ")
     recording, found, _ = name.rpartition(f"_{class_name}_")
     if part not in PARTS or not found:
-        raise ValueError(
-            f"{path}: cannot read {line!r}; expected <recording>_{class_name}_….avi and 0, 1 or 2"
-        )
+        raise ValueError(f"{path}: cannot read {line!r}; expected <recording>_{class_name}_….avi and 0, 1 or 2")
     return Listed(f"{class_name}/{name.strip()}", class_name, recording, PARTS[part])
 
 

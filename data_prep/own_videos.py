@@ -21,9 +21,7 @@ from data_prep.common import MISSING, Entry, describe, find_videos, run
 TEST_SHARE = 0.2
 
 
-def build(
-    source: str | Path, seed: int = 0, workers: int | None = None
-) -> tuple[Manifest, pd.DataFrame]:
+def build(source: str | Path, seed: int = 0, workers: int | None = None) -> tuple[Manifest, pd.DataFrame]:
     """Describe your own videos.
 
     Args:

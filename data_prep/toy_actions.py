@@ -1,16 +1,16 @@
 """Built-in data: small moving scenes in which no single view tells the class.
 
-A class is a motion (slide, bounce, spin, pulse) times a look (object and scene). Flow sees the motion and hardly the look, RGB
-the look more easily than the motion: the built-in version of "cricket and baseball swings look alike in flow". Takes of one
-recording share scene, colours and object (siblings, like g01_c01, g01_c02 … of UCF101) and differ in speed, size, place and
-camera drift. Every video comes from (seed, class, recording, take) alone, so the data are the same on every run.
+A class is a motion (slide, bounce, spin, pulse) times a look (object and scene). Flow sees the motion and hardly the
+look, RGB the look more easily than the motion: the built-in version of "cricket and baseball swings look alike in
+flow". Takes of one recording share scene, colours and object (siblings, like g01_c01, g01_c02 … of UCF101) and differ
+in speed, size, place and camera drift. Every video comes from (seed, class, recording, take) alone, so the data are
+the same on every run.
 
     python -m data_prep.toy_actions outputs/data/toy
 """
 
 import argparse
 import itertools
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +19,9 @@ import pandas as pd
 import torch
 
 from cprlib.data.manifest import Manifest
+from cprlib.data.parallel import parallel_map
 from cprlib.data.video import probe, write_video
-from cprlib.runs import progress, resolve
+from cprlib.runs import resolve
 
 MOTIONS = ("slide", "bounce", "spin", "pulse")
 LOOKS = ("ball_on_waves", "tile_on_clouds", "star_on_checks")
@@ -128,9 +129,11 @@ def build(folder: Path, recordings: int = 20, takes: int = 2, seed: int = 0, wor
         raise ValueError(f"recordings is {recordings}, takes {takes}; at least 4 recordings and 1 take are needed")
     classes = list(itertools.product(MOTIONS, LOOKS))
     jobs = list(itertools.product(range(len(classes)), range(recordings), range(takes)))
-    with ProcessPoolExecutor(workers) as pool:
-        rows = list(progress(pool.map(partial(_one, folder, seed), jobs, chunksize=8), "toy actions", len(jobs)))
-    table = pd.DataFrame(rows)
+    done = dict(parallel_map(partial(_one, folder, seed), jobs, workers, "toy actions"))
+    failed = [error for error in done.values() if isinstance(error, Exception)]
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(jobs)} videos could not be rendered: {failed[0]}") from failed[0]
+    table = pd.DataFrame([done[job] for job in jobs])
     table["split"] = np.where(table.pop("recording") < recordings - recordings // 4, "train", "test")
     table["video_id"], table["flow_path"] = range(len(table)), ""
     return Manifest(table).validate()

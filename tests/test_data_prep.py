@@ -63,14 +63,9 @@ def test_ucf101(tmp_path):
     broken = folder / "Archery" / "v_Archery_g08_c02.mp4"
     broken.write_bytes(broken.read_bytes()[:200])
     (folder / "Archery" / "._v_Archery_g01_c01.avi").write_text("hidden")
-    shutil.copy(
-        folder / "Zumba/v_Zumba_g08_c01.mp4", folder / "HandstandPushups/v_Zumba_g08_c01.avi"
-    )
+    shutil.copy(folder / "Zumba/v_Zumba_g08_c01.mp4", folder / "HandstandPushups/v_Zumba_g08_c01.avi")
     manifest, problems = ucf101.build(folder, lists, workers=1)
-    found = {
-        (r.path[len(str(folder)) + 1 :], r.label, r.source_id, r.split)
-        for r in manifest.table.itertuples()
-    }
+    found = {(r.path[len(str(folder)) + 1 :], r.label, r.source_id, r.split) for r in manifest.table.itertuples()}
     # of two files with one name the first in the alphabet is taken
     assert found == {
         ("HandstandPushups/v_Zumba_g08_c01.avi", 0, "v_Zumba_g08", "train"),
@@ -169,15 +164,12 @@ def test_hmdb51(tmp_path):
     marks = zip(clips, "120", strict=True)
     (lists / "wave_test_split2.txt").write_text("".join(f"{c}.avi {m} \n" for c, m in marks))
     (lists / "sword_test_split2.txt").write_text(f"{sword}.avi 1 \n")
-    (lists / "sword_exercise_test_split2.txt").write_text(
-        f"{exercise}.avi 1 \ngone_sword_exercise_u_0.avi 2 \n"
-    )
+    (lists / "sword_exercise_test_split2.txt").write_text(f"{exercise}.avi 1 \ngone_sword_exercise_u_0.avi 2 \n")
     names = [*(f"wave/{c}" for c in clips), f"sword/{sword}", f"sword_exercise/{exercise}"]
     folder = videos(tmp_path / "videos", *(f"{name}.mp4" for name in names))
     manifest, problems = hmdb51.build(folder, lists, split=2, workers=1)
     found = {
-        r.path[len(str(folder)) + 1 : -4]: (r.class_name, r.source_id, r.split)
-        for r in manifest.table.itertuples()
+        r.path[len(str(folder)) + 1 : -4]: (r.class_name, r.source_id, r.split) for r in manifest.table.itertuples()
     }
     assert found == {
         names[0]: ("wave", "21", "train"),
@@ -248,9 +240,7 @@ def test_own_csv(tmp_path):
 
 
 def test_clips_of_one_recording_are_never_torn_apart():
-    table = pd.DataFrame(
-        {"class_name": ["a"] * 40 + ["b"] * 2, "source_id": [f"s{i // 4}" for i in range(42)]}
-    )
+    table = pd.DataFrame({"class_name": ["a"] * 40 + ["b"] * 2, "source_id": [f"s{i // 4}" for i in range(42)]})
     for seed in range(20):
         table["split"] = own_videos.draw_split(table, seed)
         assert (table.groupby("source_id").split.nunique() == 1).all()
@@ -272,12 +262,8 @@ def test_real_ucf101_names(tmp_path):
             (tmp_path / path.name).symlink_to(path)
     manifest, problems = ucf101.build(tmp_path, DATA / "splits" / "ucf101", workers=1)
     assert manifest.class_names == ["HandstandPushups"]
-    assert set(manifest.table.source_id[manifest.table.split == "train"]) == {
-        "v_HandStandPushups_g09"
-    }
-    assert set(manifest.table.source_id[manifest.table.split == "test"]) == {
-        "v_HandStandPushups_g01"
-    }
+    assert set(manifest.table.source_id[manifest.table.split == "train"]) == {"v_HandStandPushups_g09"}
+    assert set(manifest.table.source_id[manifest.table.split == "test"]) == {"v_HandStandPushups_g01"}
     assert len(manifest) + problems.reason.isin([MISSING, MISSING_CLASS]).sum() == 13320
 
 
@@ -289,11 +275,6 @@ def test_real_lists_can_be_read(tmp_path, split):
     _, problems = ucf101.build(folder, DATA / "splits" / "ucf101", split, workers=1)
     assert problems.reason.isin([MISSING, MISSING_CLASS]).sum() == 13320 - 4
     lists = DATA / "splits" / "hmdb51"
-    listed = [
-        i
-        for path in lists.glob(f"*_test_split{split}.txt")
-        for i in path.read_text().split("\n")
-        if i.strip()
-    ]
+    listed = [i for path in lists.glob(f"*_test_split{split}.txt") for i in path.read_text().split("\n") if i.strip()]
     marks = np.unique([line.split()[-1] for line in listed], return_counts=True)
     assert dict(zip(*marks, strict=True))["1"] == 3570  # 70 training videos in each of 51 classes

@@ -25,9 +25,7 @@ VIEWS = ("rgb", "flow")
 def texture(num_frames: int, height: int, width: int, seed: int) -> torch.Tensor:
     noise = np.random.default_rng(seed).uniform(0, 255, (height, width, 3)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), 2).clip(0, 255).astype(np.uint8)
-    return torch.from_numpy(
-        np.stack([np.roll(smooth, (t, 2 * t), (0, 1)) for t in range(num_frames)])
-    )
+    return torch.from_numpy(np.stack([np.roll(smooth, (t, 2 * t), (0, 1)) for t in range(num_frames)]))
 
 
 def make(folder: Path, with_flow: bool = True) -> Manifest:
@@ -133,9 +131,7 @@ def test_clear_errors(manifest, tmp_path):
 def test_a_finished_cache_is_kept_and_a_changed_video_makes_it_anew(tmp_path, monkeypatch):
     manifest, filled = make(tmp_path, with_flow=False), []
     fill = store._fill
-    monkeypatch.setattr(
-        store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1]
-    )
+    monkeypatch.setattr(store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1])
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     assert filled == [0, 1, 2]
@@ -158,9 +154,7 @@ def test_a_broken_video_is_named_and_the_rest_is_not_done_twice(tmp_path, monkey
         open_frames(manifest, ["rgb"], 16, tmp_path / "c")
     Path(manifest.table.path[1]).write_bytes(good)
     fill = store._fill
-    monkeypatch.setattr(
-        store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1]
-    )
+    monkeypatch.setattr(store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1])
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     assert filled == [1]
 
@@ -194,9 +188,7 @@ def test_a_killed_build_goes_on(tmp_path, monkeypatch):
     process.wait()
     log.write_text(log.read_text() + "2")  # a note that the kill cut off
     fill = store._fill
-    monkeypatch.setattr(
-        store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1]
-    )
+    monkeypatch.setattr(store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1])
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     assert filled == [2]
     cached, decoded = (

@@ -55,9 +55,7 @@ def test_any_frames_in_any_order(tmp_path, reader, fps):
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.avi"])
 def test_pyav_is_right_in_files_of_others(tmp_path, name):
     path = encoded(tmp_path / name, moving(), bf="3", g="25")
-    np.testing.assert_array_equal(
-        read_clip(path, [40, 7, 23], reader="pyav").numpy(), truth(path)[[40, 7, 23]]
-    )
+    np.testing.assert_array_equal(read_clip(path, [40, 7, 23], reader="pyav").numpy(), truth(path)[[40, 7, 23]])
 
 
 @pytest.mark.parametrize("reader", ["decord", "pyav"])

@@ -1,4 +1,4 @@
-"""Augmentation: geometry for all views of a clip alike, photometry for RGB alone, and the step from bytes to network input."""
+"""Augmentation: geometry alike for all views of a clip, photometry for RGB alone; from bytes to network input."""
 
 import math
 from typing import NamedTuple

@@ -37,9 +37,9 @@ def draw_start(num_frames: int, clip_len: int, stride: int, generator: torch.Gen
 class ClipPairs(Dataset):
     """Two augmented clips of one video: the query q and the key k.
 
-    Half of the time two different clips, each strongly augmented with probability 0.3; else the same clip twice, one copy
-    strong, one weak (section 3 of the protocol). The views of a clip share their geometry; the two clips do not. Photometric
-    changes come later, on the training device, where `strong` says so.
+    Half of the time two different clips, each strongly augmented with probability 0.3; else the same clip twice,
+    one copy strong, one weak (CoCLR's implementation details). The views of a clip share their geometry; the two
+    clips do not. Photometric changes come later, on the training device, where `strong` says so.
 
     An item is asked for by ``(row, seed)`` and depends on nothing else, so that any worker gives the same one.
 

@@ -53,9 +53,7 @@ def estimate(frames: torch.Tensor, method: str = "tvl1", device: str | None = No
     if device not in (None, "cpu"):
         raise ValueError(f"device is {device!r}; flow is estimated on the 'cpu'")
     if frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) < 2 or frames.dtype != torch.uint8:
-        raise ValueError(
-            f"frames are {frames.dtype} {tuple(frames.shape)}; expected uint8 (T >= 2, H, W, 3)"
-        )
+        raise ValueError(f"frames are {frames.dtype} {tuple(frames.shape)}; expected uint8 (T >= 2, H, W, 3)")
     return torch.from_numpy(np.stack([*_flow_frames(frames.cpu().numpy(), method)]))
 
 

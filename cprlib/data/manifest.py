@@ -102,9 +102,7 @@ class Manifest:
         path = Path(path)
         _check_suffix(path)
         if not path.is_file():
-            raise FileNotFoundError(
-                f"no manifest at {path}; make it with python -m data_prep.ucf101 (or own_videos …)"
-            )
+            raise FileNotFoundError(f"no manifest at {path}; make it with python -m data_prep.ucf101 (or own_videos …)")
         try:
             if path.suffix == ".csv":
                 table = pd.read_csv(path, dtype=str, keep_default_na=False)

@@ -67,9 +67,7 @@ def read_clip(
     return torch.from_numpy(resize(frames, short_side)[places])
 
 
-def write_video(
-    path: str | Path, frames: torch.Tensor, fps: float = 25.0, crf: int = 18, gop: int = 12
-) -> None:
+def write_video(path: str | Path, frames: torch.Tensor, fps: float = 25.0, crf: int = 18, gop: int = 12) -> None:
     """Write an H.264 mp4 without B-frames, atomically.
 
     Args:
@@ -81,9 +79,7 @@ def write_video(
     """
     array = np.asarray(frames)
     if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8 or not len(array):
-        raise ValueError(
-            f"{path}: frames are {array.dtype} {array.shape}; expected uint8 (T, H, W, 3)"
-        )
+        raise ValueError(f"{path}: frames are {array.dtype} {array.shape}; expected uint8 (T, H, W, 3)")
     odd = [(0, side % 2) for side in array.shape[1:3]]
     array = np.pad(array, [(0, 0), *odd, (0, 0)], "edge")
     pictures = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in array)

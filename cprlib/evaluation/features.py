@@ -15,9 +15,7 @@ from cprlib.data.manifest import Manifest
 from cprlib.runs import atomic_path, resolve
 
 
-def window_starts(
-    num_frames: int, clip_len: int, stride: int = 1, overlap: float = 0.5
-) -> list[int]:
+def window_starts(num_frames: int, clip_len: int, stride: int = 1, overlap: float = 0.5) -> list[int]:
     """First frames of the windows that cover a video, the last one flush with its end.
 
     Args:
@@ -47,18 +45,14 @@ def window_starts(
 class Windows(Dataset):
     """Every window of every video as (row of the table, uint8 clip (T, size, size, C))."""
 
-    def __init__(
-        self, frames: Any, manifest: Manifest, view: str, clip_len: int, stride: int, size: int
-    ):
+    def __init__(self, frames: Any, manifest: Manifest, view: str, clip_len: int, stride: int, size: int):
         table = manifest.table
         self.frames, self.view, self.size = frames, view, size
         self.video_ids = [int(i) for i in table["video_id"]]
         self.lengths = [int(n) for n in table["num_frames"]]
         self.clip_len, self.stride = clip_len, stride
         self.windows = [
-            (row, start)
-            for row, length in enumerate(self.lengths)
-            for start in window_starts(length, clip_len, stride)
+            (row, start) for row, length in enumerate(self.lengths) for start in window_starts(length, clip_len, stride)
         ]
 
     def __len__(self) -> int:
@@ -133,9 +127,7 @@ def _loader(windows: Windows, batch_size: int, workers: int) -> DataLoader:
 
 
 @torch.no_grad()
-def _mean_by_row(
-    encoder: nn.Module, batches: DataLoader, view: str, device: torch.device
-) -> Tensor:
+def _mean_by_row(encoder: nn.Module, batches: DataLoader, view: str, device: torch.device) -> Tensor:
     lengths: Sequence[int] = batches.dataset.lengths
     total, count = None, torch.zeros(len(lengths), 1)
     for rows, clips in batches:

@@ -29,9 +29,7 @@ def read_mining_log(run_folder: str | Path) -> pd.DataFrame:
     """
     folder = resolve(run_folder)
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"no run folder {folder}: train this network first (notebook 03 for CoCLR, 04 for CPR)"
-        )
+        raise FileNotFoundError(f"no run folder {folder}: train this network first (notebook 03 for CoCLR, 04 for CPR)")
     parts = sorted((folder / "mining.parquet").glob("[!._]*.parquet"))
     if not parts:
         raise FileNotFoundError(
@@ -119,9 +117,7 @@ def median_cmr(cmr: pd.DataFrame) -> float:
     return float(cmr["cmr"].median())
 
 
-def compare_methods(
-    logs: Mapping[str, Mapping[str, pd.DataFrame]], manifest: Manifest
-) -> pd.DataFrame:
+def compare_methods(logs: Mapping[str, Mapping[str, pd.DataFrame]], manifest: Manifest) -> pd.DataFrame:
     """Mining quality in a row for each method and network; what `tables/mining.csv` holds.
 
     Args:

@@ -35,7 +35,8 @@ def mined_figure(logs: Mapping[str, pd.DataFrame], manifest: Manifest, frames: A
         frames: source of frames, see :func:`cprlib.data.store.open_frames`.
         query: video_id, e.g. from :func:`common_queries`.
     """
-    found = {m: log[(log.epoch == log.epoch.max()) & (log["query"] == query)].sort_values("rank") for m, log in logs.items()}
+    last = {m: log[log.epoch == log.epoch.max()] for m, log in logs.items()}
+    found = {m: log[log["query"] == query].sort_values("rank") for m, log in last.items()}
     names = manifest.table.set_index("video_id").class_name
     return mined_strip(
         thumbnail(manifest, frames, query),

@@ -138,9 +138,7 @@ def draw_legend(figure: Figure, panels: Any, place: str = "upper") -> None:
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
-    figure.legend(
-        entries.values(), entries, loc=f"outside {place} center", ncols=min(4, len(entries))
-    )
+    figure.legend(entries.values(), entries, loc=f"outside {place} center", ncols=min(4, len(entries)))
 
 
 def flow_colour(flow: Any) -> np.ndarray:
@@ -156,9 +154,7 @@ def flow_colour(flow: Any) -> np.ndarray:
     return flow_to_image(flow).movedim(-3, -1).numpy()
 
 
-def save_figure(
-    figure: Figure, folder: str | Path, name: str, formats: Sequence[str] = ("png",)
-) -> list[Path]:
+def save_figure(figure: Figure, folder: str | Path, name: str, formats: Sequence[str] = ("png",)) -> list[Path]:
     """Write a figure, atomically and without dates, so that the same figure gives the same file.
 
     Args:

@@ -170,9 +170,7 @@ def _in_order(table: pd.DataFrame) -> pd.DataFrame:
 def _percents(values: pd.Series, spread: pd.DataFrame | None, name: str) -> list[str]:
     stds = [float("nan")] * len(values) if spread is None else spread[name]
     return [
-        UNKNOWN
-        if pd.isna(value)
-        else f"{100 * value:.1f}" + ("" if pd.isna(std) else f" ± {100 * std:.1f}")
+        UNKNOWN if pd.isna(value) else f"{100 * value:.1f}" + ("" if pd.isna(std) else f" ± {100 * std:.1f}")
         for value, std in zip(values, stds, strict=True)
     ]
 

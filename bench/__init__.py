@@ -1,0 +1,1 @@
+"""Benchmarks: every fast path against a straightforward reference in the same run."""

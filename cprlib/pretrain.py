@@ -224,9 +224,8 @@ def _new_state(config: PretrainConfig) -> State:
 
 
 def _device(config: PretrainConfig) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(automatic if config.device == "auto" else config.device)
 
 
 def _check_queue_fills(config: PretrainConfig, clips_per_epoch: int) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -23,13 +24,13 @@ def project_root() -> Path:
 
 
 def resolve(path: str | Path) -> Path:
-    """Expand ``$VARIABLES`` and ``~``, and make a relative path start at the project root.
+    """Expand ``$NAME``, ``${NAME:-default}`` and ``~``, and make a relative path start at the project root.
 
     Raises:
         ValueError: the path names an environment variable that is not set.
     """
-    os.environ.setdefault("CPR_DATA", "../shared")
-    expanded = os.path.expanduser(os.path.expandvars(str(path)))
+    with_defaults = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda m: os.environ.get(m[1]) or m[2], str(path))
+    expanded = os.path.expanduser(os.path.expandvars(with_defaults))
     if "$" in expanded:
         raise ValueError(f"{path}: an environment variable in this path is not set; export it first")
     return Path(os.path.normpath(project_root() / expanded))

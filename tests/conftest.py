@@ -17,7 +17,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def cpr_data() -> Path:
     """Folder with videos/ and splits/: $CPR_DATA, by default ../shared."""
-    path = resolve("$CPR_DATA")
+    path = resolve("${CPR_DATA:-../shared}")
     if not (path / "videos").is_dir():
         pytest.skip(f"real videos are not at {path}; set CPR_DATA")
     return path

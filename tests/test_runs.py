@@ -22,7 +22,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_paths_start_at_the_project_and_variables_are_filled_in(monkeypatch, tmp_path):
     assert resolve("outputs/x") == project_root() / "outputs" / "x"
     monkeypatch.setenv("CPR_DATA", str(tmp_path))
-    assert resolve("$CPR_DATA/videos") == tmp_path / "videos"
+    assert resolve("$CPR_DATA/videos") == resolve("${CPR_DATA:-elsewhere}/videos") == tmp_path / "videos"
+    monkeypatch.delenv("CPR_DATA")
+    assert resolve("${CPR_DATA:-elsewhere}/videos") == project_root() / "elsewhere" / "videos"
     monkeypatch.delenv("NOT_SET", raising=False)
     with pytest.raises(ValueError, match=r"\$NOT_SET/x: an environment variable"):
         resolve("$NOT_SET/x")

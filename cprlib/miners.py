@@ -5,7 +5,6 @@ label; UberNCE, the supervised upper bound, is therefore no miner but :func:`lab
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -44,11 +43,11 @@ def build_miner(
             f"{method} mines in another view, but the only view is {list(views)}; give it a frozen sampler"
         )
     stages = plan_stages(bank_size, views, num_stages if method == "cpr" else 1, ratio, top_k)
-    return partial(_mine, stages)
 
+    def mine(anchors: Mapping[str, Tensor], bank: Mapping[str, Tensor], exclude: Tensor) -> Retrieval:
+        return cascade_retrieve(anchors, bank, stages, exclude)
 
-def _mine(stages, anchors: Mapping[str, Tensor], bank: Mapping[str, Tensor], exclude: Tensor) -> Retrieval:
-    return cascade_retrieve(anchors, bank, stages, exclude)
+    return mine
 
 
 def positives_mask(retrieval: Retrieval, bank_size: int) -> Tensor:

@@ -8,15 +8,19 @@ TORCH_INDEX ?=
 PYTHON = .venv/bin/python
 PIPELINE = --configfile $(PARAMS) --cores $(CORES) --nolock --rerun-incomplete $(ARGS)
 
-.PHONY: help demo test lint bench
+.PHONY: help demo tables test lint bench
 help:
 	@echo 'make demo   the whole pipeline on the built-in data, then the comparison'
 	@echo '            PARAMS=params/ucf101_12.yaml  ARGS="--config run=toy-seed1 seed=1"  CORES=2'
+	@echo 'make tables the same, then fine-tuning, the ablation and the tables of the paper'
 	@echo 'make test   style and tests     make lint   style only     make bench   benchmarks'
 
 demo: .venv/.installed
 	@$(PYTHON) -m snakemake --quiet host progress rules reason $(PIPELINE)
 	@$(PYTHON) -m snakemake show --quiet all $(PIPELINE)
+
+tables: demo
+	@$(PYTHON) -m snakemake tables --quiet host progress rules reason $(PIPELINE)
 
 test: lint
 	$(PYTHON) -m pytest

@@ -1,4 +1,4 @@
-"""The pipeline: data -> flow -> InfoNCE -> CoCLR | CPR -> retrieval, mining quality -> tables.
+"""The pipeline: data -> flow -> InfoNCE, UberNCE -> CoCLR | CPR -> retrieval, classification, mining quality -> tables.
 
     snakemake --cores 2 --configfile params/toy.yaml [--config run=toy-seed1 seed=1]
 
@@ -14,9 +14,11 @@ import sys
 
 import yaml
 
+from cprlib.networks import COTRAINED, network_folder
 from cprlib.runner import check_shared, notebook_parameters
 from cprlib.runs import atomic_path, project_root, resolve
 
+METHODS = ["random", "infonce", "coclr", "cpr", "ubernce"]
 CHATTER = ("Building DAG", "Using shell", "Select jobs", "Execute ", "Complete log", "Elapsed time")
 
 
@@ -25,7 +27,7 @@ def complete(given):
     if not given.get("run"):
         raise WorkflowError("no run to make: give --configfile params/toy.yaml, or another one")
     check_shared(given)
-    shared = {"outputs": "outputs", "dataset": "toy", "views": ["rgb", "flow"], "cycles": 1} | given
+    shared = {"outputs": "outputs", "dataset": "toy", "views": ["rgb", "flow"], "cycles": 1, "methods": METHODS} | given
     return {"manifest": f"{shared['outputs']}/data/{shared['dataset']}/manifest.csv"} | shared
 
 
@@ -43,9 +45,24 @@ def read_by(name, without=()):
     return {k: v for k, v in sorted(CONFIG.items()) if k in names and k not in without}
 
 
-def networks(method):
-    """What the last cycle of a co-training ends with."""
-    return [RUN / f"{method}_{view}_cycle{CONFIG['cycles']}/metrics.json" for view in CONFIG["views"]]
+def networks(method, folder=None):
+    """What the training of a method's networks ends with."""
+    folder = folder or PRETRAINED
+    return [f"{network_folder(folder, method, view, CONFIG['cycles'])}/metrics.json" for view in CONFIG["views"]]
+
+
+def released(wildcards):
+    """The published weights that take the place of InfoNCE, where the parameter file names some."""
+    path = CONFIG.get(f"released_{wildcards.view}", "")
+    return f"-p released {shlex.quote(path)}" if path else ""
+
+
+def setting(point):
+    """A point of the ablation, "num_stages=7 ratio=0.8", as arguments of the runner."""
+    pairs = [word.split("=") for word in point.split()]
+    if not all(len(pair) == 2 for pair in pairs):
+        raise WorkflowError(f"ablation: {point!r} is not a list of name=value")
+    return " ".join(f"-p {name} {value}" for name, value in pairs)
 
 
 def folder(key):
@@ -57,6 +74,7 @@ def folder(key):
 
 def data_command():
     """The module of data_prep, with its arguments, that lists the videos of the data set."""
+    split = ["--split", CONFIG.get("split", 1)]
     match CONFIG["dataset"]:
         case "toy":
             options = {"--recordings": "toy_recordings", "--takes": "toy_takes"}
@@ -64,8 +82,11 @@ def data_command():
             words = ["toy_actions", MANIFEST.parent, *given]
         case "folder":
             words = ["own_videos", folder("videos"), VIDEOS]
+        case "kinetics":
+            words = ["kinetics", folder("videos"), folder("splits"), VIDEOS]
+        case "coclr_lmdb":
+            words = ["coclr_lmdb", folder("videos"), folder("flow_lmdb"), folder("splits"), VIDEOS, *split]
         case name:
-            split = ["--split", CONFIG.get("split", 1)]
             words = [name, folder("videos"), folder("splits"), VIDEOS, *split]
     return shlex.join(["-m", *map(str, [f"data_prep.{words[0]}", *words[1:]])])
 
@@ -84,7 +105,10 @@ except ValueError as error:
 RUN = resolve(CONFIG["outputs"]) / CONFIG["run"]
 HERE = os.path.relpath(RUN)
 MANIFEST = resolve(CONFIG["manifest"])
-VIDEOS = MANIFEST.parent / "videos.csv"
+HAS_FLOW = CONFIG["dataset"] == "coclr_lmdb"  # the source has flow itself
+VIDEOS = MANIFEST if HAS_FLOW else MANIFEST.with_name(f"videos{MANIFEST.stem.removeprefix('manifest')}.csv")
+PRETRAINED = resolve(CONFIG["outputs"]) / (CONFIG.get("pretrained") or CONFIG["run"])
+SWEPT = {point: RUN / "ablation" / point.replace(" ", ",") for point in CONFIG.get("ablation", [])}
 SETTINGS = RUN / "params.yaml"
 PYTHON = shlex.quote(sys.executable)
 NOTEBOOK = f"{PYTHON} -m cprlib.runner notebooks"
@@ -94,6 +118,8 @@ HALF = max(1, CORES // 2)  # two trainings side by side
 
 wildcard_constraints:
     view="|".join(CONFIG["views"]),
+    method="|".join(METHODS),
+    protocol="probe|frozen|finetune",
 
 
 rule data:
@@ -106,19 +132,21 @@ rule data:
         "{PYTHON} {params.command} --workers {threads}"
 
 
-rule flow:
-    input:
-        VIDEOS,
-    output:
-        MANIFEST,
-    log:
-        RUN / "notebooks/01_flow_extraction.ipynb",
-    params:
-        read_by("01_flow_extraction", without=("run", "outputs", "seed")),  # runs share it
-    threads: CORES
-    shell:
-        "{NOTEBOOK}/01_flow_extraction.ipynb {log:q} -f {SETTINGS:q} --html"
-        " -p videos_csv {input:q} -p workers {threads}"
+if not HAS_FLOW:
+
+    rule flow:
+        input:
+            VIDEOS,
+        output:
+            MANIFEST,
+        log:
+            RUN / "notebooks/01_flow_extraction.ipynb",
+        params:
+            read_by("01_flow_extraction", without=("run", "outputs", "seed")),  # runs share it
+        threads: CORES
+        shell:
+            "{NOTEBOOK}/01_flow_extraction.ipynb {log:q} -f {SETTINGS:q} --html"
+            " -p videos_csv {input:q} -p workers {threads}"
 
 
 rule infonce:
@@ -126,20 +154,38 @@ rule infonce:
         MANIFEST,
     output:
         RUN / "infonce_{view}/metrics.json",
+        RUN / "random_{view}/metrics.json",
     log:
         RUN / "notebooks/02_infonce_{view}.ipynb",
     params:
         read_by("02_infonce_pretraining"),
+        released=released,
     threads: HALF
     shell:
-        "{NOTEBOOK}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html -p view {wildcards.view}"
+        "{NOTEBOOK}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html"
+        " -p view {wildcards.view} {params.released}"
+
+
+rule ubernce:
+    input:
+        MANIFEST,
+    output:
+        RUN / "ubernce_{view}/metrics.json",
+    log:
+        RUN / "notebooks/02_ubernce_{view}.ipynb",
+    params:
+        read_by("02_infonce_pretraining"),
+    threads: HALF
+    shell:
+        "{NOTEBOOK}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html"
+        " -p view {wildcards.view} -p method ubernce"
 
 
 rule coclr:
     input:
-        expand(rules.infonce.output, view=CONFIG["views"]),
+        networks("infonce", RUN),
     output:
-        networks("coclr"),
+        networks("coclr", RUN),
     log:
         RUN / "notebooks/03_coclr.ipynb",
     params:
@@ -151,9 +197,9 @@ rule coclr:
 
 rule cpr:
     input:
-        expand(rules.infonce.output, view=CONFIG["views"]),
+        networks("infonce", RUN),
     output:
-        networks("cpr"),
+        networks("cpr", RUN),
     log:
         RUN / "notebooks/04_cpr.ipynb",
     params:
@@ -163,11 +209,29 @@ rule cpr:
         "{NOTEBOOK}/04_cpr_training.ipynb {log:q} -f {SETTINGS:q} --html"
 
 
+for point, place in SWEPT.items():
+
+    rule:
+        name:
+            f"ablation {point}"
+        input:
+            networks("infonce", RUN),
+        output:
+            networks("cpr", place),
+        log:
+            place / "notebooks/04_cpr.ipynb",
+        params:
+            read_by("04_cpr_training"),
+            point=f"-p run {os.path.relpath(place, resolve(CONFIG['outputs']))} -p init_run {CONFIG['run']} {setting(point)}",
+        threads: HALF
+        shell:
+            "{NOTEBOOK}/04_cpr_training.ipynb {log:q} -f {SETTINGS:q} --html {params.point}"
+
+
 rule retrieval:
     input:
-        rules.coclr.input,
-        rules.coclr.output,
-        rules.cpr.output,
+        MANIFEST,
+        [networks(method) for method in CONFIG["methods"]],
     output:
         RUN / "tables/retrieval.csv",
     log:
@@ -179,10 +243,26 @@ rule retrieval:
         "{NOTEBOOK}/05_retrieval.ipynb {log:q} -f {SETTINGS:q} --html"
 
 
+# After retrieval, which leaves the features that a probe is trained on.
+rule classification:
+    input:
+        rules.retrieval.output,
+    output:
+        RUN / "tables/{protocol}_{method}.csv",
+    log:
+        RUN / "notebooks/06_{protocol}_{method}.ipynb",
+    params:
+        read_by("06_classification"),
+    threads: HALF
+    shell:
+        "{NOTEBOOK}/06_classification.ipynb {log:q} -f {SETTINGS:q} --html"
+        " -p protocol {wildcards.protocol} -p method {wildcards.method}"
+
+
 rule mining:
     input:
-        rules.coclr.output,
-        rules.cpr.output,
+        networks("coclr", RUN),
+        networks("cpr", RUN),
     output:
         RUN / "tables/mining.csv",
     log:
@@ -194,24 +274,55 @@ rule mining:
         "{NOTEBOOK}/07_mining_quality.ipynb {log:q} -f {SETTINGS:q} --html"
 
 
+def results(*protocols):
+    """The tables of a run: those of other data have no mining quality, as nothing was trained on these."""
+    mined = PRETRAINED == RUN and set(COTRAINED) <= set(CONFIG["methods"])
+    tables = expand(rules.classification.output, protocol=protocols, method=CONFIG["methods"])
+    return [*rules.retrieval.output, *(rules.mining.output if mined else []), *tables]
+
+
 rule comparison:
     input:
-        rules.retrieval.output,
-        rules.mining.output,
+        results("probe"),
     output:
         RUN / "comparison.csv",
     shell:
         "{PYTHON} -m cprlib.report.tables {RUN:q} > /dev/null"
 
 
+rule ablation:
+    input:
+        rules.retrieval.output,
+        networks("cpr"),
+        [networks("cpr", place) for place in SWEPT.values()],
+    output:
+        RUN / "tables/ablation.csv",
+    shell:
+        "{PYTHON} -m cprlib.evaluation.ablation {RUN:q}"
+
+
+# All that the paper reports: fine-tuning and the ablation take an hour on the built-in data, so `all` leaves them out.
+rule tables:
+    input:
+        results("probe", "finetune"),
+        rules.ablation.output if SWEPT else [],
+    output:
+        RUN / "tables/paper.md",
+    log:
+        RUN / "notebooks/09_paper_tables.ipynb",
+    params:
+        read_by("09_paper_tables"),
+    shell:
+        "{NOTEBOOK}/09_paper_tables.ipynb {log:q} -f {SETTINGS:q} --html"
+
+
 # Every result is named: of a chain, Snakemake mends only links whose absence it is asked to see.
 rule all:
     default_target: True
     input:
-        rules.flow.output,
-        rules.coclr.input,
-        rules.comparison.input,
-        rules.retrieval.input,
+        MANIFEST,
+        [networks(method) for method in CONFIG["methods"]],
+        results("probe"),
         rules.comparison.output,
 
 

@@ -1,12 +1,18 @@
-"""Checkpoints: saved atomically, loaded without running code, refused when they do not fit."""
+"""Checkpoints: saved atomically, loaded without running code, refused when they do not fit.
 
-import pickle
+``python -m cprlib.checkpoints export RUN_FOLDER OUT.pth.tar`` writes the network of a run for the released CoCLR code.
+"""
+
+import argparse
 from pathlib import Path
 
 import torch
 
-from cprlib.encoders import Encoder, build_encoder
+from cprlib.encoders import Encoder, ReleasedFlowInput, build_encoder
+from cprlib.released import export_released, load_released, load_safely
 from cprlib.runs import atomic_path, resolve
+
+__all__ = ["export_released", "load_checkpoint", "load_encoder", "load_released", "save_checkpoint"]
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -29,17 +35,11 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: not a checkpoint of this project.
+        ValueError: not a checkpoint of this project, or one that holds other Python objects.
     """
     path = resolve(path)
     path = path / CHECKPOINT if path.suffix != ".pt" else path
-    if not path.exists():
-        raise FileNotFoundError(f"no checkpoint at {path}; train that network first, or correct the path")
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is not a readable checkpoint ({reason}); train that network again") from error
+    state = load_safely(path, device)
     if not isinstance(state, dict) or "encoder" not in state or "config" not in state:
         raise ValueError(
             f"{path} is not a checkpoint of cprlib (it needs 'config' and 'encoder'); give a run folder of fit()"
@@ -67,8 +67,32 @@ def load_encoder(path: str | Path, view: str | None = None) -> Encoder:
             f"{path} is a {config['view']} network, but a {view} network is needed here; give the other run"
         )
     encoder = build_encoder(config["backbone"], config["dim"])
+    if any(key.startswith("input.") for key in state["encoder"]):  # it descends from a released network of flow
+        encoder.input = ReleasedFlowInput()
     try:
         encoder.load_state_dict(state["encoder"])
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit backbone {config['backbone']!r} ({error})") from error
     return encoder.eval()
+
+
+def main(args: list[str] | None = None) -> None:
+    """The command: ``export RUN_FOLDER OUT.pth.tar``."""
+    parser = argparse.ArgumentParser(prog="python -m cprlib.checkpoints", description="checkpoints of other code")
+    export = parser.add_subparsers(required=True).add_parser(
+        "export", help="write a run's S3D for the released CoCLR code"
+    )
+    export.add_argument("run_folder", help="folder of a pretraining run, or its checkpoint.pt")
+    export.add_argument("out", help="the .pth.tar file to write")
+    options = parser.parse_args(args)
+    try:
+        run = load_checkpoint(options.run_folder)
+        last_epoch = max(run.get("epoch", 1) - 1, 0)  # the run counts finished epochs
+        encoder, view = load_encoder(options.run_folder), run["config"]["view"]
+        print(export_released(encoder, options.out, last_epoch, view=view))
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,46 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import video
 
+from cprlib.data.augment import IMAGENET_MEAN, IMAGENET_STD
+
+RELEASED_RED = 128  # level of red in the flow pictures of the released code; green is v, blue is u
+
+
+class ReleasedFlowInput(nn.Module):
+    """Flow (u, v, 0) of this project → flow (128, v, u) as a normalised RGB picture, what CoCLR and CPR trained on.
+
+    Every channel is ``scale`` times ours plus ``shift``. No convolution can take this over, as its zero padding would
+    have to be shifted too; so it stays before the backbone, and its constants in the state dict say that it is there.
+    """
+
+    def __init__(self):
+        super().__init__()
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        levels = torch.tensor([RELEASED_RED / 255, 0.5, 0.5])  # of no motion; u and v in -1..1 are ± 0.5 around it
+        self.register_buffer("scale", (torch.tensor([0.0, 0.5, 0.5]) / std).view(3, 1, 1, 1))
+        self.register_buffer("shift", ((levels - mean) / std).view(3, 1, 1, 1))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Flow (B, 3, T, H, W) float as of :func:`cprlib.data.augment.to_input` → the same shape, normalised."""
+        return clips.flip(1) * self.scale + self.shift
+
+    def fold(self, weight: Tensor) -> Tensor:
+        """Make a first convolution for the released input out of one for ours.
+
+        Red is constant and not zero, so its weights can hold the shifts of the other two; padding is zero in all three,
+        so borders agree as well.
+
+        Args:
+            weight: (O, 3, t, h, w) float, for (u, v, 0).
+
+        Returns:
+            The same shape, for (128, v, u) normalised.
+        """
+        _, g, b = self.scale.double()
+        red, green, blue = self.shift.double()
+        for_v, for_u = weight[:, 1:2] / g, weight[:, :1] / b
+        return torch.cat([-(for_v * green + for_u * blue) / red, for_v, for_u], dim=1).to(weight.dtype)
+
 
 class Encoder(nn.Module):
     """Backbone → global average pool → FC → ReLU → FC → L2 normalisation (MoCo v2's head).
@@ -15,16 +55,19 @@ class Encoder(nn.Module):
         backbone: clips (B, 3, T, H, W) float → feature maps (B, feature_dim, T', H', W').
         feature_dim: channels of the feature maps, and width of the head.
         dim: D, length of the projected feature.
+
+    ``input`` comes before the backbone: nothing, or :class:`ReleasedFlowInput` in released networks of flow.
     """
 
     def __init__(self, backbone: nn.Module, feature_dim: int, dim: int):
         super().__init__()
+        self.input: nn.Module = nn.Identity()
         self.backbone, self.feature_dim, self.dim = backbone, feature_dim, dim
         self.head = nn.Sequential(nn.Linear(feature_dim, feature_dim), nn.ReLU(), nn.Linear(feature_dim, dim))
 
     def features(self, clips: Tensor) -> Tensor:
         """Pooled backbone features, what evaluation uses: clips (B, 3, T, H, W) float → (B, feature_dim) float."""
-        return self.backbone(clips).float().mean(dim=(2, 3, 4))
+        return self.backbone(self.input(clips)).float().mean(dim=(2, 3, 4))
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips (B, 3, T, H, W) float → (B, dim) float, L2-normalised."""

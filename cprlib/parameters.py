@@ -12,13 +12,19 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 DATA_PARAMETERS = {
     "run": str,  # name of the run folder
     "outputs": str,  # folder of the run folders and the data
-    "dataset": Literal["toy", "ucf101", "hmdb51", "folder"],
-    "videos": str,  # folder of videos; for "folder" also a CSV
-    "splits": str,  # folder of the official split files
+    "dataset": Literal["toy", "ucf101", "hmdb51", "kinetics", "coclr_lmdb", "folder"],
+    "videos": str,  # folder of videos; for "folder" also a CSV; for "coclr_lmdb" the LMDB of RGB frames
+    "flow_lmdb": str,  # for "coclr_lmdb"
+    "splits": str,  # folder of the official split files; for "kinetics" the CSV file, or a folder of them
     "split": Literal[1, 2, 3],
     "manifest": str,  # table of all videos and their flow
     "views": list[str],
     "cycles": int,  # co-training cycles
+    "methods": list[Literal["random", "infonce", "coclr", "cpr", "ubernce"]],  # whose networks are judged
+    "pretrained": str,  # run whose networks are judged instead
+    "released_rgb": str,  # .pth.tar that takes the place of InfoNCE
+    "released_flow": str,
+    "ablation": list[str],  # points such as "num_stages=7 ratio=0.8", each a CPR training
     "toy_recordings": int,  # of a class of the built-in data, the last 2 for testing
     "toy_takes": int,  # videos of a recording
 }

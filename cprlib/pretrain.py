@@ -19,7 +19,7 @@ from cprlib.memory import FeatureQueue
 from cprlib.miners import METHODS, build_miner
 from cprlib.parameters import check_types
 from cprlib.runs import atomic_path, is_finished, open_run, progress, resolve, write_json
-from cprlib.training import State, train_epoch
+from cprlib.training import State, pick_device, train_epoch
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,12 @@ def fit(config: PretrainConfig) -> Path:
     pairs = open_pairs(config)
     sampler = EpochSampler(len(pairs), config.batch_size, config.seed)
     _check_queue_fills(config, len(sampler) * sampler.batch_size)
-    state = _new_state(config)
+    state = new_state(config)
     folder = open_run(config.out, dataclasses.asdict(config))
     if is_finished(folder):
         return folder
     if (folder / CHECKPOINT).exists():
-        state.load_state_dict(load_checkpoint(folder, _device(config)))
+        state.load_state_dict(load_checkpoint(folder, pick_device(config.device)))
     loader = DataLoader(pairs, batch_sampler=sampler, num_workers=config.workers, persistent_workers=config.workers > 0)
     metrics = read_metrics(folder).head(state.epoch).to_dict("records") if state.epoch else []
     epochs = range(state.epoch, config.epochs)
@@ -173,41 +173,14 @@ def open_pairs(config: PretrainConfig) -> ClipPairs:
     return ClipPairs(train.table, train.source_codes, frames, (config.view,), config.views, *shape)
 
 
-def untrained(config: PretrainConfig) -> Path:
-    """A run folder that holds the random weights of a configuration: the lower end of every table."""
-    folder = open_run(config.out, dataclasses.asdict(config))
-    save_checkpoint(folder, {"config": dataclasses.asdict(config), **_new_state(config).state_dict()})
-    return folder
-
-
 def read_metrics(folder: str | Path) -> pd.DataFrame:
     """The metrics of a run: a row an epoch with epoch, loss, lr, pmr, mining_r1, clips_per_s and seconds."""
     return pd.read_json(resolve(folder) / "metrics.jsonl", lines=True)
 
 
-def cotrain(config: PretrainConfig, cycles: int, inits: Mapping[str, str]) -> dict[str, Path]:
-    """Co-train the networks of all views in turns: each mines with the newest networks of the others, frozen.
-
-    Args:
-        config: method and settings; `view`, `samplers` and `init` are set here; `out` is the folder of the runs.
-        cycles: how often every network is trained.
-        inits: view -> run folder of its InfoNCE network, in training order, e.g. rgb then flow.
-
-    Returns:
-        View -> folder of its last run, ``<out>/<method>_<view>_cycle<n>``.
-    """
-    newest = {view: str(path) for view, path in inits.items()}
-    for cycle in range(1, cycles + 1):
-        for view in inits:
-            others = {other: path for other, path in newest.items() if other != view}
-            out = f"{config.out}/{config.method}_{view}_cycle{cycle}"
-            newest[view] = str(fit(dataclasses.replace(config, view=view, samplers=others, init=newest[view], out=out)))
-    return {view: Path(path) for view, path in newest.items()}
-
-
-def _new_state(config: PretrainConfig) -> State:
+def new_state(config: PretrainConfig) -> State:
     """Networks, queue and optimiser as they are before the first epoch."""
-    device = _device(config)
+    device = pick_device(config.device)
     torch.manual_seed(config.seed)
     encoder = build_encoder(config.backbone, config.dim)
     if config.init:
@@ -221,11 +194,6 @@ def _new_state(config: PretrainConfig) -> State:
     queue = FeatureQueue(config.K, config.dim, config.views).to(device)
     optimizer = torch.optim.Adam(encoder.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     return State(encoder, momentum_copy(encoder), samplers, queue, optimizer)
-
-
-def _device(config: PretrainConfig) -> torch.device:
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(automatic if config.device == "auto" else config.device)
 
 
 def _check_queue_fills(config: PretrainConfig, clips_per_epoch: int) -> None:

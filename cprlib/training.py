@@ -48,6 +48,12 @@ class State:
         self.epoch = saved["epoch"]
 
 
+def pick_device(name: str) -> torch.device:
+    """ "auto" takes a GPU if there is one; any other name is taken as it is."""
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(automatic if name == "auto" else name)
+
+
 def train_epoch(config: PretrainConfig, state: State, loader: DataLoader) -> tuple[dict, pd.DataFrame]:
     """One pass over the training videos.
 
@@ -74,7 +80,7 @@ def train_epoch(config: PretrainConfig, state: State, loader: DataLoader) -> tup
     return {
         "loss": float(torch.stack(losses).mean()) if losses else None,
         "lr": lr,
-        "pmr": float(log["correct"].mean()) if logs else None,
+        "pmr": float(log.groupby(["step", "query"])["correct"].mean().mean()) if logs else None,
         "mining_r1": float(log["correct"][log["rank"] == 0].mean()) if logs else None,
         "clips_per_s": round(clips / seconds, 2),
         "seconds": round(seconds, 2),

@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
-from cprlib.data.video import fingerprint, probe
+from cprlib.data.video import VideoInfo, fingerprint, probe
 from cprlib.runs import atomic_path, resolve
 
 SUFFIXES = {".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"}
@@ -29,6 +29,10 @@ class Entry:
     class_name: str
     source_id: str
     split: str
+    flow_path: str = ""  # where the source has flow, too
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 @dataclass(frozen=True)
@@ -97,12 +101,18 @@ def match(videos: Sequence[Path], listed: Sequence[Listed], source: Path) -> tup
     return entries, problems
 
 
+def look_into(entry: Entry, min_frames: int) -> tuple[VideoInfo, str]:
+    """What the manifest says of a video file, and a hash of its content."""
+    return probe(entry.path, min_frames), fingerprint(entry.path)
+
+
 def describe(
     entries: Sequence[Entry],
     class_order: Sequence[str],
     workers: int | None = None,
     problems: Sequence[dict] = (),
     min_frames: int = 2,
+    look: Callable[[Entry, int], tuple[VideoInfo, str]] = look_into,
 ) -> tuple[Manifest, pd.DataFrame]:
     """Look into every video and make the manifest; unusable files are left out and listed.
 
@@ -112,6 +122,7 @@ def describe(
         workers: processes; None = one per core.
         problems: found so far.
         min_frames: a shorter video is unusable.
+        look: called with an entry and `min_frames`; describes videos that are no files.
 
     Returns:
         The manifest and the problems (columns path, reason).
@@ -119,19 +130,18 @@ def describe(
     Raises:
         ValueError: a class without a usable video, or without one for training.
     """
-    paths = [os.path.abspath(entry.path) for entry in entries]
-    looked = dict(parallel_map(partial(_look, min_frames=min_frames), paths, workers, "videos"))
+    entries = [replace(entry, path=Path(os.path.abspath(entry.path))) for entry in entries]
+    looked = dict(parallel_map(partial(look, min_frames=min_frames), entries, workers, "videos"))
     problems, rows, seen = [*problems], [], {}
-    for entry, path in zip(entries, paths, strict=True):
-        if isinstance(looked[path], Exception):
-            reason = getattr(looked[path], "reason", str(looked[path]))
-            problems.append({"path": path, "reason": reason})
+    for entry in entries:
+        path, found = str(entry.path), looked[entry]
+        if isinstance(found, Exception):
+            problems.append({"path": path, "reason": getattr(found, "reason", str(found))})
             continue
-        info, content = looked[path]
+        info, content = found
         if seen.setdefault(content, path) != path:
             problems.append({"path": path, "reason": f"identical to {seen[content]}"})
-        about = dict(class_name=entry.class_name, source_id=entry.source_id, split=entry.split)
-        rows.append({"path": path, "flow_path": "", **about, **info._asdict()})
+        rows.append({**asdict(entry), "path": path, **info._asdict()})
     table = pd.DataFrame(problems, columns=["path", "reason"])
     if not rows:
         raise ValueError(f"no usable video among {len(entries)}: {'; '.join(summary(table))}")
@@ -187,8 +197,3 @@ def run(parser: argparse.ArgumentParser, build: Callable[[argparse.Namespace], t
         save(*build(args), args.out)
     except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
-
-
-def _look(path: str, min_frames: int) -> tuple:
-    """(VideoInfo, hash) of one video."""
-    return probe(path, min_frames), fingerprint(path)

@@ -36,13 +36,23 @@ def build(
         ValueError: the lists belong to other videos, or a line cannot be read.
     """
     folder = resolve(splits)
-    classes = [line.split()[-1] for line in _lines(folder / "classInd.txt")]
-    listed = []
+    classes, listed = read_lists(folder, split)
+    entries, problems = match(find_videos(resolve(videos)), listed, folder)
+    return describe(entries, classes, workers, problems)
+
+
+def read_lists(folder: Path, split: int) -> tuple[list[str], list[Listed]]:
+    """The class names, in order, and the videos of one official split.
+
+    Raises:
+        FileNotFoundError: no list for this split.
+        ValueError: a line cannot be read.
+    """
+    classes, listed = [line.split()[-1] for line in _lines(folder / "classInd.txt")], []
     for part in ("train", "test"):
         path = folder / f"{part}list{split:02}.txt"
         listed += [_listed(line, part, classes, path) for line in _lines(path)]
-    entries, problems = match(find_videos(resolve(videos)), listed, folder)
-    return describe(entries, classes, workers, problems)
+    return classes, listed
 
 
 def _lines(path: Path) -> list[str]:

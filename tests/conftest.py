@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from cprlib.data.flow import extract_flow
 from cprlib.runs import resolve
+from data_prep import toy_actions
 
 torch.set_num_threads(1)
 
@@ -21,3 +23,12 @@ def cpr_data() -> Path:
     if not (path / "videos").is_dir():
         pytest.skip(f"real videos are not at {path}; set CPR_DATA")
     return path
+
+
+@pytest.fixture(scope="session")
+def toy_manifest(tmp_path_factory) -> Path:
+    """Manifest of 48 small built-in videos with flow: 12 classes, 3 recordings each for training, 1 for testing."""
+    folder = tmp_path_factory.mktemp("toy")
+    videos = toy_actions.build(folder, recordings=4, takes=1, workers=1)
+    extract_flow(videos, folder / "flow", "dis", 8.0, workers=1).write(folder / "manifest.csv")
+    return folder / "manifest.csv"

@@ -8,9 +8,9 @@ from torchvision.transforms.v2 import functional as TF
 
 from cprlib.data.augment import (
     Crop,
-    centre_crop,
     colour_jitter,
     draw_crop,
+    evaluation_crops,
     gaussian_blur,
     photometric,
     resized_crop,
@@ -60,10 +60,28 @@ def test_crop_area_and_aspect_stay_in_range():
     assert 0.4 < sum(c.flip for c in draws) / 500 < 0.6
 
 
-def test_centre_crop_takes_the_middle():
+def test_the_centre_crop_takes_the_middle():
     clip = torch.zeros(1, 4, 8, 3, dtype=torch.uint8)
     clip[:, :, 2:6] = 200
-    assert (centre_crop(clip, 4) == 200).all()
+    assert (evaluation_crops(clip, 4, "rgb") == 200).all()
+
+
+def test_ten_crops_by_hand():
+    """Pixel (y, x) of an 8 x 12 frame is 12 y + x; crops have 7/8 of the short side, 7 pixels, and are not resized."""
+    clip = torch.arange(96, dtype=torch.uint8).view(1, 8, 12, 1).expand(2, -1, -1, 2).contiguous()
+    crops = evaluation_crops(clip, 7, "rgb", "ten")
+    corners = [(0, 0), (0, 5), (1, 0), (1, 5), (0, 2)]  # top left, top right, bottom left, bottom right, centre
+    assert crops.shape == (10, 2, 7, 7, 2)
+    for number, (top, left) in enumerate(corners):
+        expected = torch.tensor([[12 * (top + y) + left + x for x in range(7)] for y in range(7)])
+        assert torch.equal(crops[number, 1, :, :, 0].long(), expected), number
+        assert torch.equal(crops[number + 5, 1, :, :, 1].long(), expected.flip(1)), number
+    assert torch.equal(evaluation_crops(clip, 7, "rgb", "five"), crops[:5])
+    flow = evaluation_crops(clip, 7, "flow", "ten")
+    assert torch.equal(flow[5:, ..., 0], 255 - crops[5:, ..., 0])  # u points the other way in a mirror
+    assert torch.equal(flow[5:, ..., 1], crops[5:, ..., 1]) and torch.equal(flow[:5], crops[:5])
+    with pytest.raises(ValueError, match="'tne'; choose one of centre, five, ten"):
+        evaluation_crops(clip, 7, "rgb", "tne")
 
 
 def test_jitter_of_one_factor_equals_torchvision():

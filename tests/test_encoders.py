@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from cprlib.encoders import BACKBONES, build_encoder, momentum_copy, momentum_update
+from cprlib.data.augment import to_input
+from cprlib.encoders import BACKBONES, ReleasedFlowInput, build_encoder, momentum_copy, momentum_update
 
 
 @pytest.mark.parametrize(("backbone", "width"), [("s3d", 1024), ("r3d_18", 512), ("r2plus1d_18", 512), ("tiny", 128)])
@@ -41,3 +42,41 @@ def test_momentum_moves_the_copy_and_nothing_else():
         torch.testing.assert_close(q, b)
         torch.testing.assert_close(k, b - 0.75)
         assert not k.requires_grad
+
+
+def released_flow(levels):
+    """Flow levels (B, T, H, W, 2) uint8 as the released code feeds them: a picture of 128, v, u, normalised."""
+    u, v = levels.double().unbind(-1)
+    channels = zip((torch.full_like(u, 128), v, u), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
+    return torch.stack([(channel / 255 - mean) / std for channel, mean, std in channels], dim=1)
+
+
+@pytest.fixture
+def levels():
+    return torch.randint(256, (2, 5, 12, 10, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+
+
+def test_flow_becomes_the_picture_of_the_released_code(levels):
+    ours = to_input(levels, "flow")
+    before = ours.clone()
+    torch.testing.assert_close(ReleasedFlowInput()(ours).double(), released_flow(levels), rtol=0, atol=2e-6)
+    assert torch.equal(ours, before)  # the clips of a batch are not changed
+
+
+def test_a_folded_convolution_agrees_up_to_the_borders(levels):
+    conv = nn.Conv3d(3, 6, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False).double()
+    with torch.no_grad():
+        expected = conv(to_input(levels, "flow").double())
+        conv.weight.copy_(ReleasedFlowInput().fold(conv.weight))
+        torch.testing.assert_close(conv(released_flow(levels)), expected, rtol=0, atol=1e-6)
+
+
+def test_a_momentum_copy_keeps_what_comes_before_the_backbone(levels):
+    encoder = build_encoder("tiny", 8).eval()
+    encoder.input = ReleasedFlowInput()
+    key, clips = momentum_copy(encoder), to_input(levels, "flow")
+    momentum_update(encoder, key, 0.5)
+    with torch.no_grad():
+        assert torch.equal(key(clips), encoder(clips))
+        encoder.input = nn.Identity()
+        assert not torch.equal(key(clips), encoder(clips))

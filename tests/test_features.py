@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cprlib.data.manifest import Manifest
-from cprlib.evaluation.features import extract_features, window_starts
+from cprlib.evaluation.features import Windows, extract_features, mean_over_windows, window_starts
 
 LENGTHS = {7: 3, 2: 40, 9: 8, 4: 21}  # video_id -> frames; neither sorted nor contiguous
 
@@ -43,8 +43,7 @@ def manifest_of(lengths):
 
 
 def extract(frames, encoder=None, lengths=LENGTHS, view="rgb", **options):
-    encoder = encoder or FrameValues()
-    return extract_features(encoder, frames, manifest_of(lengths), view, 8, 1, 4, **options)
+    return extract_features(encoder or FrameValues(), Windows(frames, manifest_of(lengths), view, 8, 1, 4), **options)
 
 
 @pytest.mark.parametrize("num_frames", [1, 7, 8, 9, 12, 13, 40, 41])
@@ -137,3 +136,26 @@ def test_no_videos_and_broken_weights_are_errors():
     encoder.norm.running_mean.fill_(torch.nan)
     with pytest.raises(ValueError, match="video_id 7 are not finite"):
         extract(FakeFrames(), encoder)
+
+
+def test_crops_are_averaged_and_never_more_than_a_batch_is_held():
+    """Five crops of frames that are brighter on the right: those on the left miss the brightest columns."""
+    levels = torch.arange(10, dtype=torch.uint8).view(1, 1, 10, 1).expand(8, 8, 10, 3)
+    seen = []
+
+    class Ramp:
+        def frames(self, video_id, view, indices):
+            return levels[: len(indices)]
+
+    def brightest(clips):
+        seen.append(len(clips))
+        return clips[:, :1].amax(dim=(2, 3, 4))
+
+    windows = Windows(Ramp(), manifest_of({0: 20}), "rgb", 8, 1, 7, crops="five")
+    found = mean_over_windows(brightest, windows, batch_size=12)
+    columns = [6, 9, 6, 9, 8]  # the last column of each crop; the centre begins at 1.5, rounded to 2
+    expected = (torch.tensor(columns).float().mean() / 255 - 0.485) / 0.229
+    assert found.item() == pytest.approx(expected.item(), abs=1e-5)
+    assert len(windows) == 4 and seen == [10, 10]  # two windows of five crops at a time
+    middle = Windows(Ramp(), manifest_of({0: 20}), "rgb", 8, 1, 7, middle=True)
+    assert middle.windows == [(0, 8)]

@@ -9,31 +9,21 @@ import yaml
 
 from cprlib import pretrain
 from cprlib.checkpoints import load_checkpoint
-from cprlib.data.flow import extract_flow
 from cprlib.data.manifest import Manifest
 from cprlib.encoders import momentum_copy
+from cprlib.networks import cotrain, untrained
 from cprlib.parameters import from_notebook
-from cprlib.pretrain import PretrainConfig, cotrain, fit, open_pairs, read_metrics, untrained
+from cprlib.pretrain import PretrainConfig, fit, open_pairs, read_metrics
 from cprlib.runs import project_root
-from data_prep import toy_actions
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("toy")
-    videos = toy_actions.build(folder, recordings=4, takes=1, workers=1)
-    path = folder / "manifest.csv"
-    extract_flow(videos, folder / "flow", "dis", 8.0, workers=1).write(path)
-    return path
 
 
 @pytest.fixture
-def config(manifest, tmp_path):
+def config(toy_manifest, tmp_path):
     small = dict(
         backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, epochs=2, lr_milestones=(1,)
     )
     mining = dict(K=21, momentum=0.9, num_stages=2, top_k=2)
-    return PretrainConfig(manifest=str(manifest), out=str(tmp_path / "run"), **small, **mining)
+    return PretrainConfig(manifest=str(toy_manifest), out=str(tmp_path / "run"), **small, **mining)
 
 
 def pre_trained(config, tmp_path):
@@ -65,10 +55,10 @@ def test_every_method_trains_and_leaves_a_full_run_folder(config, tmp_path, meth
     assert (folder / "mining.parquet").exists() == (method in ("coclr", "cpr"))
 
 
-def test_mining_log_tells_the_truth(config, manifest, tmp_path):
+def test_mining_log_tells_the_truth(config, toy_manifest, tmp_path):
     inits = pre_trained(config, tmp_path)
     folder = fit(dataclasses.replace(config, method="cpr", init=inits["rgb"], samplers={"flow": inits["flow"]}))
-    log, table = pd.read_parquet(folder / "mining.parquet"), Manifest.read(manifest)
+    log, table = pd.read_parquet(folder / "mining.parquet"), Manifest.read(toy_manifest)
     rows = table.table.set_index("video_id")
     assert (
         log["correct"].to_numpy() == (rows.label[log["query"]].to_numpy() == rows.label[log["mined"]].to_numpy())

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as TF
 
+CROPS = {"centre": 1, "five": 5, "ten": 10}  # crops of evaluation, and how many squares each looks at
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -46,18 +47,41 @@ def resized_crop(clip: Tensor, crop: Crop, size: int, view: str) -> Tensor:
     top, left = round(crop.y * (height - h)), round(crop.x * (width - w))
     clip = torch.as_tensor(clip)[:, top : top + h, left : left + w].permute(0, 3, 1, 2)  # (T, C, h, w)
     clip = TF.resize(clip, [size, size], antialias=True)
-    if crop.flip:
-        clip = clip.flip(-1)
-        if view == "flow":
-            clip = torch.cat([255 - clip[:, :1], clip[:, 1:]], dim=1)  # level 255 - l stands for -u
-    return clip.permute(0, 2, 3, 1).contiguous()
+    clip = clip.permute(0, 2, 3, 1).contiguous()
+    return mirror(clip, view) if crop.flip else clip
 
 
-def centre_crop(clip: Tensor, size: int) -> Tensor:
-    """The centre square, resized: (T, H, W, C) uint8 → (T, size, size, C) uint8. What evaluation sees."""
-    side = min(clip.shape[1:3])
-    clip = TF.center_crop(torch.as_tensor(clip).permute(0, 3, 1, 2), [side, side])
-    return TF.resize(clip, [size, size], antialias=True).permute(0, 2, 3, 1).contiguous()
+def mirror(clip: Tensor, view: str) -> Tensor:
+    """Mirror a clip (T, H, W, C) uint8; what moved to the right then moves to the left, so flow has its u negated."""
+    clip = clip.flip(2)
+    if view == "flow":
+        clip[..., 0] = 255 - clip[..., 0]  # level 255 - l stands for -u
+    return clip
+
+
+def evaluation_crops(clip: Tensor, size: int, view: str, crops: str = "centre") -> Tensor:
+    """The squares of a clip that evaluation sees, without any draw (section 3, "test").
+
+    Args:
+        clip: (T, H, W, C) uint8, RGB or flow levels.
+        size: side of the result in pixels.
+        view: "flow" makes u change its sign in mirrored crops.
+        crops: "centre", the largest centre square; "five", the four corners and the centre, each with 7/8 of the short
+            side (224 of 256 pixels in the released code); "ten", these and their mirror images.
+
+    Returns:
+        (1, 5 or 10, T, size, size, C) uint8; of five the order is that of torchvision: corners, then centre.
+
+    Raises:
+        ValueError: unknown `crops`.
+    """
+    if crops not in CROPS:
+        raise ValueError(f"crops is {crops!r}; choose one of {', '.join(CROPS)}")
+    frames, short = torch.as_tensor(clip).permute(0, 3, 1, 2), min(clip.shape[1:3])  # (T, C, H, W)
+    side = short if crops == "centre" else max(1, round(short * 7 / 8))
+    squares = [TF.center_crop(frames, [side, side])] if crops == "centre" else TF.five_crop(frames, [side, side])
+    resized = [TF.resize(s, [size, size], antialias=True).permute(0, 2, 3, 1).contiguous() for s in squares]
+    return torch.stack(resized + ([mirror(s, view) for s in resized] if crops == "ten" else []))
 
 
 def to_input(

@@ -76,12 +76,14 @@ def extract_flow(
         The manifest with `flow_path` filled in.
 
     Raises:
-        ValueError: unknown method, or bound not positive.
+        ValueError: unknown method, bound not positive, or videos in an LMDB.
         RuntimeError: some videos failed; raised after all others were done, naming them.
     """
     _matcher(method)
     if not bound > 0:
         raise ValueError(f"bound is {bound}; expected a positive number of pixels per frame")
+    if (manifest.table.reader == "lmdb").any():
+        raise ValueError("videos in an LMDB have their flow in another; give both to python -m data_prep.coclr_lmdb")
     manifest.check_files()
     table = manifest.table.assign(flow_path=_flow_paths(manifest.table, Path(folder)))
     jobs = list(zip(table.path, table.flow_path, table.num_frames, table.fps, strict=True))

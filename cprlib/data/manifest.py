@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cprlib.data.lmdb_frames import check_lmdbs, lmdb_file
 from cprlib.runs import atomic_path
 
 COLUMNS = {
     "video_id": "int64",  # the row's number, 0..N-1
-    "path": "str",  # absolute
+    "path": "str",  # absolute; <LMDB>/<Class>/<video> where the reader is lmdb
     "label": "int64",  # 0..classes-1
     "class_name": "str",
     "source_id": "str",  # the recording it was cut from; siblings share it
@@ -23,7 +24,7 @@ COLUMNS = {
     "reader": "str",  # one of READERS
 }
 SPLITS = ("train", "test", "unused")
-READERS = ("decord", "pyav")
+READERS = ("decord", "pyav", "lmdb")
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class Manifest:
         Raises:
             ValueError: flow was asked for and a video has none yet.
             FileNotFoundError: naming the first file that is missing, and how many.
+            VideoError: an LMDB is truncated.
         """
         without = self.table.path[self.table.flow_path == ""]
         if "flow" in views and len(without):
@@ -126,13 +128,20 @@ class Manifest:
                 "run notebook 01_flow_extraction, or cprlib.data.flow.extract_flow"
             )
         for column in ("path", "flow_path")[: 1 + ("flow" in views)]:
-            missing = [p for p in self.table[column] if not Path(p).is_file()]
+            files = dict.fromkeys(map(file_of, self.table[column], self.table.reader))
+            missing = [file for file in files if not file.is_file()]
             if missing:
                 raise FileNotFoundError(
                     f"{missing[0]} is in the manifest and not on disk ({len(missing)} of "
-                    f"{len(self)} files); restore the folder or make the manifest again"
+                    f"{len(files)} files); restore the folder or make the manifest again"
                 )
+            check_lmdbs(self.table[column][self.table.reader == "lmdb"])
         return self
+
+
+def file_of(path: str, reader: str) -> Path:
+    """The file that a video is read from; many videos share an LMDB."""
+    return lmdb_file(Path(path).parents[1]) if reader == "lmdb" else Path(path)
 
 
 def _check_suffix(path: Path) -> None:

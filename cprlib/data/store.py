@@ -1,4 +1,4 @@
-"""Frames by video and view: decoded from the files, or from a cache that was decoded once.
+"""Frames by video and view: decoded from files or LMDBs, or from a cache that was decoded once.
 
 Flow frames are levels (see `cprlib.data.flow`). Resizing leaves the levels as they are, so a level
 always stands for a displacement in pixels of the source video, whatever the size of the frame.
@@ -6,7 +6,7 @@ always stands for a displacement in pixels of the source video, whatever the siz
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from hashlib import sha1
 from pathlib import Path
 from shutil import disk_usage
@@ -16,7 +16,8 @@ import torch
 
 from cprlib.data.container import decode
 from cprlib.data.flow import read_flow_levels
-from cprlib.data.manifest import Manifest
+from cprlib.data.lmdb_frames import read_lmdb
+from cprlib.data.manifest import Manifest, file_of
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import fingerprint, read_clip, resize, resized_size
 from cprlib.runs import read_json, write_json
@@ -44,6 +45,9 @@ class VideoFrames:
     def frames(self, video_id: int, view: str, frame_indices: Sequence[int]) -> torch.Tensor:
         """(T, H, W, C) uint8 of the frames with these numbers: C = 3 for rgb, 2 for flow levels."""
         path, flow_path, reader = self.files[video_id]
+        if reader == "lmdb":
+            frames = read_lmdb(path if view == "rgb" else flow_path, view, frame_indices)
+            return torch.from_numpy(resize(frames, self.short_side))
         if view == "rgb":
             return read_clip(path, frame_indices, self.short_side, reader)
         levels = read_flow_levels(flow_path, frame_indices).numpy()
@@ -162,11 +166,11 @@ def _file(row, view: str) -> tuple[str, int]:
 
 def _layout(manifest: Manifest, view: str, short_side: int | None) -> list[dict]:
     """What the cache of one view holds, video after video."""
-    videos, offset = [], 0
+    videos, offset, mark = [], 0, cache(fingerprint)
     for row in manifest.table.itertuples(index=False):
         path, count = _file(row, view)
         shape = [count, *resized_size(row.height, row.width, short_side), CHANNELS[view]]
-        videos.append({"path": path, "file": fingerprint(path), "shape": shape, "offset": offset})
+        videos.append({"path": path, "file": mark(file_of(path, row.reader)), "shape": shape, "offset": offset})
         offset += int(np.prod(shape))
     return videos
 
@@ -179,11 +183,11 @@ def _build_view(manifest: Manifest, folder: Path, view: str, short_side, workers
         return
     part, log = data.with_suffix(".part"), data.with_suffix(".done")
     done = _resume(part, log, videos)
-    jobs = [(number, video) for number, video in enumerate(videos) if number not in done]
+    jobs = [(n, *job) for n, job in enumerate(zip(videos, manifest.table.reader, strict=True)) if n not in done]
     failed = []
     with log.open("a") as notes:
         fill = partial(_fill, part=part, view=view, short_side=short_side)
-        for (number, video), error in parallel_map(fill, jobs, workers, f"{view} frame cache"):
+        for (number, video, _), error in parallel_map(fill, jobs, workers, f"{view} frame cache"):
             if error is None:
                 print(number, file=notes, flush=True)
             else:
@@ -219,13 +223,13 @@ def _resume(part: Path, log: Path, videos: list[dict]) -> set[int]:
     return set()
 
 
-def _fill(job: tuple[int, dict], part: Path, view: str, short_side: int | None) -> None:
+def _fill(job: tuple[int, dict, str], part: Path, view: str, short_side: int | None) -> None:
     """Decode one video into its place."""
-    video = job[1]
+    _, video, reader = job
     count, *frame = video["shape"]
     place = np.memmap(part, np.uint8, "r+", video["offset"], (count, *frame))
     written = 0
-    for chunk in _chunks(video["path"], view, count):
+    for chunk in _chunks(video["path"], view, count, reader):
         chunk = resize(chunk, short_side)
         if list(chunk.shape[1:]) != frame or written + len(chunk) > count:
             raise ValueError("is not as the manifest says; make the manifest again")
@@ -236,10 +240,11 @@ def _fill(job: tuple[int, dict], part: Path, view: str, short_side: int | None) 
     place.flush()
 
 
-def _chunks(path: str, view: str, count: int) -> Iterator[np.ndarray]:
+def _chunks(path: str, view: str, count: int, reader: str) -> Iterator[np.ndarray]:
     """All frames of a file in order, some at a time: (t, H, W, C) uint8."""
-    if view == "rgb":
+    if view == "rgb" and reader != "lmdb":
         yield from (frame[None] for frame in decode(path))
         return
     for start in range(0, count, CHUNK):
-        yield read_flow_levels(path, range(start, min(start + CHUNK, count))).numpy()
+        indices = range(start, min(start + CHUNK, count))
+        yield read_lmdb(path, view, indices) if reader == "lmdb" else read_flow_levels(path, indices).numpy()

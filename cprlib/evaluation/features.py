@@ -1,6 +1,8 @@
 """Features of whole videos: windows over the video, encoded in batches, averaged (section 3)."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable
+from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cprlib.checkpoints import load_checkpoint, load_encoder
-from cprlib.data.augment import centre_crop, to_input
+from cprlib.data.augment import CROPS, evaluation_crops, to_input
 from cprlib.data.clips import clip_indices
 from cprlib.data.manifest import Manifest
 from cprlib.runs import atomic_path, resolve
+from cprlib.training import pick_device
 
 
 def window_starts(num_frames: int, clip_len: int, stride: int = 1, overlap: float = 0.5) -> list[int]:
@@ -43,17 +46,38 @@ def window_starts(num_frames: int, clip_len: int, stride: int = 1, overlap: floa
 
 
 class Windows(Dataset):
-    """Every window of every video as (row of the table, uint8 clip (T, size, size, C))."""
+    """The test clips of a table of videos, as items (row of the table, uint8 (crops, T, size, size, C)).
 
-    def __init__(self, frames: Any, manifest: Manifest, view: str, clip_len: int, stride: int, size: int):
-        table = manifest.table
-        self.frames, self.view, self.size = frames, view, size
-        self.video_ids = [int(i) for i in table["video_id"]]
-        self.lengths = [int(n) for n in table["num_frames"]]
+    Args:
+        frames: `.frames(video_id, view, frame_indices)` gives uint8 (T, H, W, C).
+        videos: a row per video, e.g. `manifest.split("test")`.
+        view: "rgb" or "flow".
+        clip_len, stride, size: T, step between frames, side of the encoder's input in pixels.
+        crops: see :func:`cprlib.data.augment.evaluation_crops`.
+        middle: only the window in the middle of each video, for a quick look.
+    """
+
+    def __init__(
+        self,
+        frames: Any,
+        videos: Manifest,
+        view: str,
+        clip_len: int,
+        stride: int,
+        size: int,
+        crops: str = "centre",
+        middle: bool = False,
+    ):
+        if not len(videos.table):
+            raise ValueError("no videos to look at: the manifest's split is empty")
+        self.frames, self.view, self.size, self.crops = frames, view, size, crops
+        self.video_ids = [int(i) for i in videos.table["video_id"]]
+        self.lengths = [int(n) for n in videos.table["num_frames"]]
         self.clip_len, self.stride = clip_len, stride
-        self.windows = [
-            (row, start) for row, length in enumerate(self.lengths) for start in window_starts(length, clip_len, stride)
-        ]
+        self.windows = []
+        for row, length in enumerate(self.lengths):
+            starts = window_starts(length, clip_len, stride)
+            self.windows += [(row, start) for start in (starts[len(starts) // 2 :][:1] if middle else starts)]
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -61,59 +85,53 @@ class Windows(Dataset):
     def __getitem__(self, index: int) -> tuple[int, Tensor]:
         row, start = self.windows[index]
         indices = clip_indices(self.lengths[row], start, self.clip_len, self.stride)
-        clip = torch.as_tensor(self.frames.frames(self.video_ids[row], self.view, indices))
-        return row, torch.as_tensor(centre_crop(clip, self.size))
+        clip = self.frames.frames(self.video_ids[row], self.view, indices)
+        return row, evaluation_crops(clip, self.size, self.view, self.crops)
 
 
-def extract_features(
-    encoder: nn.Module,
-    frames: Any,
-    manifest_subset: Manifest,
-    view: str,
-    clip_len: int,
-    clip_stride: int,
-    clip_size: int,
+def mean_over_windows(
+    function: Callable[[Tensor], Tensor],
+    windows: Windows,
     batch_size: int = 16,
-    device: str | torch.device | None = None,
+    device: str | torch.device = "cpu",
     workers: int = 0,
 ) -> Tensor:
-    """Mean backbone feature of each video's half-overlapping, centre-cropped windows (section 3).
+    """Mean over all windows and crops of each video of what a network says about a clip.
 
-    Windows are batched across videos, and one batch of clips is in memory at a time (with
-    workers, each of them decodes one more batch ahead). No random numbers are drawn.
+    Clips are batched across videos, and one batch of clips is in memory at a time (with workers, each of them decodes
+    one more batch ahead). No random numbers are drawn.
 
     Args:
-        encoder: `.features` maps clips (B, 3, T, H, W) float to (B, F).
-        frames: `.frames(video_id, view, frame_indices)` gives uint8 (T, H, W, C).
-        manifest_subset: the videos, e.g. `manifest.split("test")`.
-        view: "rgb" or "flow".
-        clip_len: frames of a window.
-        clip_stride: video frames from one frame of a window to the next.
-        clip_size: side of the encoder's input, pixels.
-        batch_size: windows encoded at once; without influence on the result.
-        device: where to encode; None means where the encoder is.
+        function: clips (B, 3, T, H, W) float → (B, F).
+        windows: the clips.
+        batch_size: clips at once, at least the crops of one window; without influence on the result.
+        device: where the clips go.
         workers: processes that decode; 0 decodes in this one.
 
     Returns:
-        float32 (N, F) on the CPU, a row for each row of the manifest, in its order.
+        float32 (N, F) on the CPU, a row for each video, in the order of the table.
 
     Raises:
-        ValueError: no videos, or features that are not finite.
+        ValueError: a result that is not finite, naming the video.
     """
-    if not len(manifest_subset.table):
-        raise ValueError("no videos to extract features from: the manifest's split is empty")
-    windows = Windows(frames, manifest_subset, view, clip_len, clip_stride, clip_size)
-    device = torch.device(device) if device is not None else _device_of(encoder)
-    was_training = encoder.training
-    encoder.to(device).eval()
-    try:
-        return _mean_by_row(encoder, _loader(windows, batch_size, workers), view, device)
-    finally:
-        encoder.train(was_training)
-
-
-def _device_of(module: nn.Module) -> torch.device:
-    return next((p.device for p in module.parameters()), torch.device("cpu"))
+    total, count = None, torch.zeros(len(windows.lengths), 1)
+    with torch.no_grad():
+        for rows, clips in _loader(windows, max(1, batch_size // CROPS[windows.crops]), workers):
+            rows = rows.repeat_interleave(clips.shape[1])
+            values = function(to_input(clips.flatten(0, 1).to(device), windows.view))
+            values = values.float().cpu()  # sums on the CPU: index_add_ on a GPU adds in no fixed order
+            if total is None:
+                total = torch.zeros(len(count), values.shape[1])
+            total.index_add_(0, rows, values)
+            count.index_add_(0, rows, torch.ones(len(rows), 1))
+    mean = total / count
+    if not mean.isfinite().all():
+        row = int((~mean.isfinite()).any(dim=1).nonzero()[0])
+        raise ValueError(
+            f"the {windows.view} features of video_id {windows.video_ids[row]} are not finite: "
+            "the encoder's weights are broken, train it again or load another checkpoint"
+        )
+    return mean
 
 
 def _loader(windows: Windows, batch_size: int, workers: int) -> DataLoader:
@@ -126,51 +144,55 @@ def _loader(windows: Windows, batch_size: int, workers: int) -> DataLoader:
     )
 
 
-@torch.no_grad()
-def _mean_by_row(encoder: nn.Module, batches: DataLoader, view: str, device: torch.device) -> Tensor:
-    lengths: Sequence[int] = batches.dataset.lengths
-    total, count = None, torch.zeros(len(lengths), 1)
-    for rows, clips in batches:
-        # sums on the CPU: index_add_ on a GPU adds in no fixed order
-        features = encoder.features(to_input(clips.to(device), view)).float().cpu()
-        if total is None:
-            total = torch.zeros(len(lengths), features.shape[1])
-        total.index_add_(0, rows, features)
-        count.index_add_(0, rows, torch.ones(len(rows), 1))
-    mean = total / count
-    if not mean.isfinite().all():
-        row = int((~mean.isfinite()).any(dim=1).nonzero()[0])
-        raise ValueError(
-            f"the {view} features of video_id {batches.dataset.video_ids[row]} are not finite: "
-            "the encoder's weights are broken, train it again or load another checkpoint"
-        )
-    return mean
+def extract_features(encoder: nn.Module, windows: Windows, batch_size: int = 16, workers: int = 0) -> Tensor:
+    """Mean backbone feature of each video's windows (section 3).
+
+    Args:
+        encoder: `.features` maps clips (B, 3, T, H, W) float to (B, F); used where it is, in evaluation mode.
+        windows: the clips.
+        batch_size, workers: as in :func:`mean_over_windows`.
+
+    Returns:
+        float32 (N, F) on the CPU.
+    """
+    device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        return mean_over_windows(encoder.features, windows, batch_size, device, workers)
+    finally:
+        encoder.train(was_training)
+
+
+def clip_shape(network: str | Path) -> tuple[int, int, int]:
+    """(clip_len, clip_stride, clip_size) that a network was trained with."""
+    config = load_checkpoint(network)["config"]
+    return config["clip_len"], config["clip_stride"], config["clip_size"]
 
 
 def network_features(
-    run_folder: str | Path, manifest: Manifest, frames: Any, split: str, batch_size: int = 16, workers: int = 0
+    network: str | Path, manifest: Manifest, frames: Any, split: str, batch_size: int = 16, workers: int = 0
 ) -> Tensor:
-    """Features of a split by the network of a run; kept in its folder and read from there the next time.
+    """Features of a split by a trained network; kept in its folder and read from there the next time.
 
     Args:
-        run_folder: of :func:`cprlib.pretrain.fit`; its configuration gives view, clip length, stride and size.
-        manifest: all videos.
-        frames: as in :func:`extract_features`.
+        network: run folder of :func:`cprlib.pretrain.fit`; its configuration gives view, clip length, stride and size.
+        manifest: all videos, those of the training or of another data set.
+        frames: as in :class:`Windows`.
         split: "train" or "test".
-        batch_size, workers: as in :func:`extract_features`.
+        batch_size, workers: as in :func:`mean_over_windows`.
 
     Returns:
         float32 (N, F), a row for each video of the split.
     """
-    config, part = load_checkpoint(run_folder)["config"], manifest.split(split)
-    path = resolve(run_folder) / f"features_{split}.pt"
+    part = manifest.split(split)
+    paths = part.table.path.tolist()
+    path = resolve(network) / f"features_{split}_{sha1(json.dumps(paths).encode()).hexdigest()[:8]}.pt"
     if path.exists():
-        saved = torch.load(path, weights_only=True)
-        if saved["paths"] == part.table.path.tolist():
-            return saved["features"]
-    encoder = load_encoder(run_folder).to("cuda" if torch.cuda.is_available() else "cpu")
-    shape = config["clip_len"], config["clip_stride"], config["clip_size"]
-    features = extract_features(encoder, frames, part, config["view"], *shape, batch_size, workers=workers)
+        return torch.load(path, weights_only=True)
+    encoder = load_encoder(network).to(pick_device("auto"))
+    windows = Windows(frames, part, load_checkpoint(network)["config"]["view"], *clip_shape(network))
+    features = extract_features(encoder, windows, batch_size, workers)
     with atomic_path(path) as tmp:
-        torch.save({"paths": part.table.path.tolist(), "features": features}, tmp)
+        torch.save(features, tmp)
     return features

@@ -1,8 +1,8 @@
 """The comparison of methods in one table: as numbers, as CSV, as markdown, as aligned text.
 
-Built from what notebooks 05 and 07 leave in a run folder: `tables/retrieval.csv` with the columns
-method, view, k, recall, and `tables/mining.csv` with method, view, pmr_start, pmr_end, mining_r1,
-cmr_source, cmr_video; all of them shares in [0, 1].
+Built from what notebooks 05, 06 and 07 leave in a run folder: `tables/retrieval.csv` with the columns method, view, k,
+recall; `tables/mining.csv` with method, view, pmr_start, pmr_end, mining_r1, cmr_source, cmr_video; and
+`tables/probe_<method>.csv`, `tables/finetune_<method>.csv` with method, view, top1; all of them shares in [0, 1].
 """
 
 import argparse
@@ -15,7 +15,8 @@ from cprlib.runs import atomic_path, resolve
 
 MINING = ["pmr_start", "pmr_end", "mining_r1", "cmr_source", "cmr_video"]
 RECALLS = {1: "r1", 5: "r5", 10: "r10"}
-MEASURES = [*MINING, *RECALLS.values()]
+CLASSIFIED = ["probe", "finetune"]  # top-1 accuracy; columns that a run may lack
+MEASURES = [*MINING, *RECALLS.values(), *CLASSIFIED]
 HEADINGS = {
     "mining_r1": "Mining R@1",
     "cmr_source": "Median CMR",
@@ -23,30 +24,42 @@ HEADINGS = {
     "r1": "R@1",
     "r5": "R@5",
     "r10": "R@10",
+    "probe": "Linear probe",
+    "finetune": "Fine-tuned",
 }
 UNKNOWN = "–"
+TEXT = ("Method", "View", "Point", "Published with")  # columns of words; the others are numbers
 
 
 def run_table(run_folder: str | Path) -> pd.DataFrame:
-    """Mining quality and retrieval of one run, a row for each method and view.
+    """Mining quality, retrieval and classification of one run, a row for each method and view.
 
     Args:
         run_folder: e.g. `outputs/toy`.
 
     Returns:
-        columns method, view, pmr_start, pmr_end, mining_r1, cmr_source, cmr_video, r1, r5, r10, in
-        [0, 1], NaN where there is no such number; methods from random to cpr, each rgb, flow, both.
+        columns method, view, pmr_start, pmr_end, mining_r1, cmr_source, cmr_video, r1, r5, r10, probe, finetune, in
+        [0, 1], NaN where there is no such number; methods from random to ubernce, each rgb, flow, both. A run that
+        judges networks of another one has no mining quality.
 
     Raises:
-        FileNotFoundError: a table is missing; names the notebook that makes it.
+        FileNotFoundError: no retrieval; names the notebook that makes it.
         ValueError: a table has other columns.
     """
     retrieval = _read(run_folder, "retrieval", ["method", "view", "k", "recall"], "05_retrieval")
-    mining = _read(run_folder, "mining", ["method", "view", *MINING], "07_mining_quality")
     recalls = retrieval.pivot(index=["method", "view"], columns="k", values="recall")
-    recalls = recalls.reindex(columns=list(RECALLS)).rename(columns=RECALLS)
-    table = mining.set_index(["method", "view"])[MINING].join(recalls, how="outer").reset_index()
-    return _in_order(table)
+    parts = [recalls.reindex(columns=list(RECALLS)).rename(columns=RECALLS)]
+    folder = resolve(run_folder) / "tables"
+    if (folder / "mining.csv").exists():
+        mining = _read(run_folder, "mining", ["method", "view", *MINING], "07_mining_quality")
+        parts.append(mining.set_index(["method", "view"])[MINING])
+    for protocol in CLASSIFIED:
+        names = sorted(path.stem for path in folder.glob(f"{protocol}_*.csv"))
+        tables = [_read(run_folder, name, ["method", "view", "top1"], "06_classification") for name in names]
+        if tables:
+            parts.append(pd.concat(tables).set_index(["method", "view"]).top1.rename(protocol))
+    table = pd.concat(parts, axis=1).reindex(columns=MEASURES).rename_axis(["method", "view"])
+    return _in_order(table.reset_index())
 
 
 def comparison_table(*run_folders: str | Path) -> pd.DataFrame:
@@ -79,7 +92,8 @@ def readable(table: pd.DataFrame, spread: pd.DataFrame | None = None) -> pd.Data
     Returns:
         strings; "–" where there is no number.
     """
-    cells = {name: _percents(table[name], spread, name) for name in MEASURES}
+    shown = [name for name in MEASURES if name not in CLASSIFIED or table[name].notna().any()]
+    cells = {name: _percents(table[name], spread, name) for name in shown}
     pmr = [
         start if start == end == UNKNOWN else f"{start} → {end}"
         for start, end in zip(cells["pmr_start"], cells["pmr_end"], strict=True)
@@ -89,12 +103,32 @@ def readable(table: pd.DataFrame, spread: pd.DataFrame | None = None) -> pd.Data
         "View": [view_label(view) for view in table["view"]],
         "PMR start → end": pmr,
     }
-    return pd.DataFrame(words | {title: cells[name] for name, title in HEADINGS.items()})
+    return pd.DataFrame(words | {HEADINGS[name]: cells[name] for name in shown if name in HEADINGS})
+
+
+def two_stream_table(table: pd.DataFrame, spread: pd.DataFrame | None = None) -> pd.DataFrame:
+    """What each view is worth at inference: a row for each method, columns measure × view.
+
+    Args:
+        table: from `run_table` or `comparison_table`.
+        spread: from `spread_table` of the same runs, added as "± …".
+
+    Returns:
+        strings: Method, then "R@1 RGB", "R@1 Flow", "R@1 Both views", the same for the linear probe and, where there
+        is one, fine-tuning; "–" where there is no number.
+    """
+    words = {"Method": {method: method_style(method).label for method in dict.fromkeys(table["method"])}}
+    for name in ("r1", *(name for name in CLASSIFIED if table[name].notna().any())):
+        cells = table[["method", "view"]].assign(cell=_percents(table[name], spread, name))
+        for view in [view for view in VIEWS if view in set(table["view"])]:
+            rows = cells[cells["view"] == view].set_index("method").cell
+            words[f"{HEADINGS[name]} {view_label(view)}"] = rows.to_dict()
+    return pd.DataFrame(words).fillna(UNKNOWN).reset_index(drop=True)
 
 
 def to_markdown(words: pd.DataFrame) -> str:
-    """A GitHub table of `readable`, numbers to the right."""
-    rule = ["---" if name in ("Method", "View") else "---:" for name in words]
+    """A GitHub table of `readable` and the like, numbers to the right."""
+    rule = ["---" if name in TEXT else "---:" for name in words]
     rows = [list(words.columns), rule, *words.to_numpy().tolist()]
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 

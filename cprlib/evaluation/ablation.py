@@ -1,0 +1,93 @@
+"""The points of an ablation, measured: mining quality, retrieval and linear probe of every CPR network of a run.
+
+    python -m cprlib.evaluation.ablation outputs/toy
+
+The points are the folders below `<run>/ablation`; the run's own CPR networks are the point "default". What was swept is
+read from the networks' configurations.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from cprlib.data.manifest import Manifest
+from cprlib.data.store import open_frames
+from cprlib.evaluation.classification import classification_table, probe_with_chosen_lr
+from cprlib.evaluation.features import network_features
+from cprlib.evaluation.mining import compare_methods, join_cycles, read_mining_log
+from cprlib.evaluation.retrieval import retrieval_table
+from cprlib.runs import atomic_path, is_finished, progress, read_json, resolve
+
+SETTINGS = ("num_stages", "ratio", "top_k", "anchor", "K", "seed")
+
+
+def measure_ablation(run: str | Path) -> pd.DataFrame:
+    """Measure every point of a run.
+
+    Args:
+        run: run folder, e.g. `outputs/toy`.
+
+    Returns:
+        A row for each point and view (rgb, flow, both): point, num_stages, ratio, top_k, anchor, K, cycles, seed, view;
+        pmr_end, mining_r1, cmr_source, cmr_video, r1 and probe in [0, 1], NaN for the mining of "both".
+
+    Raises:
+        FileNotFoundError: no point has been trained.
+        ValueError: the training of a point is not finished.
+    """
+    run = resolve(run)
+    points = {"default": run} | {p.name.replace(",", " "): p for p in sorted((run / "ablation").glob("*"))}
+    networks = {point: _networks(folder) for point, folder in points.items()}
+    networks = {point: by_view for point, by_view in networks.items() if by_view}
+    if not networks:
+        raise FileNotFoundError(f"no CPR network in {run} or {run / 'ablation'}; run the pipeline with `ablation` set")
+    rows = [_measure(networks[point]).assign(point=point) for point in progress(networks, f"ablation of {run.name}")]
+    return pd.concat(rows, ignore_index=True)
+
+
+def _networks(folder: Path) -> dict[str, list[Path]]:
+    """View -> the networks of all cycles, in order."""
+    found: dict[str, dict[int, Path]] = {}
+    for path in folder.glob("cpr_*_cycle*"):
+        view, cycle = re.fullmatch(r"cpr_(\w+)_cycle(\d+)", path.name).groups()
+        if not is_finished(path):
+            raise ValueError(f"{path} is not finished; run the pipeline again, it goes on where it was")
+        found.setdefault(view, {})[int(cycle)] = path
+    return {view: [found[view][cycle] for cycle in sorted(found[view])] for view in sorted(found, reverse=True)}
+
+
+def _measure(networks: dict[str, list[Path]]) -> pd.DataFrame:
+    """The rows of one point."""
+    config = read_json(next(iter(networks.values()))[-1] / "config.json")
+    videos = Manifest.read(resolve(config["manifest"])).check_files(tuple(networks))
+    cache = resolve(config["cache"]) if config["cache"] else None
+    frames = open_frames(videos, list(networks), config["short_side"] or None, cache)
+    train, test = videos.split("train"), videos.split("test")
+    features = {
+        view: tuple(network_features(runs[-1], videos, frames, split) for split in ("test", "train"))
+        for view, runs in networks.items()
+    }
+    probed = {view: probe_with_chosen_lr(at, train, use)[0] for view, (use, at) in features.items()}
+    r1 = retrieval_table({"cpr": features}, test.table.label, train.table.label, ks=(1,))
+    accuracy = classification_table("cpr", "probe", probed, test.table.label)
+    logs = {view: join_cycles(read_mining_log(path) for path in runs) for view, runs in networks.items()}
+    mining = compare_methods({"cpr": logs}, videos).drop(columns=["method", "pmr_start"])
+    table = r1[["view", "recall"]].rename(columns={"recall": "r1"})
+    table = table.merge(accuracy[["view", "top1"]].rename(columns={"top1": "probe"}), on="view")
+    swept = {name: config[name] for name in SETTINGS}
+    return table.merge(mining, on="view", how="left").assign(**swept, cycles=len(next(iter(networks.values()))))
+
+
+def main() -> None:
+    """``python -m cprlib.evaluation.ablation RUN``: write ``<run>/tables/ablation.csv``."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("run", help="run folder, e.g. outputs/toy")
+    run = resolve(parser.parse_args().run)
+    with atomic_path(run / "tables" / "ablation.csv") as path:
+        measure_ablation(run).to_csv(path, index=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""Training a classifier on video: end to end with a frozen backbone, or fine-tuning all of it (section 3)."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from cprlib.checkpoints import CHECKPOINT, load_checkpoint, load_encoder, save_checkpoint
+from cprlib.data.augment import to_input
+from cprlib.data.clips import ClipPairs, EpochSampler, step_seed
+from cprlib.data.manifest import Manifest
+from cprlib.data.store import open_frames
+from cprlib.encoders import Encoder
+from cprlib.evaluation.classification import held_out, top_k_accuracy
+from cprlib.evaluation.features import Windows, clip_shape, mean_over_windows
+from cprlib.parameters import check_types
+from cprlib.runs import atomic_path, is_finished, open_run, progress, resolve, write_json
+from cprlib.training import pick_device
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Everything that decides a classifier. Defaults: fine-tuning as in the CoCLR and CPR papers.
+
+    Attributes:
+        manifest: path of the manifest; its training videos are trained on.
+        out: run folder.
+        network: run folder of the network to start from, also one with random weights; it gives the view, the backbone
+            and the clips' length, stride and size.
+        frozen: train the linear layer alone (L2-normalise → BatchNorm → linear, SGD), the backbone being frozen;
+            otherwise all weights (dropout → linear, Adam).
+        short_side, cache: see :class:`cprlib.pretrain.PretrainConfig`.
+        batch_size, epochs, lr, weight_decay: of the optimiser.
+        lr_milestones: epochs at which the rates fall to a tenth.
+        backbone_lr: rate of the backbone as a share of `lr` (released code: 0.1).
+        dropout: probability, before the linear layer; of fine-tuning only.
+        held_out: share of the training recordings that is not trained on but decides which epoch is kept;
+            0 = train on all and keep the last epoch.
+        seed, device, precision, workers: see :class:`cprlib.pretrain.PretrainConfig`.
+    """
+
+    manifest: str
+    out: str
+    network: str
+    frozen: bool = False
+    short_side: int = 128
+    cache: str | None = None
+    batch_size: int = 32
+    epochs: int = 500
+    lr: float = 1e-3
+    weight_decay: float = 1e-3
+    lr_milestones: tuple[int, ...] = (400, 450)
+    backbone_lr: float = 0.1
+    dropout: float = 0.9
+    held_out: float = 0.1
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "fp32"
+    workers: int = 0
+
+    def __post_init__(self):
+        check_types(self)
+        for name in ("batch_size", "epochs", "lr"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: {getattr(self, name)} must be greater than 0")
+        for name in ("dropout", "held_out", "backbone_lr"):
+            if not 0 <= getattr(self, name) < 1 + (name == "backbone_lr"):
+                raise ValueError(f"{name}: {getattr(self, name)} must lie in [0, 1)")
+
+
+class Classifier(nn.Module):
+    """Backbone → pool → (frozen: L2-normalise → BatchNorm; else: dropout) → linear.
+
+    Args:
+        encoder: its backbone is used, the projection head is dropped.
+        classes: C.
+        frozen: the backbone gets no gradient and stays in evaluation mode.
+        dropout: probability; without effect where frozen.
+    """
+
+    def __init__(self, encoder: Encoder, classes: int, frozen: bool, dropout: float):
+        super().__init__()
+        self.encoder, self.frozen = encoder.requires_grad_(not frozen), frozen
+        self.encoder.head.requires_grad_(False)
+        self.between = nn.BatchNorm1d(encoder.feature_dim, affine=False) if frozen else nn.Dropout(dropout)
+        self.linear = nn.Linear(encoder.feature_dim, classes)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        super().train(mode)
+        self.encoder.train(mode and not self.frozen)
+        return self
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) float → logits (B, C) float."""
+        features = self.encoder.features(clips)
+        return self.linear(self.between(F.normalize(features, dim=1) if self.frozen else features))
+
+
+def finetune(config: FinetuneConfig) -> Path:
+    """Train a classifier, or load it: a finished run is returned at once, an interrupted one goes on where it was.
+
+    Args:
+        config: what to train.
+
+    Returns:
+        The run folder: ``config.json``, ``environment.json``, ``metrics.jsonl`` (a line an epoch), ``checkpoint.pt``,
+        and ``metrics.json`` once finished.
+
+    Raises:
+        ValueError, FileNotFoundError: what is wrong with the settings or files, before training.
+        FloatingPointError: the loss is no longer a number.
+    """
+    videos = Manifest.read(resolve(config.manifest))
+    view, shape = load_checkpoint(config.network)["config"]["view"], clip_shape(config.network)
+    frames = _frames(config, videos.check_files((view,)), view)
+    part, held = _parts(config, videos.split("train"))
+    clips = ClipPairs(part.table, part.source_codes, frames, (view,), (), *shape)
+    sampler = EpochSampler(len(clips), config.batch_size, config.seed)
+    folder = open_run(config.out, asdict(config))
+    if is_finished(folder):
+        return folder
+    device = pick_device(config.device)
+    torch.manual_seed(config.seed)
+    model = Classifier(load_encoder(config.network), len(videos.class_names), config.frozen, config.dropout).to(device)
+    optimizer, metrics, best = _optimizer(config, model), [], {"held_out": -1.0}
+    if (folder / CHECKPOINT).exists():
+        saved = load_checkpoint(folder, device)
+        model.load_state_dict(saved["last"])
+        optimizer.load_state_dict(saved["optimizer"])
+        metrics, best = saved["metrics"], saved["best"]
+    loader = DataLoader(clips, batch_sampler=sampler, num_workers=config.workers)
+    epochs = range(len(metrics), config.epochs)
+    for epoch in progress(epochs, folder.name, status=lambda: _status(metrics)):
+        sampler.epoch = epoch
+        metrics.append({"epoch": epoch, **_train_epoch(config, model, optimizer, loader, view, epoch)})
+        if held is not None:
+            windows = Windows(frames, held, view, *shape, middle=True)
+            metrics[-1]["held_out"] = top_k_accuracy(_predict(model, windows, config, device), held.table.label)
+        if held is None or metrics[-1]["held_out"] >= best["held_out"]:
+            weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+            best = {"held_out": metrics[-1].get("held_out", -1.0), "epoch": epoch, "classifier": weights}
+        with atomic_path(folder / "metrics.jsonl") as tmp:
+            pd.DataFrame(metrics).to_json(tmp, orient="records", lines=True)
+        _save(folder, config, model, optimizer, metrics, best)
+    kept = {name: best[name] for name in ("epoch", "held_out")} if held is not None else {"epoch": best["epoch"]}
+    write_json(folder / "metrics.json", {"epochs": config.epochs, "end": metrics[-1], "kept": kept})
+    return folder
+
+
+def predict(
+    run: str | Path, videos: Manifest, crops: str = "ten", batch_size: int = 32, workers: int | None = None
+) -> Tensor:
+    """What a trained classifier says about videos: probabilities averaged over windows and crops (section 3, "test").
+
+    Args:
+        run: folder of :func:`finetune`.
+        videos: e.g. `manifest.split("test")`.
+        crops: "centre", "five" or "ten", see :func:`cprlib.data.augment.evaluation_crops`.
+        batch_size: clips at once; without influence on the result.
+        workers: loader processes; None = as in training.
+
+    Returns:
+        float (N, C) on the CPU; rows sum to 1.
+    """
+    saved = load_checkpoint(run)
+    settings = saved["config"]
+    config = FinetuneConfig(**{name: settings[name] for name in FinetuneConfig.__dataclass_fields__})
+    config = replace(config, batch_size=batch_size, workers=config.workers if workers is None else workers)
+    device, weights = pick_device(config.device), saved["best"]["classifier"]
+    model = Classifier(load_encoder(run), len(weights["linear.bias"]), config.frozen, config.dropout).to(device)
+    if len(videos.class_names) != len(weights["linear.bias"]):
+        raise ValueError(
+            f"{run} knows {len(weights['linear.bias'])} classes, the manifest has {len(videos.class_names)}; "
+            "give the manifest that it was trained on"
+        )
+    model.load_state_dict(weights)
+    shape = settings["clip_len"], settings["clip_stride"], settings["clip_size"]
+    windows = Windows(_frames(config, videos, settings["view"]), videos, settings["view"], *shape, crops)
+    return _predict(model, windows, config, device)
+
+
+def _frames(config: FinetuneConfig, videos: Manifest, view: str) -> Any:
+    return open_frames(videos, (view,), config.short_side or None, resolve(config.cache) if config.cache else None)
+
+
+def _parts(config: FinetuneConfig, train: Manifest) -> tuple[Manifest, Manifest | None]:
+    """What is trained on, and what decides which epoch is kept."""
+    held = held_out(train, config.held_out, config.seed)
+    parts = [Manifest(train.table[rows].reset_index(drop=True), train.whole) for rows in (~held, held)]
+    return parts[0], parts[1] if held.any() else None
+
+
+def _optimizer(config: FinetuneConfig, model: Classifier) -> torch.optim.Optimizer:
+    linear = {"params": model.linear.parameters(), "share": 1.0}
+    if config.frozen:
+        return torch.optim.SGD([linear], lr=config.lr, momentum=0.9, weight_decay=config.weight_decay)
+    backbone = {"params": model.encoder.backbone.parameters(), "share": config.backbone_lr}
+    return torch.optim.Adam([backbone, linear], lr=config.lr, weight_decay=config.weight_decay)
+
+
+def _train_epoch(config: FinetuneConfig, model: Classifier, optimizer, loader, view: str, epoch: int) -> dict:
+    lr = config.lr * 0.1 ** sum(epoch >= milestone for milestone in config.lr_milestones)
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["share"]
+    device, losses, right = pick_device(config.device), [], []
+    model.train()
+    for step, batch in enumerate(loader):
+        seed = step_seed(config.seed, epoch, step)
+        torch.manual_seed(seed)  # of the dropout
+        draws = torch.Generator().manual_seed(seed)
+        clips = to_input(batch["q"][view].to(device, non_blocking=True), view, batch["strong_q"], draws)
+        labels = batch["label"].to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            logits = model(clips)
+        loss = F.cross_entropy(logits.float(), labels)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss became {loss.item()} in epoch {epoch}; lower lr, or use fp32")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+        right.append((logits.argmax(dim=1) == labels).float().mean())
+    return {"loss": float(torch.stack(losses).mean()), "lr": lr, "train": float(torch.stack(right).mean())}
+
+
+def _predict(model: Classifier, windows: Windows, config: FinetuneConfig, device: torch.device) -> Tensor:
+    model.eval()
+    return mean_over_windows(
+        lambda clips: model(clips).float().softmax(dim=1), windows, config.batch_size, device, config.workers
+    )
+
+
+def _save(folder: Path, config: FinetuneConfig, model: Classifier, optimizer, metrics: list, best: dict) -> None:
+    """The checkpoint holds an encoder like any other run's, so that fine-tuned features can be looked at as well."""
+    prefix = "encoder."
+    kept = {name.removeprefix(prefix): v for name, v in best["classifier"].items() if name.startswith(prefix)}
+    settings = {**load_checkpoint(config.network)["config"], **asdict(config)}
+    state = {"config": settings, "encoder": kept, "last": model.state_dict(), "optimizer": optimizer.state_dict()}
+    save_checkpoint(folder, {**state, "metrics": metrics, "best": best})
+
+
+def _status(metrics: list[dict]) -> str:
+    last = metrics[-1]
+    parts = [f"loss {last['loss']:.3f}", f"train {last['train']:.1%}"]
+    return ", ".join(parts + ([f"held out {last['held_out']:.1%}"] if "held_out" in last else []))

@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any, Literal, Optional
 
 import pytest
+import yaml
 
 from cprlib.parameters import check_types, coerce, from_notebook, unknown
+from cprlib.runner import check_shared
+from cprlib.runs import project_root
 
 
 @dataclass(frozen=True)
@@ -103,3 +106,8 @@ def test_a_name_that_plain_papermill_let_in_is_refused():
         from_notebook(Settings, misspelt)
     own_heading = fine | {"In": ["", "# Parameters\nepochs: int = 10"]}
     assert from_notebook(Settings, own_heading) == Settings()
+
+
+@pytest.mark.parametrize("path", sorted((project_root() / "params").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_parameter_file_names_what_some_notebook_or_the_pipeline_knows(path):
+    check_shared(yaml.safe_load(path.read_text()))

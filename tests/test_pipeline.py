@@ -11,20 +11,15 @@ import pandas as pd
 import psutil
 import pytest
 
+from cprlib.networks import network_folder
 from cprlib.runs import project_root
 
 ROOT = project_root()
-STEPS = (
-    "01_flow_extraction",
-    "02_infonce_rgb",
-    "02_infonce_flow",
-    "03_coclr",
-    "04_cpr",
-    "05_retrieval",
-    "07_mining_quality",
-)
-NETWORKS = [f"{m}_{v}" for m in ("infonce", "coclr", "cpr") for v in ("rgb", "flow")]
-NETWORKS = [n if n.startswith("infonce") else f"{n}_cycle1" for n in NETWORKS]
+METHODS = ("random", "infonce", "coclr", "cpr", "ubernce")
+STEPS = ("01_flow_extraction", "03_coclr", "04_cpr", "05_retrieval", "07_mining_quality", "09_paper_tables")
+STEPS += tuple(f"02_{method}_{view}" for method in ("infonce", "ubernce") for view in ("rgb", "flow"))
+STEPS += tuple(f"06_{protocol}_{method}" for protocol in ("probe", "finetune") for method in METHODS)
+NETWORKS = [network_folder("", method, view)[1:] for method in METHODS[1:] for view in ("rgb", "flow")]
 FETCHES = re.compile(r"""(?:src|href)=["']?(?:https?:)?//|url\(["']?https?:|from ["']https?:""")
 
 
@@ -72,9 +67,9 @@ class Pipeline:
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory):
-    """The smoke run, finished."""
+    """The smoke run, finished, with all that `make tables` adds."""
     pipeline = Pipeline(tmp_path_factory.mktemp("pipeline"))
-    status, printed = pipeline.run()
+    status, printed = pipeline.run("all", "tables")
     assert status == 0, printed
     return pipeline
 
@@ -96,9 +91,40 @@ def test_networks_tables_and_figures_are_there(pipeline):
         assert files <= {p.name for p in (run / name).iterdir()}, name
     assert list((run / "figures").glob("*.png"))
     table = pipeline.results()
-    assert {"infonce", "coclr", "cpr"} <= set(table.method)
-    shares = table[["pmr_end", "r1"]].stack().dropna()  # InfoNCE mines nothing
-    assert len(shares) and shares.between(0, 1).all()
+    assert set(table.method) == set(METHODS) and set(table.view) == {"rgb", "flow", "both"}
+    shares = table[["pmr_end", "r1", "probe"]].stack().dropna()  # InfoNCE mines nothing
+    assert len(shares) == 4 + 15 + 15 and shares.between(0, 1).all()
+
+
+def test_tables_of_the_paper_hold_what_was_measured(pipeline):
+    tables = pipeline.outputs / "smoke/tables"
+    two_stream = pd.read_csv(tables / "two_stream.csv", index_col="Method")
+    for method, name in (("cpr", "CPR"), ("random", "Random weights")):
+        predictions = pd.read_csv(tables / f"predictions_finetune_{method}_flow.csv")
+        named = predictions.filter(like="p_").idxmax(axis=1).str.removeprefix("p_")
+        assert (named == predictions.predicted).all()
+        accuracy = (named == predictions.class_name).mean()
+        assert two_stream.loc[name, "Fine-tuned Flow"] == pytest.approx(100 * accuracy, abs=0.05)
+    points = pd.read_csv(tables / "ablation.csv")
+    assert set(points.point) == {"default", "num_stages=1", "num_stages=3 ratio=0.8"}
+    assert points[points.point == "num_stages=1"].num_stages.eq(1).all()
+    default = points[points.point == "default"].set_index("view")
+    expected = pipeline.results().query("method == 'cpr'").set_index("view")
+    for measure in ("pmr_end", "cmr_source", "r1", "probe"):
+        assert default[measure].to_dict() == pytest.approx(expected[measure].to_dict(), nan_ok=True)
+    assert "built-in (ours, tiny)" in (tables / "paper.md").read_text()
+
+
+def test_networks_are_judged_on_other_videos(pipeline):
+    """Transfer: nothing is trained, and the numbers are of the other manifest."""
+    other = pipeline.outputs / "data/other/manifest.csv"
+    config = {"run": "transfer", "pretrained": "smoke", "methods": "[cpr]", "manifest": other, "toy_takes": 1}
+    status, printed = pipeline.run(**config)
+    assert status == 0, printed
+    assert not list((pipeline.outputs / "transfer").glob("*_cycle*"))
+    predictions = pd.read_csv(pipeline.outputs / "transfer/tables/predictions_probe_cpr_rgb.csv")
+    assert len(predictions) == 12 and predictions.path.str.contains("data/other/").all()
+    assert pipeline.results("transfer").r1.notna().all()
 
 
 def test_a_second_run_does_nothing_and_says_so(pipeline):
@@ -113,17 +139,18 @@ def test_a_second_run_does_nothing_and_says_so(pipeline):
 
 def test_only_what_is_missing_or_changed_is_made(pipeline):
     seed = pipeline.plan(run="seed1", seed=1)
-    assert {"infonce", "coclr", "cpr", "retrieval", "mining", "comparison"} <= seed
+    assert {"infonce", "ubernce", "coclr", "cpr", "retrieval", "classification", "mining", "comparison"} <= seed
     assert not seed & {"data", "flow"}  # shared by all runs
     metrics = pipeline.outputs / "smoke/cpr_rgb_cycle1/metrics.json"
     kept = metrics.rename(metrics.with_name("kept.json"))
-    assert pipeline.plan() == {"all", "cpr", "retrieval", "mining", "comparison"}
+    assert pipeline.plan() == {"all", "cpr", "retrieval", "classification", "mining", "comparison"}
     kept.rename(metrics)
     assert not pipeline.plan()
 
 
 def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(pipeline):
-    process = pipeline.start(run="killed")
+    config = {"run": "killed", "methods": "[infonce,coclr,cpr]"}
+    process = pipeline.start(**config)
     for line in process.stdout:
         if "03_coclr | started" in line:
             break
@@ -136,9 +163,12 @@ def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(pipe
             job.kill()
     process.communicate()
     assert not (pipeline.outputs / "killed/comparison.csv").exists()
-    status, printed = pipeline.run(run="killed")
+    status, printed = pipeline.run(**config)
     assert status == 0, printed
-    pd.testing.assert_frame_equal(pipeline.results("killed"), pipeline.results())
+    found = pipeline.results("killed")
+    expected = pipeline.results().query("method in ['infonce', 'coclr', 'cpr']").reset_index(drop=True)
+    assert found.finetune.isna().all()
+    pd.testing.assert_frame_equal(found.drop(columns="finetune"), expected.drop(columns="finetune"))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +176,7 @@ def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(pipe
     [
         ({"epcohs": 3}, "unknown parameter 'epcohs'. Did you mean 'epochs'?"),
         ({"epochs": "ten"}, "epochs: expected int, got 'ten' (str)"),
-        ({"dataset": "ucf11"}, "dataset: expected one of 'toy', 'ucf101', 'hmdb51', 'folder'"),
+        ({"dataset": "ucf11"}, "dataset: expected one of 'toy', 'ucf101', 'hmdb51', 'kinetics'"),
         ({"dataset": "ucf101"}, "dataset 'ucf101' needs a line 'videos: FOLDER'"),
         ({"run": ""}, "no run to make"),
     ],

@@ -99,7 +99,7 @@ def test_a_killed_kernel_is_one_line_too(tmp_path):
         ("train: {epochs: 3}", "unknown parameter 'train'"),
         ("epochs: {a: 3}", "epochs: expected int, got {'a': 3} (dict)"),
         ("K: many", "K: expected int, got 'many' (str)"),
-        ("dataset: imagenet", "dataset: expected one of 'toy', 'ucf101', 'hmdb51', 'folder'"),
+        ("dataset: imagenet", "dataset: expected one of 'toy', 'ucf101', 'hmdb51', 'kinetics'"),
         ("- epochs", "expected lines 'name: value', got a list"),
         ("epochs: [", "not YAML"),
     ],

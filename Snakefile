@@ -51,6 +51,17 @@ def networks(method, folder=None):
     return [f"{network_folder(folder, method, view, CONFIG['cycles'])}/metrics.json" for view in CONFIG["views"]]
 
 
+def check_pretrained():
+    """A run whose networks are to be judged must be finished: they are not trained from here."""
+    wanted = [path for method in CONFIG["methods"] for path in networks(method)]
+    missing = [path for path in wanted if PRETRAINED != RUN and not os.path.exists(path)]
+    if missing:
+        raise WorkflowError(
+            f"pretrained: '{CONFIG['pretrained']}' lacks {os.path.dirname(missing[0])} ({len(missing)} of {len(wanted)} "
+            "networks); run its own parameter file first, or name fewer methods"
+        )
+
+
 def released(wildcards):
     """The published weights that take the place of InfoNCE, where the parameter file names some."""
     path = CONFIG.get(f"released_{wildcards.view}", "")
@@ -314,6 +325,7 @@ rule tables:
         read_by("09_paper_tables"),
     shell:
         "{NOTEBOOK}/09_paper_tables.ipynb {log:q} -f {SETTINGS:q} --html"
+        " && {PYTHON} -m cprlib.report.tables {RUN:q}"  # the comparison again, with fine-tuning
 
 
 # Every result is named: of a chain, Snakemake mends only links whose absence it is asked to see.
@@ -335,4 +347,5 @@ rule show:
         " and as pages to read in a browser), figures/, tables/, and a folder for every network'"
 
 
+check_pretrained()
 write_settings(SETTINGS)  # last: settings that cannot be run leave nothing behind

@@ -179,6 +179,8 @@ def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(pipe
         ({"dataset": "ucf11"}, "dataset: expected one of 'toy', 'ucf101', 'hmdb51', 'kinetics'"),
         ({"dataset": "ucf101"}, "dataset 'ucf101' needs a line 'videos: FOLDER'"),
         ({"run": ""}, "no run to make"),
+        ({"pretrained": "nothing"}, "pretrained: 'nothing' lacks"),
+        ({"ablation": "[num_stages]"}, "ablation: 'num_stages' is not a list of name=value"),
     ],
 )
 def test_a_wrong_setting_ends_at_once(tmp_path, config, message):

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from cprlib.data.manifest import Manifest
 from cprlib.data.store import open_frames
@@ -20,6 +21,7 @@ from cprlib.evaluation.mining import compare_methods, join_cycles, read_mining_l
 from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.runs import atomic_path, is_finished, progress, read_json, resolve
 
+PROBE = {"probe_lr": "rates", "probe_epochs": "epochs", "probe_milestones": "milestones"}  # as in notebook 06
 SETTINGS = ("num_stages", "ratio", "top_k", "anchor", "K", "seed")
 
 
@@ -43,7 +45,10 @@ def measure_ablation(run: str | Path) -> pd.DataFrame:
     networks = {point: by_view for point, by_view in networks.items() if by_view}
     if not networks:
         raise FileNotFoundError(f"no CPR network in {run} or {run / 'ablation'}; run the pipeline with `ablation` set")
-    rows = [_measure(networks[point]).assign(point=point) for point in progress(networks, f"ablation of {run.name}")]
+    given = yaml.safe_load((run / "params.yaml").read_text()) if (run / "params.yaml").exists() else {}
+    probe = {name: given[key] for key, name in PROBE.items() if key in given}
+    points = progress(networks, f"ablation of {run.name}")
+    rows = [_measure(networks[point], probe).assign(point=point) for point in points]
     return pd.concat(rows, ignore_index=True)
 
 
@@ -58,7 +63,7 @@ def _networks(folder: Path) -> dict[str, list[Path]]:
     return {view: [found[view][cycle] for cycle in sorted(found[view])] for view in sorted(found, reverse=True)}
 
 
-def _measure(networks: dict[str, list[Path]]) -> pd.DataFrame:
+def _measure(networks: dict[str, list[Path]], probe: dict) -> pd.DataFrame:
     """The rows of one point."""
     config = read_json(next(iter(networks.values()))[-1] / "config.json")
     videos = Manifest.read(resolve(config["manifest"])).check_files(tuple(networks))
@@ -69,7 +74,8 @@ def _measure(networks: dict[str, list[Path]]) -> pd.DataFrame:
         view: tuple(network_features(runs[-1], videos, frames, split) for split in ("test", "train"))
         for view, runs in networks.items()
     }
-    probed = {view: probe_with_chosen_lr(at, train, use)[0] for view, (use, at) in features.items()}
+    probe = {"seed": config["seed"], **probe}
+    probed = {view: probe_with_chosen_lr(at, train, use, **probe)[0] for view, (use, at) in features.items()}
     r1 = retrieval_table({"cpr": features}, test.table.label, train.table.label, ks=(1,))
     accuracy = classification_table("cpr", "probe", probed, test.table.label)
     logs = {view: join_cycles(read_mining_log(path) for path in runs) for view, runs in networks.items()}

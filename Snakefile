@@ -312,7 +312,7 @@ rule ablation:
         "{PYTHON} -m cprlib.evaluation.ablation {RUN:q}"
 
 
-# All that the paper reports: fine-tuning and the ablation take an hour on the built-in data, so `all` leaves them out.
+# All that the paper reports; fine-tuning and the ablation are many trainings, so `all` leaves them out.
 rule tables:
     input:
         results("probe", "finetune"),

@@ -19,7 +19,7 @@ from cprlib.memory import FeatureQueue
 from cprlib.miners import METHODS, build_miner
 from cprlib.parameters import check_types
 from cprlib.runs import atomic_path, is_finished, open_run, progress, resolve, write_json
-from cprlib.training import State, pick_device, train_epoch
+from cprlib.training import PRECISIONS, State, pick_device, train_epoch
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class PretrainConfig:
             "view": ("rgb", "flow"),
             "method": METHODS,
             "anchor": ("paper", "released"),
-            "precision": ("fp32", "bf16"),
+            "precision": PRECISIONS,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cprlib.pretrain import PretrainConfig
 
 
+PRECISIONS = ("fp32", "bf16")
 SAVED = ("encoder", "key_encoder", "queue", "optimizer")
 
 
@@ -54,13 +56,18 @@ def pick_device(name: str) -> torch.device:
     return torch.device(automatic if name == "auto" else name)
 
 
+def decay(epoch: int, milestones: Sequence[int]) -> float:
+    """Factor of the learning rate in an epoch: a tenth of what it was, from each milestone on."""
+    return 0.1 ** sum(epoch >= milestone for milestone in milestones)
+
+
 def train_epoch(config: PretrainConfig, state: State, loader: DataLoader) -> tuple[dict, pd.DataFrame]:
     """One pass over the training videos.
 
     Returns:
         The epoch's metrics and its mining log: a row for every mined row of every query.
     """
-    lr = config.lr * 0.1 ** sum(state.epoch >= milestone for milestone in config.lr_milestones)
+    lr = config.lr * decay(state.epoch, config.lr_milestones)
     for group in state.optimizer.param_groups:
         group["lr"] = lr
     miner = build_miner(config.method, config.views, config.K, config.num_stages, config.ratio, config.top_k)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cprlib.data.manifest import Manifest
+from cprlib.training import decay
 
 PROTOCOLS = ("probe", "frozen", "finetune")
 
@@ -89,7 +90,7 @@ def linear_probe(
     velocity = [torch.zeros_like(p) for p in parameters]
     mean, var = torch.zeros(width), torch.ones(width)  # running statistics, as of a batch norm
     for epoch in range(epochs):
-        step = rates * 0.1 ** sum(epoch >= milestone for milestone in milestones)
+        step = rates * decay(epoch, milestones)
         for rows in torch.randperm(len(train), generator=g).split(batch_size):
             if len(rows) > 1:  # one row has no variance
                 x = F.batch_norm(train[rows], mean, var, training=True)

@@ -20,7 +20,7 @@ from cprlib.evaluation.classification import held_out, top_k_accuracy
 from cprlib.evaluation.features import Windows, clip_shape, mean_over_windows
 from cprlib.parameters import check_types
 from cprlib.runs import atomic_path, is_finished, open_run, progress, resolve, write_json
-from cprlib.training import pick_device
+from cprlib.training import PRECISIONS, decay, pick_device
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,13 @@ class FinetuneConfig:
         for name in ("batch_size", "epochs", "lr"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: {getattr(self, name)} must be greater than 0")
-        for name in ("dropout", "held_out", "backbone_lr"):
-            if not 0 <= getattr(self, name) < 1 + (name == "backbone_lr"):
+        for name in ("dropout", "held_out"):
+            if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} must lie in [0, 1)")
+        if not 0 <= self.backbone_lr <= 1:
+            raise ValueError(f"backbone_lr: {self.backbone_lr} must lie between 0 and 1, it is a share of lr")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision: {self.precision!r} is not one of {', '.join(PRECISIONS)}")
 
 
 class Classifier(nn.Module):
@@ -134,8 +138,7 @@ def finetune(config: FinetuneConfig) -> Path:
         optimizer.load_state_dict(saved["optimizer"])
         metrics, best = saved["metrics"], saved["best"]
     loader = DataLoader(clips, batch_sampler=sampler, num_workers=config.workers)
-    epochs = range(len(metrics), config.epochs)
-    for epoch in progress(epochs, folder.name, status=lambda: _status(metrics)):
+    for epoch in progress(range(len(metrics), config.epochs), folder.name, status=lambda: _status(metrics)):
         sampler.epoch = epoch
         metrics.append({"epoch": epoch, **_train_epoch(config, model, optimizer, loader, view, epoch)})
         if held is not None:
@@ -168,19 +171,16 @@ def predict(
         float (N, C) on the CPU; rows sum to 1.
     """
     saved = load_checkpoint(run)
-    settings = saved["config"]
+    settings, weights, classes = saved["config"], saved["best"]["classifier"], len(videos.class_names)
     config = FinetuneConfig(**{name: settings[name] for name in FinetuneConfig.__dataclass_fields__})
     config = replace(config, batch_size=batch_size, workers=config.workers if workers is None else workers)
-    device, weights = pick_device(config.device), saved["best"]["classifier"]
-    model = Classifier(load_encoder(run), len(weights["linear.bias"]), config.frozen, config.dropout).to(device)
-    if len(videos.class_names) != len(weights["linear.bias"]):
-        raise ValueError(
-            f"{run} knows {len(weights['linear.bias'])} classes, the manifest has {len(videos.class_names)}; "
-            "give the manifest that it was trained on"
-        )
+    if classes != (known := len(weights["linear.bias"])):
+        raise ValueError(f"{run} knows {known} classes, the manifest has {classes}; give the one it was trained on")
+    device = pick_device(config.device)
+    model = Classifier(load_encoder(run), classes, config.frozen, config.dropout).to(device)
     model.load_state_dict(weights)
-    shape = settings["clip_len"], settings["clip_stride"], settings["clip_size"]
-    windows = Windows(_frames(config, videos, settings["view"]), videos, settings["view"], *shape, crops)
+    view = settings["view"]
+    windows = Windows(_frames(config, videos, view), videos, view, *clip_shape(run), crops)
     return _predict(model, windows, config, device)
 
 
@@ -204,7 +204,7 @@ def _optimizer(config: FinetuneConfig, model: Classifier) -> torch.optim.Optimiz
 
 
 def _train_epoch(config: FinetuneConfig, model: Classifier, optimizer, loader, view: str, epoch: int) -> dict:
-    lr = config.lr * 0.1 ** sum(epoch >= milestone for milestone in config.lr_milestones)
+    lr = config.lr * decay(epoch, config.lr_milestones)
     for group in optimizer.param_groups:
         group["lr"] = lr * group["share"]
     device, losses, right = pick_device(config.device), [], []
@@ -237,14 +237,12 @@ def _predict(model: Classifier, windows: Windows, config: FinetuneConfig, device
 
 def _save(folder: Path, config: FinetuneConfig, model: Classifier, optimizer, metrics: list, best: dict) -> None:
     """The checkpoint holds an encoder like any other run's, so that fine-tuned features can be looked at as well."""
-    prefix = "encoder."
-    kept = {name.removeprefix(prefix): v for name, v in best["classifier"].items() if name.startswith(prefix)}
+    kept = {name[8:]: value for name, value in best["classifier"].items() if name.startswith("encoder.")}
     settings = {**load_checkpoint(config.network)["config"], **asdict(config)}
     state = {"config": settings, "encoder": kept, "last": model.state_dict(), "optimizer": optimizer.state_dict()}
     save_checkpoint(folder, {**state, "metrics": metrics, "best": best})
 
 
 def _status(metrics: list[dict]) -> str:
-    last = metrics[-1]
-    parts = [f"loss {last['loss']:.3f}", f"train {last['train']:.1%}"]
-    return ", ".join(parts + ([f"held out {last['held_out']:.1%}"] if "held_out" in last else []))
+    held = f", held out {metrics[-1]['held_out']:.1%}" if "held_out" in metrics[-1] else ""
+    return f"loss {metrics[-1]['loss']:.3f}, train {metrics[-1]['train']:.1%}{held}"

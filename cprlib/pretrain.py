@@ -1,6 +1,7 @@
 """Contrastive pre-training: one model and a miner make InfoNCE, UberNCE, CoCLR or CPR."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from cprlib.memory import FeatureQueue
 from cprlib.miners import METHODS, build_miner
 from cprlib.parameters import check_types
 from cprlib.runs import atomic_path, is_finished, open_run, progress, resolve, write_json
+from cprlib.snapshots import SNAPSHOTS, write_memory
 from cprlib.training import PRECISIONS, State, pick_device, train_epoch
 
 
@@ -128,7 +130,8 @@ def fit(config: PretrainConfig) -> Path:
 
     Returns:
         The run folder: ``config.json``, ``environment.json``, ``metrics.jsonl`` (a line an epoch), ``mining.parquet``
-        (a part an epoch), ``checkpoint.pt`` and, once finished, ``metrics.json``.
+        (a part an epoch), ``memory/`` (see :mod:`cprlib.snapshots`), ``checkpoint.pt`` and, once finished,
+        ``metrics.json``.
 
     Raises:
         ValueError, FileNotFoundError: what is wrong with the settings, the manifest or a checkpoint, before training.
@@ -151,6 +154,8 @@ def fit(config: PretrainConfig) -> Path:
         sampler.epoch = epoch
         row, log = train_epoch(config, state, loader)
         _write_mining(folder, epoch, log)
+        if epoch % math.ceil(config.epochs / SNAPSHOTS) == 0 or epoch == config.epochs - 1:
+            write_memory(folder, epoch, state.queue)
         metrics.append({"epoch": epoch, **row})
         with atomic_path(folder / "metrics.jsonl") as tmp:
             pd.DataFrame(metrics).to_json(tmp, orient="records", lines=True)

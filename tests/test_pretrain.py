@@ -15,6 +15,7 @@ from cprlib.networks import cotrain, untrained
 from cprlib.parameters import from_notebook
 from cprlib.pretrain import PretrainConfig, fit, open_pairs, read_metrics
 from cprlib.runs import project_root
+from cprlib.snapshots import memory_epochs, read_memory
 
 
 @pytest.fixture
@@ -53,6 +54,9 @@ def test_every_method_trains_and_leaves_a_full_run_folder(config, tmp_path, meth
     before, after = load_checkpoint(inits["rgb"])["encoder"], load_checkpoint(folder)["encoder"]
     assert any(not torch.equal(before[name], after[name]) for name in before)
     assert (folder / "mining.parquet").exists() == (method in ("coclr", "cpr"))
+    queue, memory = load_checkpoint(folder)["queue"], read_memory(folder)
+    assert memory_epochs(folder) == [0, 1] and list(memory.features) == [*samplers, "rgb"]
+    assert torch.equal(memory.features["rgb"], queue["features_rgb"].half().float())
 
 
 def test_mining_log_tells_the_truth(config, toy_manifest, tmp_path):

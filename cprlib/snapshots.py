@@ -1,0 +1,69 @@
+"""The memory as it was at the end of an epoch: what a miner saw, kept to be looked at.
+
+A run folder keeps at most :data:`SNAPSHOTS` + 1 of them, evenly spaced and the last, in half precision.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cprlib.memory import FeatureQueue
+from cprlib.runs import atomic_path, resolve
+
+SNAPSHOTS = 20
+IDS = ("video_id", "source_id", "label")
+
+
+class Memory(NamedTuple):
+    """The filled rows of a memory.
+
+    Attributes:
+        features: view -> (K, D) float32, L2-normalised; row j of every view is the same clip. The views stand in the
+            order in which a cascade looks: those of the frozen networks, then the trained one.
+        video_id, source_id, label: (K,) int64 of each row.
+    """
+
+    features: dict[str, Tensor]
+    video_id: Tensor
+    source_id: Tensor
+    label: Tensor
+
+
+def write_memory(folder: Path, epoch: int, queue: FeatureQueue) -> None:
+    """Keep the filled rows of a queue as ``memory/epoch-<epoch>.pt``."""
+    filled = queue.filled.cpu()
+    features = {view: rows.cpu()[filled].half() for view, rows in queue.features.items()}
+    ids = {name: getattr(queue, name).cpu()[filled] for name in IDS}
+    with atomic_path(folder / "memory" / f"epoch-{epoch:04d}.pt") as tmp:
+        torch.save({"features": features, **ids}, tmp)
+
+
+def memory_epochs(folder: str | Path) -> list[int]:
+    """The epochs of a run of which the memory was kept, in order; [] if none was."""
+    return sorted(int(path.stem.removeprefix("epoch-")) for path in (resolve(folder) / "memory").glob("epoch-*.pt"))
+
+
+def read_memory(folder: str | Path, epoch: int | None = None) -> Memory:
+    """Read the memory of an epoch.
+
+    Args:
+        folder: run folder of a network, e.g. ``outputs/toy/cpr_rgb_cycle1``.
+        epoch: one of :func:`memory_epochs`; None is the last.
+
+    Raises:
+        FileNotFoundError: no memory was kept, or not of this epoch.
+    """
+    epochs = memory_epochs(folder)
+    if not epochs:
+        raise FileNotFoundError(
+            f"no memory in {resolve(folder) / 'memory'}: train this network first (notebook 02, 03 or 04); one "
+            "trained before memories were kept has to be trained again"
+        )
+    epoch = epochs[-1] if epoch is None else epoch
+    if epoch not in epochs:
+        raise FileNotFoundError(f"{resolve(folder)} has no memory of epoch {epoch}; choose from {epochs}")
+    saved = torch.load(resolve(folder) / "memory" / f"epoch-{epoch:04d}.pt", weights_only=True)
+    features = {view: rows.float() for view, rows in saved["features"].items()}
+    return Memory(features, *(saved[name] for name in IDS))

@@ -12,6 +12,7 @@ import torch
 from cprlib.data.flow import extract_flow
 from cprlib.runs import resolve
 from data_prep import toy_actions
+from tests.pipeline import Pipeline
 
 torch.set_num_threads(1)
 
@@ -32,3 +33,12 @@ def toy_manifest(tmp_path_factory) -> Path:
     videos = toy_actions.build(folder, recordings=4, takes=1, workers=1)
     extract_flow(videos, folder / "flow", "dis", 8.0, workers=1).write(folder / "manifest.csv")
     return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> Pipeline:
+    """The smoke run, finished, with all that `make tables` adds."""
+    pipeline = Pipeline(tmp_path_factory.mktemp("pipeline"))
+    status, printed = pipeline.run("all", "tables")
+    assert status == 0, printed
+    return pipeline

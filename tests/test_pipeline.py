@@ -2,8 +2,6 @@
 
 import contextlib
 import re
-import subprocess
-import sys
 import time
 
 import nbformat
@@ -12,9 +10,8 @@ import psutil
 import pytest
 
 from cprlib.networks import network_folder
-from cprlib.runs import project_root
+from tests.pipeline import Pipeline
 
-ROOT = project_root()
 METHODS = ("random", "infonce", "coclr", "cpr", "ubernce")
 STEPS = ("01_flow_extraction", "03_coclr", "04_cpr", "05_retrieval", "07_mining_quality", "09_paper_tables")
 STEPS += tuple(f"02_{method}_{view}" for method in ("infonce", "ubernce") for view in ("rgb", "flow"))
@@ -23,59 +20,8 @@ NETWORKS = [network_folder("", method, view)[1:] for method in METHODS[1:] for v
 FETCHES = re.compile(r"""(?:src|href)=["']?(?:https?:)?//|url\(["']?https?:|from ["']https?:""")
 
 
-class Pipeline:
-    """Runs of the smoke settings that keep everything in one temporary folder."""
-
-    def __init__(self, folder):
-        self.outputs = folder / "outputs"
-        self.folder = folder
-
-    def command(self, *arguments, **config):
-        config = {"outputs": self.outputs, "run": "smoke"} | config
-        options = ["--configfile", ROOT / "params/smoke.yaml", "--cores", "2", "--nolock"]
-        options += ["--rerun-incomplete", "--directory", self.folder, "--config"]
-        pairs = [f"{name}={value}" for name, value in config.items()]
-        snakemake = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile"]
-        return [*map(str, [*snakemake, *arguments, *options]), *pairs]
-
-    def start(self, *arguments, **config):
-        return subprocess.Popen(
-            self.command(*arguments, **config),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, *arguments, **config):
-        """Exit status and everything printed."""
-        process = self.start(*arguments, **config)
-        printed, _ = process.communicate()
-        return process.returncode, printed
-
-    def plan(self, **config):
-        """Names of the rules that would be run."""
-        status, printed = self.run("--dry-run", **config)
-        assert status == 0, printed
-        return set(re.findall(r"^(?:local)?rule (\w+):", printed, re.MULTILINE))
-
-    def results(self, run="smoke"):
-        """The comparison of a run."""
-        return pd.read_csv(self.outputs / run / "comparison.csv")
-
-
-@pytest.fixture(scope="module")
-def pipeline(tmp_path_factory):
-    """The smoke run, finished, with all that `make tables` adds."""
-    pipeline = Pipeline(tmp_path_factory.mktemp("pipeline"))
-    status, printed = pipeline.run("all", "tables")
-    assert status == 0, printed
-    return pipeline
-
-
-def test_every_step_leaves_its_notebook_and_a_page_that_fetches_nothing(pipeline):
-    folder = pipeline.outputs / "smoke/notebooks"
+def test_every_step_leaves_its_notebook_and_a_page_that_fetches_nothing(smoke):
+    folder = smoke.outputs / "smoke/notebooks"
     assert {p.stem for p in folder.glob("*.ipynb")} == set(STEPS)
     for step in STEPS:
         cells = nbformat.read(folder / f"{step}.ipynb", as_version=4).cells
@@ -84,20 +30,20 @@ def test_every_step_leaves_its_notebook_and_a_page_that_fetches_nothing(pipeline
         assert not FETCHES.search((folder / f"{step}.html").read_text()), step
 
 
-def test_networks_tables_and_figures_are_there(pipeline):
-    run = pipeline.outputs / "smoke"
+def test_networks_tables_and_figures_are_there(smoke):
+    run = smoke.outputs / "smoke"
     for name in NETWORKS:
         files = {"config.json", "metrics.json", "metrics.jsonl", "checkpoint.pt"}
         assert files <= {p.name for p in (run / name).iterdir()}, name
     assert list((run / "figures").glob("*.png"))
-    table = pipeline.results()
+    table = smoke.results()
     assert set(table.method) == set(METHODS) and set(table.view) == {"rgb", "flow", "both"}
     shares = table[["pmr_end", "r1", "probe"]].stack().dropna()  # InfoNCE mines nothing
     assert len(shares) == 4 + 15 + 15 and shares.between(0, 1).all()
 
 
-def test_tables_of_the_paper_hold_what_was_measured(pipeline):
-    tables = pipeline.outputs / "smoke/tables"
+def test_tables_of_the_paper_hold_what_was_measured(smoke):
+    tables = smoke.outputs / "smoke/tables"
     two_stream = pd.read_csv(tables / "two_stream.csv", index_col="Method")
     for method, name in (("cpr", "CPR"), ("random", "Random weights")):
         predictions = pd.read_csv(tables / f"predictions_finetune_{method}_flow.csv")
@@ -109,52 +55,52 @@ def test_tables_of_the_paper_hold_what_was_measured(pipeline):
     assert set(points.point) == {"default", "num_stages=1", "num_stages=3 ratio=0.8"}
     assert points[points.point == "num_stages=1"].num_stages.eq(1).all()
     default = points[points.point == "default"].set_index("view")
-    expected = pipeline.results().query("method == 'cpr'").set_index("view")
+    expected = smoke.results().query("method == 'cpr'").set_index("view")
     for measure in ("pmr_end", "cmr_source", "r1", "probe"):
         assert default[measure].to_dict() == pytest.approx(expected[measure].to_dict(), nan_ok=True)
     assert "built-in (ours, tiny)" in (tables / "paper.md").read_text()
 
 
-def test_networks_are_judged_on_other_videos(pipeline):
+def test_networks_are_judged_on_other_videos(smoke):
     """Transfer: nothing is trained, and the numbers are of the other manifest."""
-    other = pipeline.outputs / "data/other/manifest.csv"
+    other = smoke.outputs / "data/other/manifest.csv"
     config = {"run": "transfer", "pretrained": "smoke", "methods": "[cpr]", "manifest": other, "toy_takes": 1}
-    status, printed = pipeline.run(**config)
+    status, printed = smoke.run(**config)
     assert status == 0, printed
-    assert not list((pipeline.outputs / "transfer").glob("*_cycle*"))
-    predictions = pd.read_csv(pipeline.outputs / "transfer/tables/predictions_probe_cpr_rgb.csv")
+    assert not list((smoke.outputs / "transfer").glob("*_cycle*"))
+    predictions = pd.read_csv(smoke.outputs / "transfer/tables/predictions_probe_cpr_rgb.csv")
     assert len(predictions) == 12 and predictions.path.str.contains("data/other/").all()
-    assert pipeline.results("transfer").r1.notna().all()
+    assert smoke.results("transfer").r1.notna().all()
 
 
-def test_a_second_run_does_nothing_and_says_so(pipeline):
+def test_a_second_run_does_nothing_and_says_so(smoke):
     def times():
-        return {p: p.stat().st_mtime_ns for p in pipeline.outputs.rglob("*") if p.is_file()}
+        return {p: p.stat().st_mtime_ns for p in smoke.outputs.rglob("*") if p.is_file()}
 
     before = times()
-    status, printed = pipeline.run()
+    status, printed = smoke.run()
     assert status == 0 and "Nothing to be done" in printed
     assert times() == before
 
 
-def test_only_what_is_missing_or_changed_is_made(pipeline):
-    seed = pipeline.plan(run="seed1", seed=1)
+def test_only_what_is_missing_or_changed_is_made(smoke):
+    seed = smoke.plan(run="seed1", seed=1)
     assert {"infonce", "ubernce", "coclr", "cpr", "retrieval", "classification", "mining", "comparison"} <= seed
     assert not seed & {"data", "flow"}  # shared by all runs
-    metrics = pipeline.outputs / "smoke/cpr_rgb_cycle1/metrics.json"
+    metrics = smoke.outputs / "smoke/cpr_rgb_cycle1/metrics.json"
     kept = metrics.rename(metrics.with_name("kept.json"))
-    assert pipeline.plan() == {"all", "cpr", "retrieval", "classification", "mining", "comparison"}
+    assert smoke.plan() == {"all", "cpr", "retrieval", "classification", "mining", "comparison"}
     kept.rename(metrics)
-    assert not pipeline.plan()
+    assert not smoke.plan()
 
 
-def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(pipeline):
+def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(smoke):
     config = {"run": "killed", "methods": "[infonce,coclr,cpr]"}
-    process = pipeline.start(**config)
+    process = smoke.start(**config)
     for line in process.stdout:
         if "03_coclr | started" in line:
             break
-    log = pipeline.outputs / "killed/coclr_rgb_cycle1/metrics.jsonl"
+    log = smoke.outputs / "killed/coclr_rgb_cycle1/metrics.jsonl"
     while process.poll() is None and not log.exists():  # until the first epoch has ended
         time.sleep(0.05)
     snakemake = psutil.Process(process.pid)
@@ -162,11 +108,11 @@ def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(pipe
         with contextlib.suppress(psutil.NoSuchProcess):
             job.kill()
     process.communicate()
-    assert not (pipeline.outputs / "killed/comparison.csv").exists()
-    status, printed = pipeline.run(**config)
+    assert not (smoke.outputs / "killed/comparison.csv").exists()
+    status, printed = smoke.run(**config)
     assert status == 0, printed
-    found = pipeline.results("killed")
-    expected = pipeline.results().query("method in ['infonce', 'coclr', 'cpr']").reset_index(drop=True)
+    found = smoke.results("killed")
+    expected = smoke.results().query("method in ['infonce', 'coclr', 'cpr']").reset_index(drop=True)
     assert found.finetune.isna().all()
     pd.testing.assert_frame_equal(found.drop(columns="finetune"), expected.drop(columns="finetune"))
 

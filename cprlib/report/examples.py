@@ -1,6 +1,7 @@
 """Pictures of single cases: what was mined for a query, what retrieval found, what a clip looks like."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from cprlib.data.flow_file import dequantise
 from cprlib.data.manifest import Manifest
 from cprlib.report.figures import clip_strip, mined_strip, neighbour_strip
+from cprlib.report.style import flow_colour
 
 
 def clip_figure(clips: Mapping[str, Tensor], count: int = 8) -> Figure:
@@ -38,9 +40,10 @@ def mined_figure(logs: Mapping[str, pd.DataFrame], manifest: Manifest, frames: A
     last = {m: log[log.epoch == log.epoch.max()] for m, log in logs.items()}
     found = {m: log[log["query"] == query].sort_values("rank") for m, log in last.items()}
     names = manifest.table.set_index("video_id").class_name
+    thumbnail = thumbnails(manifest, frames)
     return mined_strip(
-        thumbnail(manifest, frames, query),
-        {m: [thumbnail(manifest, frames, i) for i in rows.mined] for m, rows in found.items()},
+        thumbnail(query),
+        {m: [thumbnail(i) for i in rows.mined] for m, rows in found.items()},
         {m: rows.correct.tolist() for m, rows in found.items()},
         {m: names[rows.mined].tolist() for m, rows in found.items()},
         names[query],
@@ -78,16 +81,32 @@ def neighbour_figure(
     """
     row, table = queries.table.iloc[query], gallery.table
     found = {view: table.iloc[indices[query].tolist()] for view, indices in neighbours.items()}
+    thumbnail = thumbnails(gallery, frames)
     return neighbour_strip(
-        thumbnail(queries, frames, row.video_id),
-        {view: [thumbnail(gallery, frames, i) for i in rows.video_id] for view, rows in found.items()},
+        thumbnails(queries, frames)(row.video_id),
+        {view: [thumbnail(i) for i in rows.video_id] for view, rows in found.items()},
         {view: (rows.label == row.label).tolist() for view, rows in found.items()},
         {view: rows.class_name.tolist() for view, rows in found.items()},
         row.class_name,
     )
 
 
-def thumbnail(manifest: Manifest, frames: Any, video_id: int) -> np.ndarray:
-    """The middle frame of a video: (H, W, 3) uint8."""
-    row = manifest.table[manifest.table.video_id == video_id].iloc[0]
-    return torch.as_tensor(frames.frames(int(video_id), "rgb", [row.num_frames // 2])).numpy()[0]
+def thumbnails(manifest: Manifest, frames: Any, view: str = "rgb") -> Callable[[int], np.ndarray]:
+    """What figures that show clips take as `thumbnail`: a function from a video to its middle frame.
+
+    Args:
+        manifest: of the videos that may be asked for.
+        frames: source of frames that has this view, see :func:`cprlib.data.store.open_frames`.
+        view: "flow" gives colours: the hue is the direction, white is rest, the deepest colour the fastest pixel.
+
+    Returns:
+        video_id -> uint8 (H, W, 3); the last 1024 are remembered. It raises a KeyError for a video of another manifest.
+    """
+    middles = dict(zip(manifest.table.video_id.tolist(), (manifest.table.num_frames // 2).tolist(), strict=True))
+
+    @lru_cache(maxsize=1024)
+    def middle_frame(video_id: int) -> np.ndarray:
+        frame = torch.as_tensor(frames.frames(video_id, view, [middles[video_id]])).numpy()[0]
+        return flow_colour(dequantise(frame, 1.0).transpose(2, 0, 1)) if view == "flow" else frame
+
+    return lambda video_id: middle_frame(int(video_id))  # a NumPy number would be remembered beside the int

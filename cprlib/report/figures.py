@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cprlib.evaluation.mining import mining_recall_at_1, positive_mining_recall
+from cprlib.report.strips import GAP, draw_strip
 from cprlib.report.style import (
     RC,
     WIDTH,
@@ -18,9 +19,9 @@ from cprlib.report.style import (
     draw_curve,
     draw_legend,
     flow_colour,
-    mark_wrong,
     method_order,
     method_style,
+    middle_frame,
     new_figure,
     save_figure,
     show_image,
@@ -149,7 +150,7 @@ def mined_strip(
     mined: Mapping[str, Sequence[Any]],
     correct: Mapping[str, Sequence[bool]],
     titles: Mapping[str, Sequence[str]] | None = None,
-    query_title: str = "Query",
+    query_title: str = "",
 ) -> Figure:
     """A query and what was mined for it, a row for each method; false positives are marked.
 
@@ -157,25 +158,29 @@ def mined_strip(
         query: uint8 (H, W, 3), or a clip (T, H, W, 3) of which the middle frame is shown.
         mined: method (or any name of a row) -> thumbnails like `query`, best first.
         correct: method -> whether each of them is a true positive.
-        titles: method -> a short text above each of them, e.g. its class.
-        query_title: text above the query, e.g. its class.
+        titles: method -> a short text under each of them, e.g. its class.
+        query_title: text under the query, e.g. its class.
     """
     count = max(1, *(len(images) for images in mined.values()))
-    height, width = np.asarray(query).shape[-3:-1]
-    cell = (WIDTH - 0.3) / (count + 1.15)  # inches
-    figure = new_figure(WIDTH, len(mined) * (cell * height / width + (0.2 if titles else 0.05)))
-    grid = figure.add_gridspec(len(mined), count + 1, width_ratios=[1.15] + [1] * count)
-    texts = [query_title, *(t for row in (titles or {}).values() for t in row)]
-    size = float(np.clip(cell * 72 / (0.66 * max(map(len, texts))), 6, 9.5))
-    show_image(figure.add_subplot(grid[:, 0]), query, query_title, size)
-    for row, (name, images) in enumerate(mined.items()):
-        for column, (image, right) in enumerate(zip(images, correct[name], strict=True)):
-            axes = figure.add_subplot(grid[row, column + 1])
-            show_image(axes, image, titles[name][column] if titles else "", size)
-            if not right:
-                mark_wrong(axes)
-            if column == 0:
-                axes.set_ylabel(method_style(name).label, fontsize=10)
+    shape = middle_frame(query).shape
+    cell = (WIDTH - 0.75) / (1.2 + count * (1 + GAP))  # inches, the width of a thumbnail
+    tall = cell * shape[0] / shape[1]
+    row = tall + (0.4 if titles else 0.1)
+    figure = new_figure(WIDTH, height := len(mined) * row + 0.1)
+    figure.set_layout_engine("none")  # places are known, which is faster
+
+    def place(left: float, top: float, width: float) -> Axes:  # inches
+        return figure.add_axes((left / WIDTH, 1 - (top + tall) / height, width / WIDTH, tall / height))
+
+    def strip(axes: Axes, name: str, images: Sequence[Any], right: Sequence[bool], texts: Sequence[str], slots: int):
+        draw_strip(axes, [middle_frame(image) for image in images], right, texts, slots, shape)
+        axes.text(-0.05, 0.5 * tall / cell, name, rotation=90, ha="right", va="center", fontsize=9)
+
+    strip(place(0.3, 0.1, 1.1 * cell), "Query", [query], [True], [query_title], 1)
+    for i, (name, images) in enumerate(mined.items()):
+        axes = place(0.7 + 1.2 * cell, 0.1 + i * row, WIDTH - 0.75 - 1.2 * cell)
+        label = method_style(name).label.replace(" in ", "\nin ")
+        strip(axes, label, images, correct[name], (titles or {}).get(name, ()), count)
     return figure
 
 
@@ -184,7 +189,7 @@ def neighbour_strip(
     neighbours: Mapping[str, Sequence[Any]],
     correct: Mapping[str, Sequence[bool]],
     titles: Mapping[str, Sequence[str]] | None = None,
-    query_title: str = "Query",
+    query_title: str = "",
 ) -> Figure:
     """A query and its nearest neighbours, a row for each view; another class is marked.
 
@@ -192,8 +197,8 @@ def neighbour_strip(
         query: uint8 (H, W, 3) or (T, H, W, 3).
         neighbours: view ("rgb", "flow", "both") -> thumbnails like `query`, nearest first.
         correct: view -> whether each of them is of the query's class.
-        titles: view -> a short text above each of them.
-        query_title: text above the query.
+        titles: view -> a short text under each of them.
+        query_title: text under the query.
     """
     rows = [{view_label(v): row[v] for v in row} for row in (neighbours, correct, titles or {})]
     return mined_strip(query, rows[0], rows[1], rows[2] or None, query_title)

@@ -85,8 +85,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 def show_image(axes: Axes, image: np.ndarray, title: str = "", size: float = 9) -> None:
     """Draw a thumbnail without ticks; of a clip (T, H, W, 3) its middle frame."""
-    image = np.asarray(image)
-    axes.imshow(image[len(image) // 2] if image.ndim == 4 else image)
+    axes.imshow(middle_frame(image))
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     axes.spines[:].set(visible=True, color="#555555", linewidth=0.8)
@@ -94,13 +93,10 @@ def show_image(axes: Axes, image: np.ndarray, title: str = "", size: float = 9) 
         axes.set_title(title, fontsize=size, pad=3)
 
 
-def mark_wrong(axes: Axes) -> None:
-    """Mark a thumbnail as a false positive: a red frame, and a cross that shows in grey too."""
-    axes.spines[:].set(color=WRONG, linewidth=3)
-    disc = {"marker": "o", "markersize": 13, "color": "white", "markeredgecolor": WRONG}
-    cross = {"marker": "x", "markersize": 7, "color": WRONG, "markeredgewidth": 2.2}
-    for look, gid in ((disc, "disc"), (cross, "wrong")):
-        axes.plot(0.88, 0.88, transform=axes.transAxes, gid=gid, linestyle="", **look)
+def middle_frame(image: np.ndarray) -> np.ndarray:
+    """The image itself, or the middle frame of a clip (T, H, W, 3)."""
+    image = np.asarray(image)
+    return image[len(image) // 2] if image.ndim == 4 else image
 
 
 def draw_curve(axes: Axes, method: str, values: pd.Series) -> None:

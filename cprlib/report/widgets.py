@@ -1,0 +1,243 @@
+"""Explorers for JupyterLab: menus and sliders, each a thin shell over a static figure function.
+
+Every control works by keyboard (Tab, then the arrow keys), a move draws one picture, and what cannot be drawn is said
+in its place. Outside a running notebook nothing moves; a notebook therefore shows a static figure before each.
+"""
+
+import asyncio
+import base64
+import html
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from cprlib.cascade import plan_stages
+from cprlib.data.manifest import Manifest
+from cprlib.evaluation.retrieval import join_views, nearest_neighbours, prepare_features
+from cprlib.pretrain import read_metrics
+from cprlib.report.cascade_view import cascade_figure
+from cprlib.report.embedding import project
+from cprlib.report.embedding_svg import clip_previews, embedding_html
+from cprlib.report.examples import neighbour_figure
+from cprlib.report.figures import training_curves
+from cprlib.report.run_state import networks_of
+from cprlib.report.style import DPI, method_style, view_label
+from cprlib.runs import resolve
+from cprlib.snapshots import Memory
+
+WIDE = widgets.Layout(width="min(100%, 34em)")
+DESCRIPTION = {"description_width": "9em"}
+
+
+def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> widgets.VBox:
+    """Controls above a picture that is drawn anew whenever one of them is moved.
+
+    Args:
+        draw: takes the value of each control by its name; returns a figure, or HTML. A ValueError or
+            FileNotFoundError is shown as text.
+        controls: name -> a widget with a value.
+    """
+    picture = widgets.HTML()
+
+    def show(*_: Any) -> None:
+        try:
+            drawn = draw(**{name: control.value for name, control in controls.items()})
+            picture.value = drawn if isinstance(drawn, str) else figure_html(drawn)
+        except (ValueError, FileNotFoundError) as error:
+            picture.value = f'<p role="alert"><b>Cannot be drawn:</b> {html.escape(str(error))}</p>'
+
+    for name, control in controls.items():
+        control.description = control.description or name.replace("_", " ")
+        control.style, control.layout = DESCRIPTION, WIDE
+        if hasattr(control, "continuous_update"):
+            control.continuous_update = False  # one picture for a drag, not one for each step of it
+        control.observe(show, "value")
+    show()
+    return widgets.VBox([*controls.values(), picture])
+
+
+def figure_html(figure: Figure) -> str:
+    """A figure as an HTML image; its titles are what is read out where it cannot be seen."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=DPI)
+    titles = [text.get_text() for text in figure.texts]
+    titles += [axes.get_title(side) for axes in figure.axes for side in ("left", "center")]
+    alt = html.escape("; ".join(" ".join(title.split()) for title in titles if title))
+    data = base64.b64encode(png.getvalue()).decode()
+    return f'<img style="max-width:100%; background:white" alt="{alt}" src="data:image/png;base64,{data}">'
+
+
+def cascade_explorer(
+    memories: Mapping[int, Memory],
+    names: Mapping[int, str],
+    thumbnail: Callable[[int], np.ndarray],
+    query: int = 0,
+    num_stages: int = 5,
+    ratio: float = 0.5,
+    top_k: int = 5,
+) -> widgets.VBox:
+    """Mine in the memory of any epoch with any cascade: funnel, mined rows, PMR of all queries.
+
+    Args:
+        memories: epoch -> memory of two views or more.
+        names: label -> class name.
+        thumbnail: video_id -> picture.
+        query, num_stages, ratio, top_k: where the controls stand at first.
+    """
+    views = list(memories[max(memories)].features)
+    orders = {" → ".join([*map(view_label, order), "…"]): order for order in (views, views[::-1])}
+    orders |= {f"{view_label(view)} only": [view] for view in views}
+
+    def draw(
+        query: int, order: list[str], num_stages: int, ratio: float, top_k: int, epoch: int | None = None
+    ) -> Figure:
+        memory = memories[max(memories) if epoch is None else epoch]
+        plan = plan_stages(len(memory.label), order, num_stages, ratio, top_k)
+        return cascade_figure(memory, plan, min(query, len(memory.label) - 1), names, thumbnail)
+
+    rows = max(len(memory.label) for memory in memories.values())
+    epochs = {"epoch": widgets.SelectionSlider(options=sorted(memories), value=max(memories))}
+    return explorer(
+        draw,
+        **(epochs if len(memories) > 1 else {}),
+        query=widgets.IntSlider(query, 0, rows - 1),
+        order=widgets.Dropdown(options=orders, description="order of views"),
+        num_stages=widgets.IntSlider(num_stages, 1, 9, description="stages"),
+        ratio=widgets.FloatSlider(ratio, min=0.1, max=0.9, step=0.05),
+        top_k=widgets.IntSlider(top_k, 1, 10, description="top k"),
+    )
+
+
+def embedding_explorer(
+    memories: Mapping[str, Mapping[int, Memory]], names: Sequence[str], manifest: Manifest, frames: Any
+) -> widgets.VBox:
+    """The memory of every network on a plane, epoch by epoch; whoever points at a clip sees it move.
+
+    Args:
+        memories: network, e.g. "cpr_rgb_cycle1" -> epoch -> memory; its last view is the one that was trained.
+        names: class names, indexed by label.
+        manifest: of the run.
+        frames: source of frames.
+    """
+    planes = {}
+    every = {int(v) for epochs in memories.values() for memory in epochs.values() for v in memory.video_id}
+    lengths = dict(zip(manifest.table.video_id, manifest.table.num_frames, strict=True))
+
+    def clip(video: int) -> dict[str, Any]:
+        shown = np.linspace(0, lengths[video] - 1, 6).astype(int).tolist()
+        return {"rgb": np.asarray(frames.frames(video, "rgb", shown))}
+
+    previews = clip_previews(sorted(every), clip)
+
+    def draw(network: str, epoch: int, by: str) -> str:
+        epochs = memories[network]
+        if network not in planes:
+            planes[network] = project(epochs, list(epochs[max(epochs)].features)[-1])
+        kept = min(epochs, key=lambda other: abs(other - epoch))  # not every epoch's memory is kept
+        plane, title = planes[network], f"{network}, epoch {kept}: {planes[network].share:.0%} of the variance"
+        return embedding_html(plane.points[kept], epochs[kept], names, previews, by, title, plane.limits)
+
+    last = max(epoch for epochs in memories.values() for epoch in epochs)
+    return explorer(
+        draw,
+        network=widgets.Dropdown(options=list(memories), value=list(memories)[-1]),
+        epoch=widgets.IntSlider(last, 0, last),
+        by=widgets.Dropdown(options=["class", "source"], description="coloured by"),
+    )
+
+
+def retrieval_explorer(
+    features: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]], test: Manifest, train: Manifest, frames: Any
+) -> widgets.VBox:
+    """Nearest training videos of any test video, by any method, in every view and in both.
+
+    Args:
+        features: method -> view -> raw (test, train) features, as for
+            :func:`cprlib.evaluation.retrieval.retrieval_table`.
+        test, train: the splits.
+        frames: source of frames.
+    """
+    prepared: dict[str, list[dict]] = {}
+
+    def draw(method: str, query: int, k: int) -> Figure:
+        if method not in prepared:
+            sides = [{v: prepare_features(pair[i]) for v, pair in features[method].items()} for i in (0, 1)]
+            prepared[method] = [{**side, "both": join_views(side)} if len(side) > 1 else side for side in sides]
+        asked, gallery = prepared[method]
+        found = {v: nearest_neighbours(x[query : query + 1], gallery[v], k)[0][0] for v, x in asked.items()}
+        return neighbour_figure(
+            {v: rows.expand(query + 1, -1) for v, rows in found.items()}, query, test, train, frames
+        )
+
+    return explorer(
+        draw,
+        method=widgets.Dropdown(options=[(method_style(m).label, m) for m in features], value=list(features)[-1]),
+        query=widgets.IntSlider(0, 0, len(test) - 1),
+        k=widgets.IntSlider(5, 1, min(10, len(train))),
+    )
+
+
+def training_monitor(run: str | Path, seconds: float = 5.0) -> widgets.VBox:
+    """Losses and mining quality of all networks of a run, finished or still being trained by another process.
+
+    Args:
+        run: the run folder, e.g. "outputs/toy".
+        seconds: time between two looks while "follow" is ticked.
+    """
+
+    def draw(quantity: str, looks: int) -> str:
+        return monitor_html(run, quantity)
+
+    looks = widgets.IntText(0)
+    monitor = explorer(draw, quantity=widgets.Dropdown(options=list(QUANTITIES)), looks=looks)
+    look = widgets.Button(description="Look again")
+    follow = widgets.Checkbox(description=f"follow, every {seconds:g} s", indent=False)
+
+    def again(*_: Any) -> None:
+        looks.value += 1
+
+    async def following() -> None:
+        while follow.value:
+            again()
+            await asyncio.sleep(seconds)
+
+    look.on_click(again)
+    follow.observe(lambda change: change.new and asyncio.ensure_future(following()), "value")
+    quantity, _, picture = monitor.children
+    return widgets.VBox([widgets.HBox([look, follow]), quantity, picture])
+
+
+QUANTITIES = ("loss", "pmr", "mining_r1", "lr", "clips_per_s", "seconds")
+
+
+def monitor_html(run: str | Path, quantity: str = "loss") -> str:
+    """The state of every network of a run in a table, and the curves of a quantity, as HTML.
+
+    Args:
+        run: the run folder.
+        quantity: one of :data:`QUANTITIES`.
+
+    Raises:
+        FileNotFoundError: nothing has been trained in this folder.
+        ValueError: no network has measured the quantity yet.
+    """
+    networks = [n for n in networks_of(resolve(run)) if n.state != "not started" and n.last]
+    if not networks:
+        raise FileNotFoundError(f"{resolve(run)} has no network with an epoch yet: start a training (notebook 02)")
+    metrics = {n.name: read_metrics(n.folder) for n in networks if not n.name.startswith(("ablation/", "finetune_"))}
+    drawn = {name: table for name, table in metrics.items() if table.get(quantity, pd.Series()).notna().any()}
+    if not drawn:
+        raise ValueError(f"no network of {resolve(run)} has measured {quantity} yet")
+    words = [
+        {"network": n.name, "state": n.state, "progress": n.progress, "last change": f"{n.changed:%Y-%m-%d %H:%M:%S}"}
+        for n in networks
+        if n.name in metrics
+    ]
+    return pd.DataFrame(words).to_html(index=False, border=0) + figure_html(training_curves(drawn, quantity))

@@ -1,0 +1,163 @@
+"""JupyterLab on loopback with a token, and a headless Chromium that works in it like a person."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import papermill
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+# All cells in the page, however far down; no question about news.
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none", "recordTiming": False},
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+
+
+def find_browser() -> str | None:
+    """$CPR_BROWSER, a Chromium or Chrome on the path, Playwright's own if it was installed, or None."""
+    names = [os.environ[name] for name in ("CPR_BROWSER",) if name in os.environ] or BROWSERS
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found:
+        return found
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+    return own if Path(own).exists() else None
+
+
+@contextlib.contextmanager
+def start_browser() -> Iterator[Browser]:
+    """The browser; the caller has seen that there is one."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def start_lab(folder: Path) -> Iterator[str]:
+    """Serve the notebooks in a folder; yields the address, up to the token.
+
+    Nothing of the user's own Jupyter settings is read or changed: all of that lies in `folder` too.
+    """
+    homes = {f"JUPYTER_{name}_DIR": str(folder / f".jupyter/{name.lower()}") for name in ("CONFIG", "DATA", "RUNTIME")}
+    homes |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / ".jupyter/settings")}
+    homes |= {"JUPYTERLAB_WORKSPACES_DIR": str(folder / ".jupyter/workspaces"), "IPYTHONDIR": str(folder / ".ipython")}
+    for name, values in SETTINGS.items():
+        path = folder / f".jupyter/settings/@jupyterlab/{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    token = secrets.token_hex(16)
+    options = {"ServerApp.ip": "127.0.0.1", "ServerApp.port": 0, "ServerApp.root_dir": folder}
+    options |= {"IdentityProvider.token": token, "ServerApp.allow_root": True, "ServerApp.open_browser": False}
+    command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
+    with open(folder / "lab.log", "w") as log:
+        server = subprocess.Popen(
+            command, env={**os.environ, **homes}, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
+    try:
+        yield f"{_address(Path(homes['JUPYTER_RUNTIME_DIR']), server)}lab/tree/{{}}?token={token}"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _address(runtime: Path, server: subprocess.Popen, seconds: float = 60) -> str:
+    for _ in range(int(seconds * 10)):
+        for path in runtime.glob("jpserver-*.json"):
+            with contextlib.suppress(json.JSONDecodeError):
+                return json.loads(path.read_text())["url"]
+        if server.poll() is not None:
+            break
+        time.sleep(0.1)
+    raise RuntimeError(f"JupyterLab did not start; see lab.log beside {runtime.parent.parent}")
+
+
+def prepare(notebook: Path, folder: Path, **parameters: object) -> str:
+    """Copy a notebook with other parameters, not executed; returns its name."""
+    papermill.execute_notebook(notebook, folder / notebook.name, parameters, prepare_only=True, progress_bar=False)
+    return notebook.name
+
+
+class Lab:
+    """A notebook open in JupyterLab; remembers what the browser complained about."""
+
+    def __init__(self, browser: Browser, address: str, notebook: str, width: int = 1280, height: int = 900):
+        self.page: Page = browser.new_page(viewport={"width": width, "height": height})
+        self.complaints: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._heard)
+        self.page.goto(address.format(notebook))
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+
+    def _heard(self, message) -> None:
+        if message.type == "error":
+            self.complaints.append(f"{message.text} ({message.location.get('url', '')})")
+
+    def run_all(self, seconds: float) -> None:
+        """Run > Run All Cells, as a person would, and wait until the last cell has been run."""
+        self.page.wait_for_selector(".jp-NotebookPanel-toolbar [data-status=idle]", timeout=60_000)
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        prompts = self.page.locator(".jp-CodeCell .jp-InputPrompt")
+        last = prompts.nth(prompts.count() - 1)
+        for _ in range(int(seconds * 5)):
+            if last.inner_text().strip("[]: ").isdigit() or self.errors():
+                break
+            self.page.wait_for_timeout(200)
+        else:
+            raise TimeoutError(f"not all cells were run in {seconds} s")
+        self.page.wait_for_timeout(500)  # pictures of the last cell
+
+    def errors(self) -> list[str]:
+        """The error outputs in the notebook."""
+        return self.page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
+
+    def explorer(self, number: int) -> Locator:
+        """The explorer number so and so of the page."""
+        return self.page.locator(".jp-OutputArea-output > .widget-vbox, .jp-OutputArea-output .widget-vbox").nth(number)
+
+    def picture(self, explorer: Locator) -> str:
+        """What an explorer shows, as HTML."""
+        return explorer.locator(".widget-html-content").last.inner_html()
+
+    def alt(self, explorer: Locator) -> str:
+        """What is read out where the picture of an explorer cannot be seen."""
+        return explorer.locator(".widget-html-content img").last.get_attribute("alt")
+
+    def close(self) -> None:
+        """Leave the page."""
+        self.page.close()
+
+    def press(self, explorer: Locator, slider: str, key: str = "ArrowRight", seconds: float = 10) -> float:
+        """Move a slider with the keyboard; returns the seconds until the picture had changed."""
+        before, handle = self.picture(explorer), self._control(explorer, slider).locator(".noUi-handle")
+        handle.focus()
+        start = time.monotonic()
+        handle.press(key)
+        return self._changed(explorer, before, start, seconds)
+
+    def choose(self, explorer: Locator, menu: str, option: str, seconds: float = 10) -> float:
+        """Choose from a menu; returns the seconds until the picture had changed."""
+        before, start = self.picture(explorer), time.monotonic()
+        self._control(explorer, menu).locator("select").select_option(option)
+        return self._changed(explorer, before, start, seconds)
+
+    def _control(self, explorer: Locator, name: str) -> Locator:
+        label = self.page.locator(".widget-label", has_text=name)
+        return explorer.locator(".widget-inline-hbox", has=label)
+
+    def _changed(self, explorer: Locator, before: str, start: float, seconds: float) -> float:
+        while time.monotonic() - start < seconds:
+            if self.picture(explorer) != before:
+                return time.monotonic() - start
+            self.page.wait_for_timeout(10)
+        raise TimeoutError(f"the picture did not change in {seconds} s")

@@ -1,0 +1,54 @@
+"""Calls the Snakefile with params/smoke.yaml, keeping everything in one temporary folder."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from cprlib.runs import project_root
+
+ROOT = project_root()
+
+
+class Pipeline:
+    """Runs of the smoke settings that keep everything in one temporary folder."""
+
+    def __init__(self, folder: Path):
+        self.outputs = folder / "outputs"
+        self.folder = folder
+
+    def command(self, *arguments, **config):
+        config = {"outputs": self.outputs, "run": "smoke"} | config
+        options = ["--configfile", ROOT / "params/smoke.yaml", "--cores", "2", "--nolock"]
+        options += ["--rerun-incomplete", "--directory", self.folder, "--config"]
+        pairs = [f"{name}={value}" for name, value in config.items()]
+        snakemake = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile"]
+        return [*map(str, [*snakemake, *arguments, *options]), *pairs]
+
+    def start(self, *arguments, **config):
+        return subprocess.Popen(
+            self.command(*arguments, **config),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments, **config):
+        """Exit status and everything printed."""
+        process = self.start(*arguments, **config)
+        printed, _ = process.communicate()
+        return process.returncode, printed
+
+    def plan(self, **config):
+        """Names of the rules that would be run."""
+        status, printed = self.run("--dry-run", **config)
+        assert status == 0, printed
+        return set(re.findall(r"^(?:local)?rule (\w+):", printed, re.MULTILINE))
+
+    def results(self, run="smoke"):
+        """The comparison of a run."""
+        return pd.read_csv(self.outputs / run / "comparison.csv")

@@ -1,0 +1,109 @@
+"""A real browser: notebooks run by hand in JupyterLab, and the HTML report as people will see it.
+
+Screenshots go to $CPR_SCREENSHOTS, where that is set.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cprlib.runs import project_root
+
+pytest.importorskip("playwright", reason="the browser driver is not installed: pip install -e '.[dev]'")
+from tests.lab import Lab, find_browser, prepare, start_browser, start_lab
+
+NOTEBOOKS = project_root() / "notebooks"
+SMALL = {"toy_recordings": 4, "infonce_epochs": 2, "epochs": 2, "K": 40, "num_stages": 3}  # of the walkthrough
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not find_browser():
+        pytest.skip("no Chromium or Chrome: `make browser` installs one, or set CPR_BROWSER to its path")
+    with start_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Folder and address of a JupyterLab that serves it."""
+    folder = tmp_path_factory.mktemp("lab")
+    with start_lab(folder) as address:
+        yield folder, address
+
+
+@pytest.fixture
+def opened(browser, lab):
+    """Opens a notebook with other parameters."""
+    pages = []
+
+    def open_notebook(name, **parameters):
+        folder, address = lab
+        pages.append(Lab(browser, address, prepare(NOTEBOOKS / f"{name}.ipynb", folder, **parameters)))
+        return pages[-1]
+
+    yield open_notebook
+    for page in pages:
+        page.close()
+
+
+@pytest.fixture
+def smoke_parameters(smoke):
+    manifest = str(smoke.outputs / "data/toy/manifest.csv")
+    return {"outputs": str(smoke.outputs), "run": "smoke", "manifest": manifest, "cache": "", "short_side": 36}
+
+
+def check(opened: Lab, name: str):
+    """No error in the notebook and none in the browser; leaves a screenshot."""
+    if "CPR_SCREENSHOTS" in os.environ:
+        opened.page.screenshot(path=Path(os.environ["CPR_SCREENSHOTS"]) / f"{name}.png")
+    assert not opened.errors() and not opened.complaints
+
+
+def test_the_walkthrough_runs_and_its_cascade_can_be_moved(opened, tmp_path):
+    notebook = opened("00_coclr_vs_cpr_walkthrough", outputs=str(tmp_path), data=str(tmp_path / "data"), **SMALL)
+    notebook.run_all(seconds=240)
+    explorer = notebook.explorer(0)
+    notebook.press(explorer, "query")
+    notebook.press(explorer, "stages", "ArrowLeft")
+    assert "Flow 36 → RGB 5" in notebook.alt(explorer)  # of 72 rows
+    notebook.choose(explorer, "order of views", "RGB → Flow → …")
+    assert "RGB 36 → Flow 5" in notebook.alt(explorer)
+    notebook.press(explorer, "stages", "End")  # nine stages do not fit 72 rows: said instead of drawn
+    assert "use at most 4 stages" in notebook.picture(explorer)
+    notebook.press(explorer, "stages", "Home")
+    assert "alert" not in notebook.picture(explorer)
+    check(notebook, "walkthrough")
+
+
+def test_retrieval_can_be_looked_through(opened, smoke_parameters):
+    notebook = opened("05_retrieval", **smoke_parameters, examples=1)
+    notebook.run_all(seconds=120)
+    explorer = notebook.explorer(0)
+    notebook.press(explorer, "query")
+    notebook.press(explorer, "k", "ArrowLeft")
+    notebook.choose(explorer, "method", "InfoNCE")
+    check(notebook, "retrieval")
+
+
+def test_mining_quality_can_be_explored(opened, smoke_parameters):
+    notebook = opened("07_mining_quality", **smoke_parameters, examples=1, num_stages=3, top_k=2)
+    notebook.run_all(seconds=120)
+    cascade, embedding = notebook.explorer(0), notebook.explorer(1)
+    for slider, key in (
+        ("query", "ArrowRight"),
+        ("epoch", "ArrowLeft"),
+        ("top k", "ArrowRight"),
+        ("ratio", "ArrowLeft"),
+    ):
+        notebook.press(cascade, slider, key)
+    notebook.press(embedding, "epoch", "ArrowLeft")
+    notebook.choose(embedding, "coloured by", "source")
+    notebook.choose(embedding, "network", "coclr_flow_cycle1")
+    point = embedding.locator(".at").first
+    preview = point.locator(".more")
+    assert not preview.is_visible()
+    point.focus()  # as the tab key does
+    assert preview.is_visible()
+    check(notebook, "mining_quality")

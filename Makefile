@@ -8,11 +8,12 @@ TORCH_INDEX ?=
 PYTHON = .venv/bin/python
 PIPELINE = --configfile $(PARAMS) --cores $(CORES) --nolock --rerun-incomplete $(ARGS)
 
-.PHONY: help demo tables test lint bench
+.PHONY: help demo tables report figures pictures test lint browser bench
 help:
 	@echo 'make demo   the whole pipeline on the built-in data, then the comparison'
 	@echo '            PARAMS=params/ucf101_12.yaml  ARGS="--config run=toy-seed1 seed=1"  CORES=2'
 	@echo 'make tables the same, then fine-tuning, the ablation and the tables of the paper'
+	@echo 'make report RUN=toy   one page of a run, and an index of all; make figures RUN=toy: those of the paper, PNG and PDF'
 	@echo 'make test   style and tests     make lint   style only     make bench   benchmarks'
 
 demo: .venv/.installed
@@ -22,8 +23,24 @@ demo: .venv/.installed
 tables: demo
 	@$(PYTHON) -m snakemake tables --quiet host progress rules reason $(PIPELINE)
 
-test: lint
+report: .venv/.installed
+	@$(PYTHON) -m cprlib.report.report $(RUN)
+
+figures: .venv/.installed
+	@$(PYTHON) -m cprlib.report.paper_figures $(RUN)
+
+# The pictures of README and docs, from the demo's run and the walkthrough's.
+pictures: .venv/.installed browser
+	@$(PYTHON) -m docs.make_pictures
+
+test: lint browser
 	$(PYTHON) -m pytest
+
+# A browser for the tests that look at notebooks and reports: one that is there, the system's, or Playwright's own.
+browser: .venv/.installed
+	@$(PYTHON) -m tests.lab || { apt-get install --quiet --yes --no-install-recommends chromium \
+		|| { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium; } \
+		|| $(PYTHON) -m playwright install chromium; } >/dev/null 2>&1; $(PYTHON) -m tests.lab
 
 lint: .venv/.installed
 	$(PYTHON) -m ruff check

@@ -14,6 +14,9 @@ from cprlib.runs import atomic_path
 FETCHED = ("html_head_js", "jupyter_widgets", "html_head_js_mathjax", "html_head_js_mermaidjs")
 TEMPLATE = "{% extends 'lab/index.html.j2' %}" + "".join(f"{{% block {name} %}}{{% endblock %}}" for name in FETCHED)
 WIDGET = "application/vnd.jupyter.widget-view+json"
+NOTE = nbformat.v4.new_output(
+    "display_data", {"text/html": "<p><em>Here JupyterLab shows controls; the picture above stands for them.</em></p>"}
+)
 # Code, which may hold a dollar sign; then formulas of their own; then those within a line.
 FORMULA = re.compile(r"(?P<code>(`+).+?\2)|\$\$(?P<block>.+?)\$\$|\$(?P<line>\S|\S[^$\n]*\S)\$", re.DOTALL)
 
@@ -21,7 +24,7 @@ FORMULA = re.compile(r"(?P<code>(`+).+?\2)|\$\$(?P<block>.+?)\$\$|\$(?P<line>\S|
 def write_page(path: Path) -> Path:
     """Write an executed notebook as an HTML page beside it that needs nothing from the network.
 
-    Formulas are drawn, widgets left out (a figure stands before each), images put in.
+    Formulas are drawn, a note stands for widgets (a figure stands before each), images are put in.
     """
     from nbconvert import HTMLExporter  # here, as the pipeline imports this module at every start
 
@@ -31,7 +34,7 @@ def write_page(path: Path) -> Path:
         if cell.cell_type == "markdown":
             cell.source = FORMULA.sub(_draw_formula, cell.source)
         elif cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", ())]
+            cell.outputs = [NOTE if WIDGET in output.get("data", ()) else output for output in cell.outputs]
     exporter = HTMLExporter(raw_template=TEMPLATE, embed_images=True)
     resources = {"metadata": {"name": path.stem, "path": str(path.parent)}}
     page, _ = exporter.from_notebook_node(notebook, resources)
@@ -45,12 +48,13 @@ def _draw_formula(match: re.Match) -> str:
     tex = match["block"] or match["line"]
     if match["code"]:
         return match[0]
+    drawn = tex.replace(r"\frac", r"\dfrac") if match["block"] else tex  # as large as LaTeX sets it there
     from matplotlib.font_manager import FontProperties
     from matplotlib.mathtext import math_to_image
 
     image = io.BytesIO()
     try:
-        depth = math_to_image(f"${' '.join(tex.split())}$", image, prop=FontProperties(size=10.5), format="svg")
+        depth = math_to_image(f"${' '.join(drawn.split())}$", image, prop=FontProperties(size=10.5), format="svg")
     except ValueError:
         return match[0]
     data = base64.b64encode(image.getvalue()).decode()

@@ -2,10 +2,11 @@
 
     python -m data_prep.own_videos FOLDER_OR_CSV OUT_MANIFEST
 
-FOLDER/<class>/<video>: every video is its own recording. CSV: columns path (absolute, or relative
-to the CSV) and class_name; split (train, test, unused) and source_id (the recording that a clip was
-cut from) may be added. Without split, about a fifth of each class's recordings is set aside for
-testing, drawn by a hash of their names: adding videos later hardly moves the others.
+FOLDER/<class>/<video>: every video is a recording of its own. FOLDER/<class>/<recording>/<video>: the
+videos of one folder were cut from one recording. CSV: columns path (absolute, or relative to the CSV) and
+class_name; split (train, test, unused) and source_id (the recording) may be added. Without split, about
+a fifth of each class's recordings is set aside for testing, drawn by a hash of their names: adding
+videos later hardly moves the others.
 """
 
 import argparse
@@ -34,28 +35,36 @@ def build(source: str | Path, seed: int = 0, workers: int | None = None) -> tupl
 
     Raises:
         FileNotFoundError: no such folder or file, or no video in it.
-        ValueError: a column or value of the CSV is missing or wrong.
+        ValueError: a column or value of the CSV is missing or wrong, or nothing to train on or to test with.
     """
     source = resolve(source)
     table = read_csv(source) if source.suffix.lower() == ".csv" else read_folder(source)
-    if "split" not in table:
-        table["split"] = draw_split(table, seed)
     there = table.path.map(lambda path: Path(path).is_file())
     problems = [{"path": path, "reason": MISSING} for path in table.path[~there]]
-    rows = table[there].itertuples(index=False)
+    rows = table[there].assign(split=table.get("split", "train")).itertuples(index=False)
     entries = [Entry(Path(r.path), r.class_name, r.source_id, r.split) for r in rows]
-    return describe(entries, sorted(set(table.class_name)), workers, problems)
+    manifest, found = describe(entries, sorted(set(table.class_name)), workers, problems)
+    if "split" in table:
+        return manifest, found
+    split = draw_split(manifest.table, seed)  # of the usable videos: a broken one must not stand for its class
+    if "test" not in split:
+        raise ValueError(
+            f"{source}: no usable video is left for testing, so nothing could be judged; give a class at least "
+            "two recordings (three for the linear probe), or give a CSV with a column split"
+        )
+    return Manifest(manifest.table.assign(split=split)).validate(), found
 
 
 def read_folder(folder: Path) -> pd.DataFrame:
-    """Path, class and recording of ``folder/<class>/<video>``, at any depth below the class."""
+    """Path, class and recording of ``folder/<class>/<video>`` and ``folder/<class>/<recording>/<video>``."""
     rows, loose = [], []
     for path in find_videos(folder):
         inside = path.relative_to(folder)
         if len(inside.parts) < 2:
             loose.append(path)
         else:
-            rows.append((str(path), inside.parts[0], str(inside.with_suffix(""))))
+            recording = inside.parent if len(inside.parts) > 2 else inside.with_suffix("")
+            rows.append((str(path), inside.parts[0], str(recording)))
     if loose:
         raise ValueError(
             f"{loose[0]} ({len(loose)} videos) lies in no class folder; "

@@ -18,8 +18,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cprlib.data.flow import extract_flow
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
+from cprlib.data.store import build_cache
 from cprlib.data.video import probe, write_video
 from cprlib.runs import resolve
 
@@ -137,6 +139,20 @@ def build(folder: Path, recordings: int = 20, takes: int = 2, seed: int = 0, wor
     table["split"] = np.where(table.pop("recording") < recordings - recordings // 4, "train", "test")
     table["video_id"], table["flow_path"] = range(len(table)), ""
     return Manifest(table).validate()
+
+
+def build_all(folder: Path, recordings: int = 20, short_side: int = 60) -> Manifest:
+    """The videos with their flow (DIS) and the cache of all frames, in one call; what is there is kept.
+
+    Args:
+        folder: receives ``videos/``, ``flow/``, ``cache/`` and ``manifest.csv``.
+        recordings: as for :func:`build`.
+        short_side: of the cached frames, in pixels.
+    """
+    manifest = extract_flow(build(folder, recordings), folder / "flow", "dis", 8.0)
+    manifest.write(folder / "manifest.csv")
+    build_cache(manifest, folder / "cache", ["rgb", "flow"], short_side)
+    return manifest
 
 
 def _one(folder: Path, seed: int, job: tuple[int, int, int]) -> dict:

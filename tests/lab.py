@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import papermill
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # All cells in the page, however far down; no question about news.
@@ -64,7 +64,7 @@ def start_lab(folder: Path) -> Iterator[str]:
             command, env={**os.environ, **homes}, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
     try:
-        yield f"{_address(Path(homes['JUPYTER_RUNTIME_DIR']), server)}lab/tree/{{}}?token={token}"
+        yield f"{_address(Path(homes['JUPYTER_RUNTIME_DIR']), server)}lab/tree/{{}}?reset&token={token}"
     finally:
         server.terminate()
         server.wait(30)
@@ -87,20 +87,37 @@ def prepare(notebook: Path, folder: Path, **parameters: object) -> str:
     return notebook.name
 
 
-class Lab:
-    """A notebook open in JupyterLab; remembers what the browser complained about."""
+class Page:
+    """A page in the browser; remembers what it asked for, and what the browser complained about."""
 
-    def __init__(self, browser: Browser, address: str, notebook: str, width: int = 1280, height: int = 900):
-        self.page: Page = browser.new_page(viewport={"width": width, "height": height})
+    def __init__(self, browser: Browser, address: str, width: int = 1280, height: int = 900, scheme: str = "light"):
+        self.page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         self.complaints: list[str] = []
+        self.requested: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._heard)
-        self.page.goto(address.format(notebook))
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        self.page.on("request", lambda request: self.requested.append(request.url))
+        self.page.goto(address)
 
-    def _heard(self, message) -> None:
+    def _heard(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.complaints.append(f"{message.text} ({message.location.get('url', '')})")
+
+    def errors(self) -> list[str]:
+        """Errors that the page itself shows."""
+        return self.page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
+
+    def close(self) -> None:
+        """Leave the page."""
+        self.page.close()
+
+
+class Lab(Page):
+    """A notebook open in JupyterLab."""
+
+    def __init__(self, browser: Browser, address: str, notebook: str):
+        super().__init__(browser, address.format(notebook))
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
 
     def run_all(self, seconds: float) -> None:
         """Run > Run All Cells, as a person would, and wait until the last cell has been run."""
@@ -117,10 +134,6 @@ class Lab:
             raise TimeoutError(f"not all cells were run in {seconds} s")
         self.page.wait_for_timeout(500)  # pictures of the last cell
 
-    def errors(self) -> list[str]:
-        """The error outputs in the notebook."""
-        return self.page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
-
     def explorer(self, number: int) -> Locator:
         """The explorer number so and so of the page."""
         return self.page.locator(".jp-OutputArea-output > .widget-vbox, .jp-OutputArea-output .widget-vbox").nth(number)
@@ -132,10 +145,6 @@ class Lab:
     def alt(self, explorer: Locator) -> str:
         """What is read out where the picture of an explorer cannot be seen."""
         return explorer.locator(".widget-html-content img").last.get_attribute("alt")
-
-    def close(self) -> None:
-        """Leave the page."""
-        self.page.close()
 
     def press(self, explorer: Locator, slider: str, key: str = "ArrowRight", seconds: float = 10) -> float:
         """Move a slider with the keyboard; returns the seconds until the picture had changed."""
@@ -161,3 +170,9 @@ class Lab:
                 return time.monotonic() - start
             self.page.wait_for_timeout(10)
         raise TimeoutError(f"the picture did not change in {seconds} s")
+
+
+if __name__ == "__main__":  # is there a browser?
+    found = find_browser()
+    print(found or "no Chromium or Chrome was found or could be installed: install one, or set CPR_BROWSER to its path")
+    sys.exit(found is None)

@@ -11,7 +11,8 @@ import pytest
 from cprlib.runs import project_root
 
 pytest.importorskip("playwright", reason="the browser driver is not installed: pip install -e '.[dev]'")
-from tests.lab import Lab, find_browser, prepare, start_browser, start_lab
+from cprlib.report import report
+from tests.lab import Lab, Page, find_browser, prepare, start_browser, start_lab
 
 NOTEBOOKS = project_root() / "notebooks"
 SMALL = {"toy_recordings": 4, "infonce_epochs": 2, "epochs": 2, "K": 40, "num_stages": 3}  # of the walkthrough
@@ -61,8 +62,23 @@ def check(opened: Lab, name: str):
     assert not opened.errors() and not opened.complaints
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_report_can_be_read(browser, smoke, width, scheme):
+    assert report.main([str(smoke.outputs / "smoke")]) == 0
+    for page in (smoke.outputs / "smoke/report.html", smoke.outputs / "index.html"):
+        opened = Page(browser, page.as_uri(), width, 900, scheme)
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+        lightness = opened.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+        assert (sum(lightness[:3]) < 384) == (scheme == "dark")
+        assert opened.page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth)")
+        assert all(url.startswith(("file:", "data:")) for url in opened.requested)
+        check(opened, f"{page.stem}_{width}_{scheme}")
+        opened.close()
+
+
 def test_the_walkthrough_runs_and_its_cascade_can_be_moved(opened, tmp_path):
-    notebook = opened("00_coclr_vs_cpr_walkthrough", outputs=str(tmp_path), data=str(tmp_path / "data"), **SMALL)
+    notebook = opened("00_coclr_vs_cpr_walkthrough", outputs=str(tmp_path), **SMALL)
     notebook.run_all(seconds=240)
     explorer = notebook.explorer(0)
     notebook.press(explorer, "query")

@@ -196,7 +196,7 @@ def test_own_folders(tmp_path):
     counts = table.groupby("class_name").split.value_counts().to_dict()
     assert counts == {("jump", "train"): 8, ("jump", "test"): 2, ("lone", "train"): 1,
                       ("run", "train"): 8, ("run", "test"): 2}  # fmt: skip
-    assert table.source_id.is_unique and "lone/a/b" in set(table.source_id)
+    assert table.source_id.is_unique and {"jump/3", "lone/a"} < set(table.source_id)
     assert own_videos.build(folder, workers=1)[0].table.equals(table)
     splits = {tuple(own_videos.build(folder, seed, 1)[0].table.split) for seed in range(4)}
     assert len(splits) > 1
@@ -207,6 +207,30 @@ def test_own_folders(tmp_path):
     (folder / "swim").mkdir()
     with pytest.raises(ValueError, match="class folder .*swim holds no video"):
         own_videos.build(folder)
+
+
+def test_own_videos_cut_from_one_recording_lie_in_a_folder_of_their_own(tmp_path):
+    names = [f"{c}/{recording}/{i}.mp4" for c in ("jump", "run") for recording in ("beach", "hall") for i in range(2)]
+    table = own_videos.build(videos(tmp_path / "own", *names, "run/1.mp4"), workers=1)[0].table
+    assert table.groupby("source_id").path.nunique().to_dict() == {
+        "jump/beach": 2, "jump/hall": 2, "run/1": 1, "run/beach": 2, "run/hall": 2,
+    }  # fmt: skip
+    assert (table.groupby("source_id").split.nunique() == 1).all() and set(table.split) == {"train", "test"}
+
+
+def test_own_videos_of_which_none_can_be_tested_on(tmp_path):
+    folder = videos(tmp_path / "own", "jump/1.mp4", "run/1/a.mp4", "run/1/b.mp4")
+    with pytest.raises(ValueError, match="own: no usable video is left for testing.* two recordings"):
+        own_videos.build(folder, workers=1)
+    for broken in range(2, 9):  # however many are set aside, it is of those that can be read
+        folder.joinpath(f"jump/{broken}.mp4").touch()
+    shutil.copy(folder / "run/1/a.mp4", folder / "jump/9.mp4")
+    manifest, problems = own_videos.build(folder, workers=1)
+    assert sorted(manifest.table.split[manifest.table.class_name == "jump"]) == ["test", "train"]
+    assert set(problems.reason[:7]) == {"empty"}
+    rows = {"path": ["own/jump/1.mp4", "own/run/1/a.mp4"], "class_name": ["jump", "run"], "split": "train"}
+    pd.DataFrame(rows).to_csv(tmp_path / "own.csv", index=False)
+    assert len(own_videos.build(tmp_path / "own.csv", workers=1)[0]) == 2  # asked for: to pre-train alone
 
 
 def test_own_csv(tmp_path):

@@ -33,6 +33,32 @@ def side_by_side(videos: Manifest, rows: Mapping[str, int], height: int = 110) -
     return f'<div style="display:flex; flex-wrap:wrap; gap:1em">{"".join(clips)}</div>'
 
 
+def mean_similarity(bank: Mapping[str, Tensor], class_names: Sequence[str]) -> pd.DataFrame:
+    """How alike two different clips are on average, by what they share, a column for each view.
+
+    Args:
+        bank: view -> (N, D) float, L2-normalised.
+        class_names: of the N rows, "<motion>_<look>".
+    """
+    others = ~np.eye(len(class_names), dtype=bool)
+    every = np.arange(len(class_names))[None, :].repeat(len(class_names), 0)
+    shared = {kind: pairs & others for kind, pairs in _shared(every, class_names).items()}
+    return pd.DataFrame(
+        {
+            view: {kind: round(float((x @ x.T).numpy()[pairs].mean()), 2) for kind, pairs in shared.items()}
+            for view, x in bank.items()
+        }
+    )
+
+
+def _shared(rows: np.ndarray, class_names: Sequence[str]) -> dict[str, np.ndarray]:
+    """What rows (N, k) share with row 0, 1, … N - 1, as masks: the two parts of a class name, one of them, none."""
+    parts = pd.Series(class_names).str.split("_", n=1, expand=True).to_numpy()  # (N, 2)
+    moves, looks = (parts[rows] == parts[:, None]).transpose(2, 0, 1)
+    kinds = {"motion and look": moves & looks, "motion only": moves & ~looks, "look only": ~moves & looks}
+    return kinds | {"neither": ~moves & ~looks}
+
+
 def mined_kinds(mined: Mapping[str, Tensor], class_names: Sequence[str]) -> pd.DataFrame:
     """What was mined, in percent: rows that have motion and look of their query, one of the two, or none.
 
@@ -43,14 +69,9 @@ def mined_kinds(mined: Mapping[str, Tensor], class_names: Sequence[str]) -> pd.D
     Returns:
         a column for each miner.
     """
-    parts = pd.Series(class_names).str.split("_", n=1, expand=True).to_numpy()  # (N, 2)
-    columns = {}
-    for name, rows in mined.items():
-        moves, looks = (parts[rows.numpy()] == parts[:, None]).transpose(2, 0, 1)
-        shares = {"right (PMR)": moves & looks, "motion only": moves & ~looks, "look only": ~moves & looks}
-        shares["neither"] = ~moves & ~looks
-        columns[name] = {kind: round(100 * share.mean(), 1) for kind, share in shares.items()}
-    return pd.DataFrame(columns)
+    shared = {name: _shared(rows.numpy(), class_names) for name, rows in mined.items()}
+    shares = {name: {kind: round(100 * x.mean(), 1) for kind, x in kinds.items()} for name, kinds in shared.items()}
+    return pd.DataFrame(shares).rename({"motion and look": "motion and look: right (PMR)"})
 
 
 def mined_rows(
@@ -86,7 +107,7 @@ def similarity_figure(similarities: Mapping[str, Tensor], names: Sequence[str]) 
     figure = new_figure(WIDTH, 3.9)
     panels = figure.subplots(1, len(similarities), sharey=True, squeeze=False)[0]
     for axes, (view, values) in zip(panels, similarities.items(), strict=True):
-        axes.imshow(values, cmap="Greys", vmin=-0.2, vmax=1)
+        axes.imshow(np.asarray(values), cmap="Greys", vmin=-0.2, vmax=1)
         axes.set_title(f"Similarity in {view_label(view)}")
         axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
         axes.set_yticks(range(len(names)), names)

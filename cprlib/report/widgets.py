@@ -9,6 +9,7 @@ import base64
 import html
 import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -164,23 +165,22 @@ def retrieval_explorer(
         test, train: the splits.
         frames: source of frames.
     """
-    prepared: dict[str, list[dict]] = {}
+    most = min(10, len(train))
+
+    @cache
+    def nearest(method: str) -> dict[str, Tensor]:
+        sides = [{v: prepare_features(pair[i]) for v, pair in features[method].items()} for i in (0, 1)]
+        asked, gallery = ({**side, "both": join_views(side)} if len(side) > 1 else side for side in sides)
+        return {v: nearest_neighbours(asked[v], gallery[v], most)[0] for v in asked}
 
     def draw(method: str, query: int, k: int) -> Figure:
-        if method not in prepared:
-            sides = [{v: prepare_features(pair[i]) for v, pair in features[method].items()} for i in (0, 1)]
-            prepared[method] = [{**side, "both": join_views(side)} if len(side) > 1 else side for side in sides]
-        asked, gallery = prepared[method]
-        found = {v: nearest_neighbours(x[query : query + 1], gallery[v], k)[0][0] for v, x in asked.items()}
-        return neighbour_figure(
-            {v: rows.expand(query + 1, -1) for v, rows in found.items()}, query, test, train, frames
-        )
+        return neighbour_figure({v: rows[:, :k] for v, rows in nearest(method).items()}, query, test, train, frames)
 
     return explorer(
         draw,
         method=widgets.Dropdown(options=[(method_style(m).label, m) for m in features], value=list(features)[-1]),
         query=widgets.IntSlider(0, 0, len(test) - 1),
-        k=widgets.IntSlider(5, 1, min(10, len(train))),
+        k=widgets.IntSlider(min(5, most), 1, most),
     )
 
 

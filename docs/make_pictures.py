@@ -1,0 +1,95 @@
+"""The pictures of README and docs, from the runs of `make tables` and of notebook 00: `make pictures`."""
+
+import io
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from cprlib.cascade import plan_stages
+from cprlib.data.manifest import Manifest
+from cprlib.report.cascade_view import cascade_figure, typical_query
+from cprlib.report.flow_view import look, looping_bytes
+from cprlib.report.paper_figures import figures_of_run
+from cprlib.report.report import write_report
+from cprlib.report.run_files import RunFiles
+from cprlib.report.style import save_figure
+from cprlib.runs import atomic_path, is_finished, project_root, resolve
+from cprlib.snapshots import read_memory
+from tests.lab import Lab, Page, prepare, start_browser, start_lab
+
+RUN, LESSON = resolve("outputs/toy"), resolve("outputs/walkthrough")
+PICTURES = project_root() / "docs/pictures"
+COPIED = {  # figure of the paper -> name of the picture
+    "fig1_cascade_rgb": "cascade",
+    "fig2_mined_rgb_0": "mined",
+    "fig3_pmr": "mining_curves",
+    "ablation_stages_pmr_end": "ablation_stages",
+}
+VIDEO = "slide_ball_on_waves_g01_c01"
+
+
+def figures() -> None:
+    """Figures of the run, and the funnel that the explorer shows."""
+    drawn = figures_of_run(RUN)
+    for name, picture in COPIED.items():
+        save_figure(drawn[name].draw(), PICTURES, picture)
+    files, memory = RunFiles(RUN), read_memory(RUN / "cpr_rgb_cycle1")
+    settings = (files.settings[name] for name in ("num_stages", "ratio", "top_k"))
+    stages = plan_stages(len(memory.label), list(memory.features), *settings)
+    names = dict(zip(files.manifest.table.label, files.manifest.table.class_name, strict=True))
+    query = typical_query(memory, stages)
+    save_figure(cascade_figure(memory, stages, query, names, files.thumbnails("rgb")), PICTURES, "funnel")
+
+
+def flow() -> None:
+    """A clip beside its flow, moving."""
+    seen = look(Manifest.read(resolve("outputs/data/toy/manifest.csv")), VIDEO)
+    with atomic_path(PICTURES / "flow.webp") as tmp:
+        tmp.write_bytes(looping_bytes({"rgb": seen.frames, "flow": seen.flow}))
+
+
+def screenshots(folder: Path) -> None:
+    """The explorer of the walkthrough in JupyterLab, and the report on a desk and on a phone."""
+    report = write_report(RUN).as_uri()
+    with start_browser() as browser, start_lab(folder) as address:
+        notebook = prepare(project_root() / "notebooks/00_coclr_vs_cpr_walkthrough.ipynb", folder)
+        lab = Lab(browser, address, notebook)
+        lab.run_all(seconds=240)
+        explorer = lab.explorer(0)
+        lab.press(explorer, "stages", "ArrowLeft")
+        lab.page.get_by_role("menuitem", name="View", exact=True).click()
+        lab.page.keyboard.press("Escape")
+        explorer.evaluate("element => element.scrollIntoView()")
+        _keep(lab.page.screenshot(), "explorer")
+        desk, phone = Page(browser, report, 1100, 800), Page(browser, report, 390, 800, "dark")
+        both = [Image.open(io.BytesIO(page.page.screenshot())) for page in (desk, phone)]
+        side_by_side = Image.new("RGB", (1100 + 20 + 390, 800), "white")
+        side_by_side.paste(both[0], (0, 0))
+        side_by_side.paste(both[1], (1120, 0))
+        _keep(side_by_side, "report")
+
+
+def _keep(picture: bytes | Image.Image, name: str) -> None:
+    """Write a screenshot with a palette, which keeps it small."""
+    image = picture if isinstance(picture, Image.Image) else Image.open(io.BytesIO(picture))
+    with atomic_path(PICTURES / f"{name}.png") as tmp:
+        image.convert("RGB").quantize(96).save(tmp, optimize=True)
+
+
+def main() -> None:
+    for run, command in ((RUN / "cpr_rgb_cycle1", "make tables"), (LESSON / "cpr_rgb_cycle1", "notebook 00")):
+        if not is_finished(run):
+            sys.exit(f"error: no finished {run}: run {command} first")
+    figures()
+    flow()
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="cprlib-") as folder:
+        screenshots(Path(folder))
+    for path in sorted(PICTURES.iterdir()):
+        print(f"{path.stat().st_size / 1000:7.0f} kB  {path.relative_to(project_root())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -44,7 +44,7 @@ def start_browser() -> Iterator[Browser]:
 
 @contextlib.contextmanager
 def start_lab(folder: Path) -> Iterator[str]:
-    """Serve the notebooks in a folder; yields the address, up to the token.
+    """Serve the notebooks in a folder; yields the address of a notebook, with a {stem} for its name.
 
     Nothing of the user's own Jupyter settings is read or changed: all of that lies in `folder` too.
     """
@@ -64,7 +64,7 @@ def start_lab(folder: Path) -> Iterator[str]:
             command, env={**os.environ, **homes}, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
     try:
-        yield f"{_address(Path(homes['JUPYTER_RUNTIME_DIR']), server)}lab/tree/{{}}?reset&token={token}"
+        yield f"{_address(Path(homes['JUPYTER_RUNTIME_DIR']), server)}lab/workspaces/{{stem}}/tree/{{stem}}.ipynb?token={token}"
     finally:
         server.terminate()
         server.wait(30)
@@ -82,9 +82,9 @@ def _address(runtime: Path, server: subprocess.Popen, seconds: float = 60) -> st
 
 
 def prepare(notebook: Path, folder: Path, **parameters: object) -> str:
-    """Copy a notebook with other parameters, not executed; returns its name."""
+    """Copy a notebook with other parameters, not executed; returns its name without suffix."""
     papermill.execute_notebook(notebook, folder / notebook.name, parameters, prepare_only=True, progress_bar=False)
-    return notebook.name
+    return notebook.stem
 
 
 class Page:
@@ -116,7 +116,7 @@ class Lab(Page):
     """A notebook open in JupyterLab."""
 
     def __init__(self, browser: Browser, address: str, notebook: str):
-        super().__init__(browser, address.format(notebook))
+        super().__init__(browser, address.format(stem=notebook))
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
 
     def run_all(self, seconds: float) -> None:
@@ -131,7 +131,7 @@ class Lab(Page):
                 break
             self.page.wait_for_timeout(200)
         else:
-            raise TimeoutError(f"not all cells were run in {seconds} s")
+            raise TimeoutError(f"in {seconds} s these cells were run: {prompts.all_inner_texts()}")
         self.page.wait_for_timeout(500)  # pictures of the last cell
 
     def explorer(self, number: int) -> Locator:

@@ -3,6 +3,7 @@
 import io
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PIL import Image
 
@@ -33,13 +34,14 @@ def figures() -> None:
     """Figures of the run, and the funnel that the explorer shows."""
     drawn = figures_of_run(RUN)
     for name, picture in COPIED.items():
-        save_figure(drawn[name].draw(), PICTURES, picture)
+        _keep(save_figure(drawn[name].draw(), PICTURES, picture)[0])
     files, memory = RunFiles(RUN), read_memory(RUN / "cpr_rgb_cycle1")
     settings = (files.settings[name] for name in ("num_stages", "ratio", "top_k"))
     stages = plan_stages(len(memory.label), list(memory.features), *settings)
     names = dict(zip(files.manifest.table.label, files.manifest.table.class_name, strict=True))
     query = typical_query(memory, stages)
-    save_figure(cascade_figure(memory, stages, query, names, files.thumbnails("rgb")), PICTURES, "funnel")
+    funnel = cascade_figure(memory, stages, query, names, files.thumbnails("rgb"))
+    _keep(save_figure(funnel, PICTURES, "funnel")[0])
 
 
 def flow() -> None:
@@ -61,20 +63,22 @@ def screenshots(folder: Path) -> None:
         lab.page.get_by_role("menuitem", name="View", exact=True).click()
         lab.page.keyboard.press("Escape")
         explorer.evaluate("element => element.scrollIntoView()")
-        _keep(lab.page.screenshot(), "explorer")
+        lab.page.screenshot(path=PICTURES / "explorer.png")
         desk, phone = Page(browser, report, 1100, 800), Page(browser, report, 390, 800, "dark")
         both = [Image.open(io.BytesIO(page.page.screenshot())) for page in (desk, phone)]
-        side_by_side = Image.new("RGB", (1100 + 20 + 390, 800), "white")
-        side_by_side.paste(both[0], (0, 0))
-        side_by_side.paste(both[1], (1120, 0))
-        _keep(side_by_side, "report")
+    side_by_side = Image.new("RGB", (1100 + 20 + 390, 800), "white")
+    side_by_side.paste(both[0], (0, 0))
+    side_by_side.paste(both[1], (1120, 0))
+    side_by_side.save(PICTURES / "report.png")
+    _keep(PICTURES / "explorer.png")
+    _keep(PICTURES / "report.png")
 
 
-def _keep(picture: bytes | Image.Image, name: str) -> None:
-    """Write a screenshot with a palette, which keeps it small."""
-    image = picture if isinstance(picture, Image.Image) else Image.open(io.BytesIO(picture))
-    with atomic_path(PICTURES / f"{name}.png") as tmp:
-        image.convert("RGB").quantize(96).save(tmp, optimize=True)
+def _keep(path: Path) -> None:
+    """Give a picture a palette, which makes it a third as large."""
+    image = Image.open(path).convert("RGB").quantize(256)
+    with atomic_path(path) as tmp:
+        image.save(tmp, optimize=True)
 
 
 def main() -> None:
@@ -83,8 +87,6 @@ def main() -> None:
             sys.exit(f"error: no finished {run}: run {command} first")
     figures()
     flow()
-    from tempfile import TemporaryDirectory
-
     with TemporaryDirectory(prefix="cprlib-") as folder:
         screenshots(Path(folder))
     for path in sorted(PICTURES.iterdir()):

@@ -64,7 +64,8 @@ def start_lab(folder: Path) -> Iterator[str]:
             command, env={**os.environ, **homes}, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
     try:
-        yield f"{_address(Path(homes['JUPYTER_RUNTIME_DIR']), server)}lab/workspaces/{{stem}}/tree/{{stem}}.ipynb?token={token}"
+        url = _address(Path(homes["JUPYTER_RUNTIME_DIR"]), server)
+        yield f"{url}lab/workspaces/{{stem}}/tree/{{stem}}.ipynb?token={token}"
     finally:
         server.terminate()
         server.wait(30)
@@ -122,9 +123,13 @@ class Lab(Page):
     def run_all(self, seconds: float) -> None:
         """Run > Run All Cells, as a person would, and wait until the last cell has been run."""
         self.page.wait_for_selector(".jp-NotebookPanel-toolbar [data-status=idle]", timeout=60_000)
-        self.page.get_by_role("menuitem", name="Run", exact=True).click()
-        self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         prompts = self.page.locator(".jp-CodeCell .jp-InputPrompt")
+        for _ in range(5):  # a click before JupyterLab has settled does nothing; a person would click again
+            self.page.get_by_role("menuitem", name="Run", exact=True).click()
+            self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+            self.page.wait_for_timeout(3000)
+            if any(text.strip("[]: ") for text in prompts.all_inner_texts()):
+                break
         last = prompts.nth(prompts.count() - 1)
         for _ in range(int(seconds * 5)):
             if last.inner_text().strip("[]: ").isdigit() or self.errors():

@@ -24,7 +24,7 @@ tables: demo
 	@$(PYTHON) -m snakemake tables --quiet host progress rules reason $(PIPELINE)
 
 report: .venv/.installed
-	@$(PYTHON) -m cprlib.report.report $(RUN)
+	@$(PYTHON) -m cprlib.report.html $(RUN)
 
 figures: .venv/.installed
 	@$(PYTHON) -m cprlib.report.paper_figures $(RUN)

@@ -116,11 +116,21 @@ def draw_split(table: pd.DataFrame, seed: int) -> list[str]:
     return table.source_id.map(chosen).tolist()
 
 
+def tell_recordings(manifest: Manifest, problems: pd.DataFrame) -> tuple[Manifest, pd.DataFrame]:
+    """Say it if no two videos share a recording: unnoticed siblings in train and test make any network look good."""
+    if manifest.table.source_id.is_unique:
+        print(
+            "every video counts as a recording of its own; clips cut from one recording belong in a folder of "
+            "their own, <class>/<recording>/<clip>, or get the same source_id in a CSV"
+        )
+    return manifest, problems
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="folder with one folder per class, or a CSV")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of test recordings")
-    run(parser, lambda args: build(args.source, args.seed, args.workers))
+    run(parser, lambda args: tell_recordings(*build(args.source, args.seed, args.workers)))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from cprlib.cascade import plan_stages
 from cprlib.data.manifest import Manifest
 from cprlib.report.cascade_view import cascade_figure, typical_query
 from cprlib.report.flow_view import look, looping_bytes
+from cprlib.report.html.report import write_report
 from cprlib.report.paper_figures import figures_of_run
-from cprlib.report.report import write_report
 from cprlib.report.run_files import RunFiles
 from cprlib.report.style import save_figure
 from cprlib.runs import atomic_path, is_finished, project_root, resolve

@@ -11,7 +11,7 @@ import pytest
 from cprlib.runs import project_root
 
 pytest.importorskip("playwright", reason="the browser driver is not installed: pip install -e '.[dev]'")
-from cprlib.report import report
+from cprlib.report.html import report
 from tests.lab import Lab, Page, find_browser, prepare, start_browser, start_lab
 
 NOTEBOOKS = project_root() / "notebooks"

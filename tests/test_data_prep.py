@@ -218,6 +218,14 @@ def test_own_videos_cut_from_one_recording_lie_in_a_folder_of_their_own(tmp_path
     assert (table.groupby("source_id").split.nunique() == 1).all() and set(table.split) == {"train", "test"}
 
 
+@pytest.mark.parametrize(("name", "told"), [("jump/2.mp4", True), ("jump/1/b.mp4", False)])
+def test_own_videos_tell_that_none_share_a_recording(tmp_path, monkeypatch, capsys, name, told):
+    folder = videos(tmp_path / "own", "jump/1/a.mp4", name, "jump/3.mp4")
+    monkeypatch.setattr("sys.argv", ["own_videos", str(folder), str(tmp_path / "m.csv"), "--workers", "1"])
+    own_videos.main()
+    assert ("every video counts as a recording of its own" in capsys.readouterr().out) == told
+
+
 def test_own_videos_of_which_none_can_be_tested_on(tmp_path):
     folder = videos(tmp_path / "own", "jump/1.mp4", "run/1/a.mp4", "run/1/b.mp4")
     with pytest.raises(ValueError, match="own: no usable video is left for testing.* two recordings"):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cprlib.report.report_pictures import Picture
+from cprlib.report.html.pictures import Picture
 from cprlib.runs import atomic_path
 
 NUMBER = r"[-−+±→–.\d\s%]*|not found"  # what stands to the right in its column
@@ -84,7 +84,7 @@ def time_words(time: datetime | None) -> str:
 
 def _templates() -> Environment:
     return Environment(
-        loader=PackageLoader("cprlib.report"),
+        loader=PackageLoader("cprlib.report.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,6 +1,6 @@
 """A report of a run as one HTML file that needs nothing else, and an index page over all runs beside it.
 
-    python -m cprlib.report.report toy
+    python -m cprlib.report.html toy
 
 Everything in it is read from the run folder; of a half-finished run it shows what is there and says what is missing.
 """
@@ -10,12 +10,11 @@ import sys
 from pathlib import Path
 
 from cprlib.networks import COTRAINED
-from cprlib.report import report_record as record
-from cprlib.report import report_results as results
-from cprlib.report.report_drawings import all_pictures
-from cprlib.report.report_index import write_index
-from cprlib.report.report_page import Section, write_page
-from cprlib.report.report_pictures import Picture
+from cprlib.report.html import record, results
+from cprlib.report.html.drawings import all_pictures
+from cprlib.report.html.index import write_index
+from cprlib.report.html.page import Section, write_page
+from cprlib.report.html.pictures import Picture
 from cprlib.report.run_state import dataset_of, find_runs, is_run, networks_of, settings_of, state_of
 from cprlib.runs import resolve
 
@@ -110,7 +109,7 @@ def _add_pictures(sections: list[Section], pictures: list[Picture], missing: dic
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    parser = argparse.ArgumentParser("python -m cprlib.report.report", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser("python -m cprlib.report.html", description=__doc__.split("\n")[0])
     parser.add_argument("run", nargs="?", help="name or folder of a run; without it only the index is written")
     parser.add_argument("--outputs", default="outputs", help="folder of the runs, default: outputs")
     args = parser.parse_args(argv)
@@ -123,7 +122,3 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,10 +5,10 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from cprlib.report.report_page import time_words, write_page
-from cprlib.report.report_record import notebook_links
-from cprlib.report.report_results import comparison_of
-from cprlib.report.report_words import duel
+from cprlib.report.html.page import time_words, write_page
+from cprlib.report.html.record import notebook_links
+from cprlib.report.html.results import comparison_of
+from cprlib.report.html.words import duel
 from cprlib.report.run_state import dataset_of, find_runs, last_change, settings_of, state_of
 from cprlib.report.tables import UNKNOWN
 

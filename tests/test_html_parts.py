@@ -7,12 +7,13 @@ import yaml
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cprlib.report import report, report_drawings, tables
+from cprlib.report import tables
+from cprlib.report.html import drawings, report
+from cprlib.report.html.page import Section, Table
+from cprlib.report.html.pictures import describe, encode
+from cprlib.report.html.results import read_markdown
+from cprlib.report.html.words import duel, duel_words, sentences
 from cprlib.report.paper_figures import PaperFigure
-from cprlib.report.report_page import Section, Table
-from cprlib.report.report_pictures import describe, encode
-from cprlib.report.report_results import read_markdown
-from cprlib.report.report_words import duel, duel_words, sentences
 from cprlib.report.run_state import networks_of, state_of
 from tests.report_runs import NETWORKS, SETTINGS, Page, make_figure, make_half, make_network, make_run, make_tables
 
@@ -60,10 +61,10 @@ def test_figures_of_the_paper_are_drawn(tmp_path, monkeypatch):
         "fig9_new": lambda: plot([1, 2]),
     }
     found = {name: PaperFigure(name, f"Caption of {name}.", drawing) for name, drawing in found.items()}
-    monkeypatch.setattr(report_drawings, "figures_of_run", lambda run: found)
+    monkeypatch.setattr(drawings, "figures_of_run", lambda run: found)
     run = make_run(tmp_path)
     make_figure(run, "mined_flow_0", 77)
-    pictures, missing = report_drawings.all_pictures(run)
+    pictures, missing = drawings.all_pictures(run)
     kinds = [(picture.section, picture.uri[11:14], picture.caption) for picture in pictures[:3]]
     assert kinds == [
         ("mining", "svg", "Caption of fig3_pmr."),

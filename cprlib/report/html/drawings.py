@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from cprlib.report.html.pictures import Picture, encode, pictures_of
 from cprlib.report.paper_figures import figures_of_run
-from cprlib.report.report_pictures import Picture, encode, pictures_of
 from cprlib.report.style import DPI
 
 SHARP = 160  # dots per inch of what is no vector graphic

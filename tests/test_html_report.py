@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from cprlib.report import report, tables
-from cprlib.report.report_results import retrieval_section
+from cprlib.report import tables
+from cprlib.report.html import report
+from cprlib.report.html.results import retrieval_section
 from cprlib.report.run_state import find_runs
 from tests.report_runs import NETWORKS, SETTINGS, Page, make_half, make_run
 

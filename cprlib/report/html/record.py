@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from cprlib.report.report_page import Section, Table, time_words
+from cprlib.report.html.page import Section, Table, time_words
 from cprlib.report.run_state import Network, is_main
 from cprlib.report.tables import UNKNOWN
 from cprlib.runs import project_root, read_json

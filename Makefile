@@ -16,7 +16,7 @@ help:
 	@echo 'make report RUN=toy   one page of a run, and an index of all; make figures RUN=toy: those of the paper, PNG and PDF'
 	@echo 'make test   style and tests     make lint   style only     make bench   benchmarks'
 
-demo: .venv/.installed
+demo: .venv/.installed $(PARAMS)
 	@$(PYTHON) -m snakemake --quiet host progress rules reason $(PIPELINE)
 	@$(PYTHON) -m snakemake show --quiet all $(PIPELINE)
 
@@ -59,5 +59,5 @@ bench: .venv/.installed
 		echo "error: $$python cannot make .venv; install its venv module (python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m pip install --quiet torch torchvision -c constraints.txt \
 		$(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	$(PYTHON) -m pip install --quiet -e '.[dev]' -c constraints.txt
+	$(PYTHON) -m pip install -qq -e '.[dev]' -c constraints.txt
 	@touch $@

@@ -8,18 +8,20 @@ notebook is the log of a step, so it is still there when the step fails. Run fol
 and belong to no rule: only the metrics.json that ends a training is an output.
 """
 
+import hashlib
 import os
 import shlex
 import sys
 
 import yaml
 
+from cprlib.cascade import plan_stages
 from cprlib.networks import COTRAINED, network_folder
 from cprlib.runner import check_shared, notebook_parameters
 from cprlib.runs import atomic_path, project_root, resolve
 
 METHODS = ["random", "infonce", "coclr", "cpr", "ubernce"]
-CHATTER = ("Building DAG", "Using shell", "Select jobs", "Execute ", "Complete log", "Elapsed time")
+CHATTER = ("Building DAG", "Using shell", "Select jobs", "Execute ", "Complete log", "Elapsed time", "Assuming unrestricted")
 
 
 def complete(given):
@@ -27,6 +29,8 @@ def complete(given):
     if not given.get("run"):
         raise WorkflowError("no run to make: give --configfile params/toy.yaml, or another one")
     check_shared(given)
+    if {"K", "num_stages", "ratio", "top_k"} <= given.keys():  # an impossible cascade ends before anything is trained
+        plan_stages(given["K"], num_stages=given["num_stages"], ratio=given["ratio"], top_k=given["top_k"])
     shared = {"outputs": "outputs", "dataset": "toy", "views": ["rgb", "flow"], "cycles": 1, "methods": METHODS} | given
     return {"manifest": f"{shared['outputs']}/data/{shared['dataset']}/manifest.csv"} | shared
 
@@ -102,6 +106,15 @@ def data_command():
     return shlex.join(["-m", *map(str, [f"data_prep.{words[0]}", *words[1:]])])
 
 
+def listing():
+    """What own videos there are: when some are added or taken away, the data are made again."""
+    videos = folder("videos") if CONFIG["dataset"] == "folder" else None
+    if videos is None or not videos.exists():
+        return {}
+    files = sorted(map(str, videos.rglob("*"))) if videos.is_dir() else [videos.read_text(errors="replace")]
+    return {"listing": hashlib.sha1("\n".join(files).encode()).hexdigest()}
+
+
 def worth_telling(record):
     """Leave out Snakemake's chatter, and that a step failed which has itself said why."""
     text = str(record.msg)
@@ -138,6 +151,7 @@ rule data:
         VIDEOS,
     params:
         command=data_command(),
+        **listing(),
     threads: CORES
     shell:
         "{PYTHON} {params.command} --workers {threads}"

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha1
 from pathlib import Path
 
 import pandas as pd
@@ -19,7 +20,7 @@ from cprlib.encoders import build_encoder, momentum_copy
 from cprlib.memory import FeatureQueue
 from cprlib.miners import METHODS, build_miner
 from cprlib.parameters import check_types
-from cprlib.runs import atomic_path, is_finished, open_run, progress, resolve, write_json
+from cprlib.runs import atomic_path, is_finished, open_run, progress, read_json, resolve, write_json
 from cprlib.snapshots import SNAPSHOTS, write_memory
 from cprlib.training import PRECISIONS, State, pick_device, train_epoch
 
@@ -143,6 +144,7 @@ def fit(config: PretrainConfig) -> Path:
     _check_queue_fills(config, len(sampler) * sampler.batch_size)
     state = new_state(config)
     folder = open_run(config.out, dataclasses.asdict(config))
+    _check_same_videos(folder, pairs)
     if is_finished(folder):
         return folder
     if (folder / CHECKPOINT).exists():
@@ -199,6 +201,19 @@ def new_state(config: PretrainConfig) -> State:
     queue = FeatureQueue(config.K, config.dim, config.views).to(device)
     optimizer = torch.optim.Adam(encoder.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     return State(encoder, momentum_copy(encoder), samplers, queue, optimizer)
+
+
+def _check_same_videos(folder: Path, pairs: ClipPairs) -> None:
+    """A network is of the videos that it was trained on: with others, it is neither loaded nor trained on."""
+    videos = sha1(pairs.rows.tobytes()).hexdigest()  # video_id, recording, label and length of each
+    path = folder / "videos.json"
+    if not path.exists() and not (folder / CHECKPOINT).exists():
+        write_json(path, {"sha1": videos})
+    elif path.exists() and read_json(path)["sha1"] != videos:
+        raise ValueError(
+            f"{folder} was trained on other videos than the manifest lists now; delete the folder to train again, or "
+            "choose another run name"
+        )
 
 
 def _check_queue_fills(config: PretrainConfig, clips_per_epoch: int) -> None:

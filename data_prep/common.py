@@ -185,7 +185,8 @@ def save(manifest: Manifest, problems: pd.DataFrame, out: str | Path) -> None:
     print(f"{out}: {len(manifest)} videos of {len(manifest.class_names)} classes ({counts})")
     for line in summary(problems):
         print(f"  {line}")
-    print(f"{len(problems)} remarks, one by one: {beside}")
+    if len(problems):
+        print(f"{len(problems)} remarks, one by one: {beside}")
 
 
 def run(parser: argparse.ArgumentParser, build: Callable[[argparse.Namespace], tuple]) -> None:

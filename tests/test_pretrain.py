@@ -117,6 +117,17 @@ def test_finished_runs_are_loaded_and_another_configuration_is_refused(config, t
         fit(dataclasses.replace(run, lr=1e-2))
 
 
+def test_networks_of_other_videos_are_refused(config, toy_manifest, tmp_path):
+    videos, path = Manifest.read(toy_manifest), tmp_path / "videos.csv"
+    videos.write(path)
+    config = dataclasses.replace(config, manifest=str(path))
+    fit(config)
+    videos.table.loc[0, "num_frames"] -= 1
+    videos.write(path)
+    with pytest.raises(ValueError, match="was trained on other videos .* delete the folder"):
+        fit(config)
+
+
 def test_cotraining_mines_with_the_newest_networks(config, tmp_path):
     inits = pre_trained(config, tmp_path)
     last = cotrain(dataclasses.replace(config, method="cpr", out=str(tmp_path), epochs=1), 2, inits)

@@ -128,9 +128,9 @@ def probe_with_chosen_lr(
     Returns:
         float (M, C) probabilities of the test videos, and the rate.
     """
-    labels, held = torch.tensor(videos.table.label.to_numpy()), torch.tensor(held_out(videos, seed=seed))
-    rates = sorted(rates)
+    labels, rates = torch.tensor(videos.table.label.to_numpy()), sorted(rates)
     if len(rates) > 1:
+        held = torch.tensor(held_out(videos, seed=seed))
         chosen = linear_probe(train[~held], labels[~held], train[held], rates, seed=seed, **options)
         scores = [top_k_accuracy(probabilities, labels[held]) for probabilities in chosen]
         rates = [rates[int(np.argmax(scores))]]

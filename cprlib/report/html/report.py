@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from cprlib.data.manifest import Manifest
 from cprlib.networks import COTRAINED
 from cprlib.report.html import record, results
 from cprlib.report.html.drawings import all_pictures
@@ -93,7 +94,18 @@ def _about(run: Path, settings: dict) -> str:
     pretrained = settings.get("pretrained")
     what = f"judges the networks of {pretrained}{on}" if pretrained else f"trains and judges its networks{on}"
     seed = f", seed {settings['seed']}" if "seed" in settings else ""
-    return f"The run {run.name} {what}{seed}." if settings else f"The folder {run.name} holds results without settings."
+    return (
+        f"The run {run.name} {what}{seed}{_tests(settings)}."
+        if settings
+        else f"The folder {run.name} holds results without settings."
+    )
+
+
+def _tests(settings: dict) -> str:
+    """How many test videos there are, and so what one of them is worth; "" if the manifest has gone."""
+    manifest = resolve(str(settings.get("manifest", "")))
+    count = len(Manifest.read(manifest).split("test")) if manifest.is_file() else 0
+    return f", with {count} test videos, of which one is {100 / count:.1f} points" if count else ""
 
 
 def _add_pictures(sections: list[Section], pictures: list[Picture], missing: dict[str, list[str]]) -> None:

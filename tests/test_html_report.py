@@ -188,7 +188,7 @@ def test_broken_files_are_named(tmp_path, capsys):
     run = make_run(tmp_path)
     (run / "params.yaml").write_text("just words")
     assert report.main([str(run)]) == 1
-    assert "params.yaml holds no settings" in capsys.readouterr().err
+    assert "params.yaml: expected lines 'name: value'" in capsys.readouterr().err
     (run / "params.yaml").write_text(yaml.safe_dump(SETTINGS))
     (run / "cpr_rgb_cycle1/metrics.jsonl").write_text('{"epoch": 0')
     assert report.main([str(run)]) == 1

@@ -5,9 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from cprlib.networks import COTRAINED, network_folder
+from cprlib.runner import read_params
 from cprlib.runs import is_finished, read_json
 
 DATASETS = {"toy": "the built-in data", "ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics": "Kinetics"}
@@ -54,15 +53,7 @@ def settings_of(run: Path) -> dict:
         ValueError: the file is not a list of settings.
     """
     path = run / "params.yaml"
-    if not path.exists():
-        return {}
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML ({error}); delete it and start the pipeline again") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} holds no settings; delete it and start the pipeline again")
-    return settings
+    return read_params(path) if path.exists() else {}
 
 
 def dataset_of(settings: dict) -> str:

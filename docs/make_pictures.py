@@ -35,7 +35,7 @@ def figures() -> None:
     drawn = figures_of_run(RUN)
     for name, picture in COPIED.items():
         _keep(save_figure(drawn[name].draw(), PICTURES, picture)[0])
-    files, memory = RunFiles(RUN), read_memory(RUN / "cpr_rgb_cycle1")
+    files, memory = RunFiles(RUN), read_memory(RUN / "cpr_flow_cycle1")
     settings = (files.settings[name] for name in ("num_stages", "ratio", "top_k"))
     stages = plan_stages(len(memory.label), list(memory.features), *settings)
     names = dict(zip(files.manifest.table.label, files.manifest.table.class_name, strict=True))

@@ -23,7 +23,7 @@ RUN, LESSON = resolve("outputs/toy"), resolve("outputs/walkthrough")
 PICTURES = project_root() / "docs/pictures"
 COPIED = {  # figure of the paper -> name of the picture
     "fig1_cascade_rgb": "cascade",
-    "fig2_mined_rgb_0": "mined",
+    "fig2_mined_flow_0": "mined",
     "fig3_pmr": "mining_curves",
     "ablation_stages_pmr_end": "ablation_stages",
 }

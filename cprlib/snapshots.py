@@ -67,3 +67,9 @@ def read_memory(folder: str | Path, epoch: int | None = None) -> Memory:
     saved = torch.load(resolve(folder) / "memory" / f"epoch-{epoch:04d}.pt", weights_only=True)
     features = {view: rows.float() for view, rows in saved["features"].items()}
     return Memory(features, *(saved[name] for name in IDS))
+
+
+def evenly(memory: Memory, most: int) -> Memory:
+    """At most so many rows of a memory, evenly spaced."""
+    rows = torch.linspace(0, len(memory.label) - 1, min(most, len(memory.label))).round().long()
+    return Memory({v: x[rows] for v, x in memory.features.items()}, *(ids[rows] for ids in memory[1:]))

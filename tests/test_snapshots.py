@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cprlib.memory import FeatureQueue
-from cprlib.snapshots import memory_epochs, read_memory, write_memory
+from cprlib.snapshots import Memory, evenly, memory_epochs, read_memory, write_memory
 
 
 def test_only_filled_rows_are_kept_in_the_order_of_views(tmp_path):
@@ -34,3 +34,11 @@ def test_no_memory_says_what_to_do(tmp_path):
     assert memory_epochs(tmp_path) == []
     with pytest.raises(FileNotFoundError, match="train this network"):
         read_memory(tmp_path)
+
+
+def test_some_rows_are_evenly_spaced():
+    ids = torch.arange(9)
+    some = evenly(Memory({"rgb": ids[:, None].float()}, ids, ids + 10, ids + 20), 3)
+    assert some.video_id.tolist() == [0, 4, 8] and some.label.tolist() == [20, 24, 28]
+    assert some.features["rgb"].squeeze().tolist() == [0, 4, 8] and some.source_id.tolist() == [10, 14, 18]
+    assert len(evenly(some, 5).label) == 3

@@ -24,17 +24,18 @@ from cprlib.data.manifest import Manifest
 from cprlib.evaluation.retrieval import join_views, nearest_neighbours, prepare_features
 from cprlib.pretrain import read_metrics
 from cprlib.report.cascade_view import cascade_figure
-from cprlib.report.embedding import project
+from cprlib.report.embedding import Projection, project
 from cprlib.report.embedding_svg import clip_previews, embedding_html
 from cprlib.report.examples import neighbour_figure
 from cprlib.report.figures import training_curves
 from cprlib.report.run_state import networks_of
 from cprlib.report.style import DPI, method_style, view_label
 from cprlib.runs import resolve
-from cprlib.snapshots import Memory
+from cprlib.snapshots import Memory, evenly
 
 WIDE = widgets.Layout(width="min(100%, 34em)")
 DESCRIPTION = {"description_width": "9em"}
+MOST = 300  # clips on a plane
 
 
 def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> widgets.VBox:
@@ -121,29 +122,32 @@ def embedding_explorer(
 ) -> widgets.VBox:
     """The memory of every network on a plane, epoch by epoch; whoever points at a clip sees it move.
 
+    Of a large memory some rows are shown, evenly spaced. The first look at an epoch reads its clips.
+
     Args:
         memories: network, e.g. "cpr_rgb_cycle1" -> epoch -> memory; its last view is the one that was trained.
         names: class names, indexed by label.
         manifest: of the run.
         frames: source of frames.
     """
-    planes = {}
-    every = {int(v) for epochs in memories.values() for memory in epochs.values() for v in memory.video_id}
     lengths = dict(zip(manifest.table.video_id, manifest.table.num_frames, strict=True))
 
-    def clip(video: int) -> dict[str, Any]:
+    @cache
+    def preview(video: int) -> str:
         shown = np.linspace(0, lengths[video] - 1, 6).astype(int).tolist()
-        return {"rgb": np.asarray(frames.frames(video, "rgb", shown))}
+        return clip_previews([video], lambda v: {"rgb": np.asarray(frames.frames(v, "rgb", shown))})[video]
 
-    previews = clip_previews(sorted(every), clip)
+    @cache
+    def plane(network: str) -> tuple[dict[int, Memory], Projection]:
+        some = {epoch: evenly(memory, MOST) for epoch, memory in memories[network].items()}
+        return some, project(some, list(some[max(some)].features)[-1])
 
     def draw(network: str, epoch: int, by: str) -> str:
-        epochs = memories[network]
-        if network not in planes:
-            planes[network] = project(epochs, list(epochs[max(epochs)].features)[-1])
-        kept = min(epochs, key=lambda other: abs(other - epoch))  # not every epoch's memory is kept
-        plane, title = planes[network], f"{network}, epoch {kept}: {planes[network].share:.0%} of the variance"
-        return embedding_html(plane.points[kept], epochs[kept], names, previews, by, title, plane.limits)
+        some, projection = plane(network)
+        kept = min(some, key=lambda other: abs(other - epoch))  # not every epoch's memory is kept
+        previews = {video: preview(video) for video in some[kept].video_id.tolist()}
+        title = f"{network}, epoch {kept}: {projection.share:.0%} of the variance"
+        return embedding_html(projection.points[kept], some[kept], names, previews, by, title, projection.limits)
 
     last = max(epoch for epochs in memories.values() for epoch in epochs)
     return explorer(

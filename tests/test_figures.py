@@ -206,3 +206,10 @@ def test_figures_are_not_kept_by_pyplot():
     before = plt.get_fignums()
     figures.mining_curves({"cpr": {"rgb": mining_log(1, 2)}})
     assert plt.get_fignums() == before
+
+
+def test_flow_of_a_still_picture_stays_pale():
+    noise = np.full((2, 4, 5), 0.01)
+    assert np.array_equal(figures.flow_colour(noise), figures.flow_colour(100 * noise))  # relative to the fastest
+    assert figures.flow_colour(noise, least=1.0).min() > 245
+    assert np.array_equal(figures.flow_colour(100 * noise, least=1.0), figures.flow_colour(noise))

@@ -15,6 +15,8 @@ from cprlib.data.manifest import Manifest
 from cprlib.report.figures import clip_strip, mined_strip, neighbour_strip
 from cprlib.report.style import flow_colour
 
+LEAST = 0.05  # of the bound; a step of the levels is 0.008
+
 
 def clip_figure(clips: Mapping[str, Tensor], count: int = 8) -> Figure:
     """Frames of a clip in every view.
@@ -97,7 +99,8 @@ def thumbnails(manifest: Manifest, frames: Any, view: str = "rgb") -> Callable[[
     Args:
         manifest: of the videos that may be asked for.
         frames: source of frames that has this view, see :func:`cprlib.data.store.open_frames`.
-        view: "flow" gives colours: the hue is the direction, white is rest, the deepest colour the fastest pixel.
+        view: "flow" gives colours: the hue is the direction, white is rest, the deepest colour the fastest pixel, or a
+            twentieth of the bound of the stored flow, so that a still picture stays pale.
 
     Returns:
         video_id -> uint8 (H, W, 3); the last 1024 are remembered. It raises a KeyError for a video of another manifest.
@@ -107,6 +110,6 @@ def thumbnails(manifest: Manifest, frames: Any, view: str = "rgb") -> Callable[[
     @lru_cache(maxsize=1024)
     def middle_frame(video_id: int) -> np.ndarray:
         frame = torch.as_tensor(frames.frames(video_id, view, [middles[video_id]])).numpy()[0]
-        return flow_colour(dequantise(frame, 1.0).transpose(2, 0, 1)) if view == "flow" else frame
+        return flow_colour(dequantise(frame, 1.0).transpose(2, 0, 1), LEAST) if view == "flow" else frame
 
     return lambda video_id: middle_frame(int(video_id))  # a NumPy number would be remembered beside the int

@@ -137,17 +137,19 @@ def draw_legend(figure: Figure, panels: Any, place: str = "upper") -> None:
     figure.legend(entries.values(), entries, loc=f"outside {place} center", ncols=min(4, len(entries)))
 
 
-def flow_colour(flow: Any) -> np.ndarray:
+def flow_colour(flow: Any, least: float = 0.0) -> np.ndarray:
     """Flow as colours: hue is the direction, saturation the speed (white = at rest).
 
     Args:
         flow: float (2, H, W) or (T, 2, H, W), pixels per frame.
+        least: a slower picture is paler, so that the noise of a still one does not look like motion.
 
     Returns:
-        uint8 (H, W, 3) or (T, H, W, 3); full saturation is the largest speed in `flow`.
+        uint8 (H, W, 3) or (T, H, W, 3); full saturation is the largest speed in `flow`, or `least`.
     """
-    flow = torch.as_tensor(flow, dtype=torch.float32)
-    return flow_to_image(flow).movedim(-3, -1).numpy()
+    flow = torch.nn.functional.pad(torch.as_tensor(flow, dtype=torch.float32), (0, 1))
+    flow[..., 0, :, -1] = least  # in a column of its own, which is cut off again
+    return flow_to_image(flow)[..., :-1].movedim(-3, -1).numpy()
 
 
 def save_figure(figure: Figure, folder: str | Path, name: str, formats: Sequence[str] = ("png",)) -> list[Path]:

@@ -38,7 +38,7 @@ test: lint browser
 
 # A browser for the tests that look at notebooks and reports: one that is there, the system's, or Playwright's own.
 browser: .venv/.installed
-	@$(PYTHON) -m tests.lab || { apt-get install --quiet --yes --no-install-recommends chromium \
+	@$(PYTHON) -m tests.lab >/dev/null || { apt-get install --quiet --yes --no-install-recommends chromium \
 		|| { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium; } \
 		|| $(PYTHON) -m playwright install chromium; } >/dev/null 2>&1; $(PYTHON) -m tests.lab
 

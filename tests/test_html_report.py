@@ -11,7 +11,7 @@ import yaml
 from cprlib.report import tables
 from cprlib.report.html import report
 from cprlib.report.html.results import retrieval_section
-from cprlib.report.run_state import find_runs
+from cprlib.report.run_state import find_run, find_runs
 from tests.report_runs import NETWORKS, SETTINGS, Page, make_half, make_run
 
 
@@ -176,7 +176,7 @@ def test_index_alone_and_its_order(tmp_path, capsys):
 
 
 def test_run_by_name_or_folder(made, capsys):
-    assert report.find_run("toy", made) == report.find_run(made / "toy") == made / "toy"
+    assert find_run("toy", made) == find_run(made / "toy") == made / "toy"
     assert find_runs(made) == [made / "half", made / "toy"]
     assert report.main(["tyo", "--outputs", str(made)]) == 1
     assert capsys.readouterr().err == f"error: tyo is no folder of a run; runs in {made}: half, toy\n"

@@ -157,7 +157,7 @@ def test_what_is_no_run_is_an_error(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         paper_figures.main()
     assert stop.value.code == 1
-    assert f"error: {tmp_path} is no run: it has neither a params.yaml" in capsys.readouterr().err
+    assert f"error: {tmp_path} holds no run; runs in" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

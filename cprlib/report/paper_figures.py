@@ -26,6 +26,7 @@ from cprlib.report.confusion import confusion_figure
 from cprlib.report.examples import common_queries, mined_figure
 from cprlib.report.figures import cmr_bars, mining_curves, save_figure
 from cprlib.report.run_files import RunFiles
+from cprlib.report.run_state import find_run
 from cprlib.report.style import method_order, method_style, view_label
 from cprlib.runs import atomic_path, read_json, resolve
 from cprlib.snapshots import read_memory
@@ -227,13 +228,13 @@ FINDERS = {
 def main() -> None:
     """``python -m cprlib.report.paper_figures RUN``: write the figures and say which."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("run", help="run folder, e.g. outputs/toy")
+    parser.add_argument("run", help="name or folder of a run, e.g. toy")
     parser.add_argument("--out", help="folder of the figures; by default RUN/figures/paper")
     parser.add_argument("--formats", nargs="+", default=["png", "pdf"], help="of png, pdf, svg")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of queries in figures 1 and 2")
     given = parser.parse_args()
     try:
-        paths, left_out = save_paper_figures(given.run, given.out, tuple(given.formats), given.seed)
+        paths, left_out = save_paper_figures(find_run(given.run), given.out, tuple(given.formats), given.seed)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(1, f"error: {error}\n")
     print(*paths, sep="\n")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cprlib.networks import COTRAINED, network_folder
 from cprlib.runner import read_params
-from cprlib.runs import is_finished, read_json
+from cprlib.runs import is_finished, read_json, resolve
 
 DATASETS = {"toy": "the built-in data", "ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics": "Kinetics"}
 DATASETS |= {"folder": "own videos", "coclr_lmdb": "UCF101 (CoCLR's LMDB)"}
@@ -44,6 +44,25 @@ def find_runs(outputs: Path) -> list[Path]:
     if not outputs.is_dir():
         return []
     return [path for path in sorted(outputs.iterdir()) if path.is_dir() and path.name != "data" and is_run(path)]
+
+
+def find_run(name: str | Path, outputs: str | Path = "outputs") -> Path:
+    """The folder of a run given by name or by path.
+
+    Args:
+        name: "toy" or "outputs/toy".
+        outputs: the folder of the runs.
+
+    Raises:
+        FileNotFoundError: there is no such run; names those there are.
+    """
+    candidates = [resolve(name), resolve(outputs) / name]
+    for folder in candidates:
+        if folder.is_dir() and is_run(folder):
+            return folder
+    runs = ", ".join(run.name for run in find_runs(resolve(outputs))) or "none yet; make demo makes the first"
+    what = "holds no run" if candidates[0].is_dir() else "is no folder of a run"
+    raise FileNotFoundError(f"{name} {what}; runs in {resolve(outputs)}: {runs}")
 
 
 def settings_of(run: Path) -> dict:

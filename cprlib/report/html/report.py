@@ -16,27 +16,8 @@ from cprlib.report.html.drawings import all_pictures
 from cprlib.report.html.index import write_index
 from cprlib.report.html.page import Section, write_page
 from cprlib.report.html.pictures import Picture
-from cprlib.report.run_state import dataset_of, find_runs, is_run, networks_of, settings_of, state_of
+from cprlib.report.run_state import dataset_of, find_run, networks_of, settings_of, state_of
 from cprlib.runs import resolve
-
-
-def find_run(name: str | Path, outputs: str | Path = "outputs") -> Path:
-    """The folder of a run given by name or by path.
-
-    Args:
-        name: "toy" or "outputs/toy".
-        outputs: the folder of the runs.
-
-    Raises:
-        FileNotFoundError: there is no such run; names those there are.
-    """
-    candidates = [resolve(name), resolve(outputs) / name]
-    for folder in candidates:
-        if folder.is_dir() and is_run(folder):
-            return folder
-    runs = ", ".join(run.name for run in find_runs(resolve(outputs))) or "none yet; make demo makes the first"
-    what = "holds no run" if candidates[0].is_dir() else "is no folder of a run"
-    raise FileNotFoundError(f"{name} {what}; runs in {resolve(outputs)}: {runs}")
 
 
 def report_sections(run: Path) -> list[Section]:

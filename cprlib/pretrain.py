@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import DataLoader
@@ -130,9 +131,9 @@ def fit(config: PretrainConfig) -> Path:
         config: what to train.
 
     Returns:
-        The run folder: ``config.json``, ``environment.json``, ``metrics.jsonl`` (a line an epoch), ``mining.parquet``
-        (a part an epoch), ``memory/`` (see :mod:`cprlib.snapshots`), ``checkpoint.pt`` and, once finished,
-        ``metrics.json``.
+        The run folder: ``config.json``, ``environment.json``, ``videos.json`` (a fingerprint of the training videos),
+        ``metrics.jsonl`` (a line an epoch), ``mining.parquet`` (a part an epoch), ``memory/`` (see
+        :mod:`cprlib.snapshots`), ``checkpoint.pt`` and, once finished, ``metrics.json``.
 
     Raises:
         ValueError, FileNotFoundError: what is wrong with the settings, the manifest or a checkpoint, before training.
@@ -144,7 +145,9 @@ def fit(config: PretrainConfig) -> Path:
     _check_queue_fills(config, len(sampler) * sampler.batch_size)
     state = new_state(config)
     folder = open_run(config.out, dataclasses.asdict(config))
-    _check_same_videos(folder, pairs)
+    check_same_videos(folder, pairs.rows)
+    if not any((folder / name).exists() for name in ("videos.json", CHECKPOINT)):
+        write_json(folder / "videos.json", {"sha1": _fingerprint(pairs.rows)})
     if is_finished(folder):
         return folder
     if (folder / CHECKPOINT).exists():
@@ -203,17 +206,26 @@ def new_state(config: PretrainConfig) -> State:
     return State(encoder, momentum_copy(encoder), samplers, queue, optimizer)
 
 
-def _check_same_videos(folder: Path, pairs: ClipPairs) -> None:
-    """A network is of the videos that it was trained on: with others, it is neither loaded nor trained on."""
-    videos = sha1(pairs.rows.tobytes()).hexdigest()  # video_id, recording, label and length of each
-    path = folder / "videos.json"
-    if not path.exists() and not (folder / CHECKPOINT).exists():
-        write_json(path, {"sha1": videos})
-    elif path.exists() and read_json(path)["sha1"] != videos:
+def check_same_videos(folder: str | Path, rows: np.ndarray) -> None:
+    """A network is of the videos that it was trained on; of others it is neither loaded, trained on nor drawn.
+
+    Args:
+        folder: run folder of a network; one without ``videos.json`` passes.
+        rows: the training videos now, see :func:`cprlib.data.clips.video_rows`.
+
+    Raises:
+        ValueError: they are other ones.
+    """
+    path = resolve(folder) / "videos.json"
+    if path.exists() and read_json(path)["sha1"] != _fingerprint(rows):
         raise ValueError(
-            f"{folder} was trained on other videos than the manifest lists now; delete the folder to train again, or "
-            "choose another run name"
+            f"{path.parent} was trained on other videos than the manifest lists now; delete the folder to train again, "
+            "or choose another run name"
         )
+
+
+def _fingerprint(rows: np.ndarray) -> str:
+    return sha1(rows.tobytes()).hexdigest()
 
 
 def _check_queue_fills(config: PretrainConfig, clips_per_epoch: int) -> None:

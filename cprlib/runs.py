@@ -4,6 +4,8 @@ import json
 import os
 import platform
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -75,14 +77,27 @@ def read_json(path: str | Path) -> dict:
 
 
 def environment() -> dict[str, str]:
-    """Versions and machine that a run was made with."""
+    """What a run was made with: versions, machine, GPU, and the commit of the code."""
+    import torch  # here, as every command imports this module
+
     versions = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "not installed"
-    return {"python": sys.version.split()[0], "machine": platform.machine(), "system": platform.platform(), **versions}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    machine = {"machine": platform.machine(), "system": platform.platform(), "gpu": gpu}
+    return {"python": sys.version.split()[0], **machine, "git_commit": _commit(), **versions}
+
+
+def _commit() -> str:
+    """The commit of the code, with a "+" if it was changed since."""
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / ".git").exists() or not shutil.which("git"):
+        return "unknown"
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def open_run(folder: str | Path, config: dict) -> Path:

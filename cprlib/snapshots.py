@@ -3,6 +3,8 @@
 A run folder keeps at most :data:`SNAPSHOTS` + 1 of them, evenly spaced and the last, in half precision.
 """
 
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +71,46 @@ def read_memory(folder: str | Path, epoch: int | None = None) -> Memory:
     return Memory(features, *(saved[name] for name in IDS))
 
 
-def evenly(memory: Memory, most: int) -> Memory:
-    """At most so many rows of a memory, evenly spaced."""
-    rows = torch.linspace(0, len(memory.label) - 1, min(most, len(memory.label))).round().long()
+class Memories(Mapping[int, Memory]):
+    """The memories of a network by epoch, each read when it is asked for; of the last four read none is read again.
+
+    Args:
+        folder: run folder of a network.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.epochs = memory_epochs(folder)
+        self._read = lru_cache(maxsize=4)(lambda epoch: read_memory(folder, epoch))
+
+    def __getitem__(self, epoch: int) -> Memory:
+        if epoch not in self.epochs:
+            raise KeyError(epoch)
+        return self._read(epoch)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.epochs)
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+
+def follow(memories: Mapping[int, Memory], most: int = 300) -> dict[int, Memory]:
+    """The same videos in the memories of all epochs, a row each where they are there, so that they can be followed.
+
+    Args:
+        memories: epoch -> memory.
+        most: videos, at most: those that are in most of the memories.
+
+    Returns:
+        epoch -> memory of at most `most` rows.
+    """
+    videos = torch.cat([memory.video_id.unique() for memory in memories.values()])
+    chosen = videos.bincount().argsort(descending=True, stable=True)[: min(most, len(videos.unique()))]
+    return {epoch: _rows_of(memory, chosen) for epoch, memory in memories.items()}
+
+
+def _rows_of(memory: Memory, videos: Tensor) -> Memory:
+    """The first row of each of the videos, in the order of the memory."""
+    first = {video: row for row, video in reversed(list(enumerate(memory.video_id.tolist())))}
+    rows = torch.tensor(sorted(first[video] for video in videos.tolist() if video in first), dtype=torch.int64)
     return Memory({v: x[rows] for v, x in memory.features.items()}, *(ids[rows] for ids in memory[1:]))

@@ -7,10 +7,10 @@ import torch
 from cprlib.cascade import Stage, plan_stages
 from cprlib.report import cascade_view
 from cprlib.report.cascade_diagram import KEPT, REMOVED, cascade_diagram
-from cprlib.report.cascade_view import cascade_figure, memory_exclude, trace, typical_query
+from cprlib.report.cascade_view import cascade_figure, trace, typical_query
 from cprlib.snapshots import Memory
 
-NAMES = {0: "Dive", 1: "JumpRope", 2: "Walk"}
+NAMES = ["Dive", "JumpRope", "Walk"]
 
 
 def random_memory(size=40, seed=0):
@@ -49,7 +49,7 @@ def test_trace_is_what_a_loop_over_all_rows_finds():
     assert [rows.tolist() for rows in found.rows] == slow_rows(memory, stages, 7)
     for rows, correct in zip(found.rows, found.correct, strict=True):
         assert correct.tolist() == [bool(memory.label[row] == memory.label[7]) for row in rows]
-    assert found.pmr == pytest.approx(slow_pmr(memory, stages))
+    assert found.pmr == pytest.approx(slow_pmr(memory, stages)) and found.queries == 40
 
 
 def test_a_stage_that_keeps_more_than_is_allowed_shows_no_forbidden_row():
@@ -69,15 +69,9 @@ def test_of_a_large_memory_evenly_spaced_rows_are_measured(monkeypatch):
     shares = [
         np.mean([memory.label[r] == memory.label[q] for r in f]) for q, f in zip((0, 13, 26, 39), found, strict=True)
     ]
-    assert trace(memory, stages, 5).pmr == pytest.approx(np.mean(shares))
-
-
-def test_the_own_recording_is_excluded():
-    memory = random_memory()
-    exclude = memory_exclude(memory)
-    assert exclude.diagonal().all()
-    assert all(exclude[i, j] == (memory.source_id[i] == memory.source_id[j]) for i in range(40) for j in range(40))
-    assert torch.equal(memory_exclude(memory, torch.tensor([5, 2])), exclude[[5, 2]])
+    found = trace(memory, stages, 5)
+    assert found.pmr == pytest.approx(np.mean(shares)) and found.queries == 4
+    assert "PMR of 4 queries" in cascade_figure(memory, stages, 5, NAMES, picture).texts[1].get_text()
 
 
 def test_a_typical_query_is_as_good_as_the_median_one():
@@ -121,19 +115,18 @@ def test_cascade_figure_shows_the_funnel_and_both_strips():
         assert pixels(axes) == memory.video_id[result.rows[-1][:3]].tolist()
         assert marks(axes) == len(axes.patches) == int((~result.correct[-1][:3]).sum())
         assert [t.get_text() for t in axes.texts] == [NAMES[int(memory.label[row])] for row in result.rows[-1][:3]]
-    assert mined.get_title("left").startswith(f"Mined by this cascade: {hits[-1]} of 4 true")
-    assert single.get_title("left").startswith("One look (flow):") and f"{100 * one.pmr:.1f} %" in single.get_title(
-        "left"
-    )
+    shares = [f"of all queries' rows {100 * pmr:.1f} %" for pmr in (found.pmr, one.pmr)]
+    assert mined.get_title("left") == f"Mined by this cascade: {hits[-1]} of 4 true; {shares[0]}"
+    assert single.get_title("left") == f"One stage (flow): {int(one.correct[-1].sum())} of 4 true; {shares[1]}"
     texts = [text.get_text() for text in figure.texts]
-    assert texts == ["Query: Dive", f"PMR of all queries: {100 * found.pmr:.1f} %", "Flow 20 → RGB 10 → Flow 4"]
+    assert texts == ["Query: Dive", f"PMR of 40 queries: {100 * found.pmr:.1f} %", "Flow 20 → RGB 10 → Flow 4"]
 
 
 def test_cascade_figure_of_a_query_without_candidates():
     memory = random_memory()._replace(source_id=torch.zeros(40, dtype=torch.long))
     figure = cascade_figure(memory, plan_stages(40, num_stages=2), 0, NAMES, picture)
     assert figure.axes[1].texts[0].get_text() == "0 rows, 0 true: 0 %" and not figure.axes[3].images
-    assert figure.texts[1].get_text() == "PMR of all queries: –"
+    assert figure.texts[1].get_text() == "PMR of 40 queries: –"
 
 
 def test_cascade_diagram_shows_what_each_look_keeps_and_removes():

@@ -17,7 +17,6 @@ from cprlib.data.flow import estimate, read_flow, write_flow
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import probe, read_clip, write_video
 from cprlib.report.flow_view import (
-    colour_wheel,
     find_video,
     flow_arrows,
     look,
@@ -38,6 +37,7 @@ def manifest_of(folder, *names, num_frames=12):
     rows = []
     for number, name in enumerate(names):
         path = folder / name
+        path.parent.mkdir(exist_ok=True)
         write_video(path, moving(num_frames))
         about = {"path": str(path), "label": 0, "class_name": "c", "source_id": name, "split": "train"}
         rows.append(about | {"video_id": number, "flow_path": ""} | probe(path)._asdict())
@@ -49,8 +49,9 @@ def texts(figure):
 
 
 def test_the_wheel_has_the_colours_of_the_directions():
-    figure = colour_wheel()
-    wheel = figure.axes[0].images[0].get_array()
+    figure = flow_arrows(np.zeros((20, 30, 3), np.uint8), np.ones((2, 20, 30)))
+    axes = figure.axes[2]
+    wheel = axes.images[0].get_array()
     middle, last = wheel.shape[0] // 2, wheel.shape[0] - 1
     directions = np.zeros((2, 1, 4))
     directions[:, 0] = [[1, -1, 0, 0], [0, 0, 1, -1]]  # right, left, down, up
@@ -58,7 +59,7 @@ def test_the_wheel_has_the_colours_of_the_directions():
     assert np.array_equal(np.stack(rim)[:, :3], flow_colour(directions)[0])
     assert (wheel[middle, middle, :3] >= 254).all() and wheel[0, 0, 3] == 0 and wheel[middle, middle, 3] == 255
     assert {"right\nu > 0", "left\nu < 0", "down\nv > 0", "up\nv < 0"} <= set(texts(figure))
-    assert figure.axes[0].yaxis_inverted()
+    assert axes.yaxis_inverted()
 
 
 def test_arrows_begin_at_their_pixel_and_have_its_flow():
@@ -135,12 +136,22 @@ def test_a_video_is_found_by_number_path_or_part_of_its_name(tmp_path):
         assert find_video(manifest, asked).video_id == number
     assert find_video(manifest, path).video_id == 2
     assert find_video(manifest, "3").path.endswith("3.mp4") and find_video(manifest, 0).video_id == 0
-    with pytest.raises(ValueError, match=r"'jump' is in the names of 2 videos.*0 \(jump_1\), 1 \(jump_10\)"):
+    with pytest.raises(
+        ValueError, match=r"'jump' is in the names of 2 videos.*0 \(.*/jump_1.mp4\), 1 \(.*/jump_10.mp4\)"
+    ):
         find_video(manifest, "jump")
-    with pytest.raises(ValueError, match=r"'wlk' is in no name of the 4 videos.*2 \(walk\)"):
+    with pytest.raises(ValueError, match=r"'wlk' is in no name of the 4 videos.*2 \(.*/walk.mp4\)"):
         find_video(manifest, "wlk")
     with pytest.raises(ValueError, match="'99'"):
         find_video(manifest, 99)
+
+
+def test_a_number_is_the_video_id_whatever_files_are_called(tmp_path):
+    manifest = manifest_of(tmp_path, "jump/1.mp4", "jump/2.mp4", "run/1.mp4", "run/2.mp4", num_frames=3)
+    assert [find_video(manifest, number).video_id for number in range(4)] == [0, 1, 2, 3]
+    assert find_video(manifest, "2").video_id == 2  # two files are called so: the number decides
+    with pytest.raises(ValueError, match=r"0 \(jump/1.mp4\), 1 \(jump/2.mp4\)"):
+        find_video(manifest, "mp4")
 
 
 def test_flow_is_estimated_until_it_is_stored(tmp_path):

@@ -109,6 +109,11 @@ def test_state_of_runs(tmp_path):
     assert state_of(run) == ("unfinished", "finetune_cpr_rgb, epoch 0 of 4")
     (tmp_path / "planned").mkdir()
     (tmp_path / "planned/params.yaml").write_text(yaml.safe_dump(SETTINGS))
+    (run / "comparison.csv").unlink()
+    (run / "params.yaml").unlink()
+    for path in run.glob("finetune_*"):
+        path.rename(tmp_path / path.name)
+    assert state_of(run) == ("finished", "all 6 networks")  # nothing asks for a comparison
     assert state_of(tmp_path / "planned") == ("not started", "0 of 6 networks; next: infonce_rgb")
 
 

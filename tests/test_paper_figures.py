@@ -1,7 +1,7 @@
 """The paper's figures of a made-up run: which there are, what they show, what is said of the others."""
 
-import ast
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -17,13 +17,10 @@ from cprlib.report import paper_figures
 from cprlib.report.cascade_view import typical_query
 from cprlib.report.examples import thumbnails
 from cprlib.report.paper_figures import figures_of_run, save_paper_figures
-from cprlib.report.run_files import DEFAULTS, RunFiles
+from cprlib.report.run_files import RunFiles
 from cprlib.report.style import flow_colour
-from cprlib.runner import read_notebook
-from cprlib.runs import project_root
 from cprlib.snapshots import read_memory, write_memory
 
-PARAMS = "manifest: {manifest}\ncache: ''\nshort_side: 20\nexamples: 2\nviews: [rgb, flow]\n"
 PLAN = {"num_stages": 3, "ratio": 0.5, "top_k": 4}
 
 
@@ -52,7 +49,6 @@ def remember(manifest, folder, views):
     video, label = ids
     queue.enqueue(features, video, torch.tensor(train.source_codes), label)
     write_memory(folder, 1, queue)
-    (folder / "config.json").write_text(json.dumps(PLAN))
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +58,10 @@ def run(tmp_path_factory, toy_manifest):
     manifest = Manifest.read(toy_manifest)
     for seed, name in enumerate(("cpr_rgb_cycle1", "cpr_rgb_cycle2", "cpr_flow_cycle1", "coclr_rgb_cycle1")):
         mine(manifest, folder / name, seed)
+        config = {"manifest": str(toy_manifest), "cache": None, "short_side": 20, **PLAN}
+        (folder / name / "config.json").write_text(json.dumps(config))
         if name.startswith("cpr"):
             remember(manifest, folder / name, ("flow", "rgb") if "rgb" in name else ("rgb", "flow"))
-    (folder / "params.yaml").write_text(PARAMS.format(manifest=toy_manifest))
     (folder / "tables").mkdir()
     videos = pd.DataFrame({"class_name": ["B", "A", "A"], "predicted": ["A", "A", "B"], "p_B": 0.5, "p_A": 0.5})
     videos.to_csv(folder / "tables" / "predictions_probe_cpr_both.csv")
@@ -76,7 +73,7 @@ def run(tmp_path_factory, toy_manifest):
 
 def test_every_figure_that_the_run_has_data_for(run):
     figures = figures_of_run(run)
-    mined = [f"fig2_mined_{view}_{number}" for view in ("rgb", "flow") for number in range(2)]
+    mined = [f"fig2_mined_{view}_{number}" for view in ("rgb", "flow") for number in range(3)]
     by_class = [f"{name}_{view}" for name in ("fig4_found", "fig5_classes", "fig6_cmr") for view in ("rgb", "flow")]
     cascades = ["fig1_cascade_rgb", "fig1_cascade_flow"]
     others = ["ablation_stages_pmr_end", "confusion_probe_cpr"]
@@ -161,11 +158,18 @@ def test_what_is_no_run_is_an_error(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_defaults_are_those_of_the_notebook():
-    cells = read_notebook(project_root() / "notebooks" / "07_mining_quality.ipynb").cells
-    source = next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", ()))
-    given = {line.target.id: ast.literal_eval(line.value) for line in ast.parse(source).body}
-    assert {name: given[name] for name in DEFAULTS} == DEFAULTS
+def test_other_videos_than_the_run_was_trained_on_are_not_drawn(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    for network in copy.glob("c*_cycle*"):
+        (network / "videos.json").write_text('{"sha1": "of other videos"}')
+    figures, left_out = save_paper_figures(copy, formats=("png",))
+    assert not [path for path in figures if path.name.startswith(("fig1", "fig2", "fig4", "fig5", "fig6"))]
+    assert "was trained on other videos" in left_out["fig1_cascade_rgb"]
+    (copy / "cpr_rgb_cycle1.old").mkdir()  # a stray folder is no network
+    (copy / "coclr_rgb_cycle1/mining.parquet/epoch-0000.parquet").write_text("broken")
+    _, left_out = save_paper_figures(copy, formats=("png",))
+    assert "fig3_pmr" in left_out and "confusion" not in left_out
 
 
 def test_thumbnails_are_middle_frames_read_once(toy_manifest):
@@ -184,5 +188,5 @@ def test_thumbnails_are_middle_frames_read_once(toy_manifest):
     levels = source.frames(5, "flow", [middle])[0].numpy().astype(float)
     assert np.array_equal(flow(5), flow_colour((levels - 127.5).transpose(2, 0, 1)))
     assert asked == [(5, "rgb", [middle]), (5, "flow", [middle])]
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="video_id 4711 is not in the manifest"):
         rgb(4711)

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from cprlib import snapshots
 from cprlib.memory import FeatureQueue
-from cprlib.snapshots import Memory, evenly, memory_epochs, read_memory, write_memory
+from cprlib.snapshots import Memories, Memory, follow, memory_epochs, read_memory, write_memory
 
 
 def test_only_filled_rows_are_kept_in_the_order_of_views(tmp_path):
@@ -36,9 +37,29 @@ def test_no_memory_says_what_to_do(tmp_path):
         read_memory(tmp_path)
 
 
-def test_some_rows_are_evenly_spaced():
-    ids = torch.arange(9)
-    some = evenly(Memory({"rgb": ids[:, None].float()}, ids, ids + 10, ids + 20), 3)
-    assert some.video_id.tolist() == [0, 4, 8] and some.label.tolist() == [20, 24, 28]
-    assert some.features["rgb"].squeeze().tolist() == [0, 4, 8] and some.source_id.tolist() == [10, 14, 18]
-    assert len(evenly(some, 5).label) == 3
+def test_memories_are_read_when_they_are_asked_for(tmp_path, monkeypatch):
+    for epoch in (3, 5):
+        queue = FeatureQueue(1, 1, ("rgb",))
+        queue.enqueue({"rgb": torch.ones(1, 1)}, *torch.full((3, 1), epoch))
+        write_memory(tmp_path, epoch, queue)
+    asked, read = [], snapshots.read_memory
+    monkeypatch.setattr(snapshots, "read_memory", lambda *given: asked.append(given[1]) or read(*given))
+    memories = Memories(tmp_path)
+    assert list(memories) == [3, 5] and len(memories) == 2 and max(memories) == 5 and not asked
+    assert memories[5].label.tolist() == [5] and memories[5] is memories[5] and asked == [5]
+    with pytest.raises(KeyError):
+        memories[4]
+
+
+def memory_of(*videos):
+    ids = torch.tensor(videos)
+    return Memory({"rgb": ids[:, None].float()}, ids, ids + 10, ids + 20)
+
+
+def test_videos_are_followed_that_are_in_most_memories():
+    memories = {0: memory_of(4, 1, 2, 2), 2: memory_of(2, 9, 1), 7: memory_of(2, 8, 5)}
+    some = follow(memories, 2)
+    assert {epoch: memory.video_id.tolist() for epoch, memory in some.items()} == {0: [1, 2], 2: [2, 1], 7: [2]}
+    assert some[2].features["rgb"].squeeze().tolist() == [2, 1]
+    assert some[2].source_id.tolist() == [12, 11] and some[2].label.tolist() == [22, 21]
+    assert follow(memories)[0].video_id.tolist() == [4, 1, 2]  # a row a video, all of them where there are few

@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from cprlib.data.manifest import Manifest
 from cprlib.data.store import open_frames
 from cprlib.report import widgets
-from cprlib.report.examples import thumbnails
+from cprlib.report.examples import neighbour_figure, thumbnails
 from cprlib.snapshots import Memory
 
 
@@ -40,10 +40,6 @@ def memory_of(manifest, views=("flow", "rgb"), seed=0):
     features = {view: normalize(torch.randn(len(train), 8, generator=generator), dim=1) for view in views}
     labels, ids = (torch.tensor(train.table[name].to_numpy()) for name in ("label", "video_id"))
     return Memory(features, ids, torch.tensor(train.source_codes), labels)
-
-
-def names_of(manifest):
-    return dict(zip(manifest.table.label, manifest.table.class_name, strict=True))
 
 
 def test_explorer_draws_when_a_control_moves_and_says_what_cannot_be_drawn():
@@ -72,7 +68,7 @@ def test_explorer_draws_when_a_control_moves_and_says_what_cannot_be_drawn():
 def test_cascade_explorer_follows_its_controls(videos):
     manifest, frames = videos
     memories = {0: memory_of(manifest), 4: memory_of(manifest, seed=1)}
-    box = widgets.cascade_explorer(memories, names_of(manifest), thumbnails(manifest, frames), num_stages=3, top_k=2)
+    box = widgets.cascade_explorer(memories, manifest.class_names, thumbnails(manifest, frames), num_stages=3, top_k=2)
     assert "Flow 18 → RGB 9 → Flow 2" in shown(box) and control(box, "epoch").value == 4
     control(box, "order of views").value = ["rgb", "flow"]
     assert "RGB 18 → Flow 9 → RGB 2" in shown(box)
@@ -82,10 +78,12 @@ def test_cascade_explorer_follows_its_controls(videos):
     assert "; Flow 2;" in one_look
     control(box, "epoch").value = 0  # another memory: another PMR, other rows
     assert shown(box) != one_look
-    assert names_of(manifest)[0] in shown(box)
+    assert manifest.class_names[0] in shown(box)
     control(box, "query").value = 35
-    assert names_of(manifest)[11] in shown(box)
-    single = widgets.cascade_explorer({0: memories[0]}, names_of(manifest), thumbnails(manifest, frames), num_stages=3)
+    assert manifest.class_names[11] in shown(box)
+    single = widgets.cascade_explorer(
+        {0: memories[0]}, manifest.class_names, thumbnails(manifest, frames), num_stages=3
+    )
     assert "epoch" not in [child.description for child in single.children[:-1]]
 
 
@@ -93,8 +91,7 @@ def test_embedding_explorer_shows_the_nearest_epoch_that_was_kept(videos):
     manifest, frames = videos
     kept = {"cpr_rgb_cycle1": {0: memory_of(manifest), 6: memory_of(manifest, seed=1)}}
     kept["infonce_rgb"] = {2: memory_of(manifest, views=("rgb",))}
-    listed = [names_of(manifest)[label] for label in range(12)]
-    box = widgets.embedding_explorer(kept, listed, manifest, frames)
+    box = widgets.embedding_explorer(kept, manifest.class_names, manifest, frames)
     assert "infonce_rgb, epoch 2" in shown(box)
     control(box, "network").value = "cpr_rgb_cycle1"
     assert "cpr_rgb_cycle1, epoch 6" in shown(box)
@@ -106,23 +103,43 @@ def test_embedding_explorer_shows_the_nearest_epoch_that_was_kept(videos):
     assert shown(box) != by_class
 
 
-def test_retrieval_explorer_shows_neighbours_of_the_method(videos):
+def test_retrieval_explorer_shows_neighbours_of_the_method(videos, monkeypatch):
     manifest, frames = videos
     test, train = manifest.split("test"), manifest.split("train")
-    features = {"coclr": {}, "cpr": {}}
-    for method, sign in (("coclr", 1), ("cpr", -1)):  # cpr finds the farthest
-        for view in ("rgb", "flow"):
-            x, y = (torch.arange(len(part.table))[:, None] * torch.tensor([[1.0, 0.5]]) for part in (test, train))
-            features[method][view] = (x, sign * y)
-    box = widgets.retrieval_explorer(features, test, train, frames)
-    assert control(box, "method").value == "cpr" and control(box, "query").max == 11
-    before = shown(box)
-    control(box, "method").value = "coclr"
-    assert shown(box) != before and "alt=" in shown(box)
-    before = shown(box)
+    asked, draw = [], widgets.neighbour_figure
+    monkeypatch.setattr(widgets, "neighbour_figure", lambda *given: asked.append(given[:2]) or draw(*given))
+    classes = torch.eye(12)
+    features = {}
+    for method, shift in (("coclr", 0), ("cpr", 1)):  # cpr takes every class for the next one
+        pair = (classes[torch.tensor(test.table.label)].roll(shift, dims=1), classes[torch.tensor(train.table.label)])
+        features[method] = {"rgb": pair, "flow": pair}
+    box = widgets.retrieval_explorer(features, test, train, thumbnails(manifest, frames))
+    assert control(box, "method").value == "cpr" and control(box, "query").max == 11 and control(box, "k").max == 10
     control(box, "k").value = 3
-    assert shown(box) != before
-    assert control(box, "k").max == 10
+    control(box, "query").value = 4
+    (nearest, query), shown_last = asked[-1], shown(box)
+    label = test.table.label[4]
+    assert query == 4 and list(nearest) == ["rgb", "flow", "both"]
+    assert all(train.table.label[rows.tolist()].tolist() == [(label + 1) % 12] * 3 for rows in nearest.values())
+    control(box, "method").value = "coclr"
+    assert all(train.table.label[rows.tolist()].tolist() == [label] * 3 for rows in asked[-1][0].values())
+    assert shown(box) != shown_last
+
+
+def test_neighbours_of_another_class_are_marked(videos):
+    manifest, _ = videos
+    test, train = manifest.split("test"), manifest.split("train")
+    label = test.table.label[2]
+    right, wrong = (train.table.index[same][0] for same in (train.table.label == label, train.table.label != label))
+    nearest = {"rgb": torch.tensor([wrong, right]), "both": torch.tensor([right, right])}
+    figure = neighbour_figure(nearest, 2, test, train, lambda video: np.full((6, 8, 3), video, np.uint8))
+    asked, *strips = figure.axes
+    assert asked.images[0].get_array()[0, 0, 0] == test.table.video_id[2]
+    for strip, rows, crosses in zip(strips, nearest.values(), (1, 0), strict=True):
+        assert [image.get_array()[0, 0, 0] for image in strip.images] == train.table.video_id[rows.tolist()].tolist()
+        assert sum(len(line.get_xdata()) for line in strip.lines if line.get_gid() == "wrong") == crosses
+    captions = [text.get_text().replace("\n", "") for text in strips[0].texts]
+    assert captions == [*train.table.class_name[nearest["rgb"].tolist()], "RGB"]
 
 
 @pytest.fixture
@@ -144,6 +161,9 @@ def test_monitor_tells_the_state_of_each_network_and_draws_what_was_measured(run
     page = widgets.monitor_html(run, "loss")
     assert "epoch 1 of 5" in page and "2 epochs" in page and "unfinished" in page
     assert "<td>infonce_rgb</td>" in widgets.monitor_html(run, "pmr")  # in the table, though it mines nothing
+    (run / "infonce_rgb").rename(run / "frozen_infonce_rgb")  # a classifier: its loss is another one
+    assert "frozen" not in widgets.monitor_html(run, "loss")
+    (run / "frozen_infonce_rgb").rename(run / "infonce_rgb")
     with pytest.raises(ValueError, match="no network of .* has measured lr yet"):
         widgets.monitor_html(run, "lr")
     with pytest.raises(FileNotFoundError, match="start a training"):
@@ -164,6 +184,13 @@ def test_monitor_looks_again_when_asked_and_while_it_follows(run):
         follow.value = True
         await asyncio.sleep(0.1)
         assert "epoch 3 of 5" in shown(box)
+        follow.value = False
+        await asyncio.sleep(0.05)
+        assert len(asyncio.all_tasks()) == 1  # this one
+        for ticked in (True, False, True):
+            follow.value = ticked
+        await asyncio.sleep(0.05)
+        assert len(asyncio.all_tasks()) == 2  # and one that follows, however often it was ticked
         follow.value = False
 
     asyncio.run(use())

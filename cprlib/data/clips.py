@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.data import Dataset, Sampler
 
@@ -34,6 +35,12 @@ def draw_start(num_frames: int, clip_len: int, stride: int, generator: torch.Gen
     return int(torch.randint(last + 1, (), generator=generator))
 
 
+def video_rows(table: pd.DataFrame, source_codes: np.ndarray) -> np.ndarray:
+    """All that training reads of a manifest: video_id, recording, label and frames of each video, (N, 4) int64."""
+    columns = (table.video_id, source_codes, table.label, table.num_frames)
+    return np.stack([np.asarray(column, dtype=np.int64) for column in columns], axis=1)
+
+
 class ClipPairs(Dataset):
     """Two augmented clips of one video: the query q and the key k.
 
@@ -54,8 +61,7 @@ class ClipPairs(Dataset):
     def __init__(self, table, source_codes, frames, query_views, key_views, clip_len: int, stride: int, size: int):
         self.frames, self.query_views, self.key_views = frames, tuple(query_views), tuple(key_views)
         self.clip_len, self.stride, self.size = clip_len, stride, size
-        columns = (table.video_id, source_codes, table.label, table.num_frames)
-        self.rows = np.stack([np.asarray(column, dtype=np.int64) for column in columns], axis=1)
+        self.rows = video_rows(table, source_codes)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -36,6 +36,21 @@ def join_views(features: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([features[view] for view in sorted(features)], dim=1)
 
 
+def prepare_views(features: Mapping[str, tuple[Any, Any]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The prepared features of every view, and of several together as the view "both".
+
+    Args:
+        features: view -> raw (query, gallery) features, float (Q, F) and (G, F).
+
+    Returns:
+        view -> float (Q, F) of the queries, and view -> (G, F) of the gallery.
+    """
+    query, gallery = ({view: prepare_features(pair[side]) for view, pair in features.items()} for side in (0, 1))
+    if len(features) > 1:
+        query["both"], gallery["both"] = join_views(query), join_views(gallery)
+    return query, gallery
+
+
 def nearest_neighbours(query: Any, gallery: Any, k: int, chunk: int = 256) -> tuple[Tensor, Tensor]:
     """The k gallery rows with the largest dot product, best first.
 
@@ -122,10 +137,7 @@ def retrieval_table(
     ks = [k for k in ks if k <= len(gallery_labels)]
     rows = []
     for method, views in features.items():
-        query = {view: prepare_features(pair[0]) for view, pair in views.items()}
-        gallery = {view: prepare_features(pair[1]) for view, pair in views.items()}
-        if len(views) > 1:
-            query["both"], gallery["both"] = join_views(query), join_views(gallery)
+        query, gallery = prepare_views(views)
         for view in query:
             recalls = recall_at_k(query[view], query_labels, gallery[view], gallery_labels, ks)
             rows += [(method, view, k, recall) for k, recall in recalls.items()]

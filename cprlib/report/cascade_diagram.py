@@ -1,6 +1,6 @@
 """The drawn diagram of a cascade, from a real query: the paper's figure 1."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +30,7 @@ def cascade_diagram(
     memory: Memory,
     stages: Sequence[Stage],
     query: int,
-    names: Mapping[int, str],
+    names: Sequence[str],
     thumbnail: Callable[[int], np.ndarray],
     thumbnail_flow: Callable[[int], np.ndarray],
 ) -> Figure:
@@ -170,7 +170,7 @@ def _legend(page: _Page) -> None:
     mark_ticks(page.axes, [0.17], [y], 9)
     mark_crosses(page.axes, [1.57], [y], 9)
     wide = page.axes.get_xlim()[1] > 6.5
-    faded = "faded: removed by this look, though the most alike in the other view" if wide else "faded: removed"
+    faded = "faded: removed by this stage, though the most alike in the other view" if wide else "faded: removed"
     texts = {0.29: "the query's class", 1.69: "another class", 2.8: faded}
     for x, text in texts.items():
         page.axes.text(x, y, text, va="center", fontsize=8.5)

@@ -1,6 +1,6 @@
 """A cascade to look at: what one query of a memory sees, stage by stage, as numbers and as a figure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cprlib.cascade import Retrieval, Stage, cascade_retrieve
 from cprlib.report.strips import draw_strip
-from cprlib.report.style import RC, WIDTH, new_figure, show_image, view_label
+from cprlib.report.style import RC, WIDTH, new_figure, show_image, view_label, view_word
 from cprlib.snapshots import Memory
 
 SIMILARITIES = 2**19  # computed for the PMR of one view at most, to answer while a slider moves
@@ -26,26 +26,14 @@ class Trace(NamedTuple):
     Attributes:
         rows: the (n,) int64 rows that it may mine, then those that are left after each stage, most similar first.
         correct: for each of them whether it is a true positive, (n,) bool.
-        pmr: mean over the queries of true positives / mined rows, in [0, 1] (Eq. 3); NaN if nothing is mined.
+        pmr: mean over queries of true positives / mined rows, in [0, 1] (Eq. 3); NaN if nothing is mined.
+        queries: how many queries this is the mean of.
     """
 
     rows: tuple[Tensor, ...]
     correct: tuple[Tensor, ...]
     pmr: float
-
-
-def memory_exclude(memory: Memory, queries: Tensor | None = None) -> Tensor:
-    """Rows that a query must not mine: those of its own recording, itself included.
-
-    Args:
-        memory: of K rows.
-        queries: (B,) int64, rows of the memory that are the queries; None = all.
-
-    Returns:
-        (B, K) bool.
-    """
-    sources = memory.source_id if queries is None else memory.source_id[queries]
-    return sources[:, None] == memory.source_id[None, :]
+    queries: int
 
 
 def trace(memory: Memory, stages: Sequence[Stage], query: int) -> Trace:
@@ -65,12 +53,12 @@ def trace(memory: Memory, stages: Sequence[Stage], query: int) -> Trace:
     size = len(memory.label)
     if not 0 <= query < size:
         raise ValueError(f"query is {query}; the memory has the rows 0..{size - 1}")
-    queries = torch.cat([torch.tensor([query]), _measured(size)])
-    found, exclude, shares = _mine(memory, stages, queries)
+    measured = _measured(size)
+    found, exclude, shares = _mine(memory, stages, torch.cat([torch.tensor([query]), measured]))
     rows = [torch.arange(size), *(kept[0] for kept in found.survivors)]
     rows = tuple(kept[~exclude[0, kept]] for kept in rows)
     correct = tuple(memory.label[kept] == memory.label[query] for kept in rows)
-    return Trace(rows, correct, float(shares[1:].nanmean()))
+    return Trace(rows, correct, float(shares[1:].nanmean()), len(measured))
 
 
 def typical_query(memory: Memory, stages: Sequence[Stage], seed: int = 0) -> int:
@@ -100,7 +88,7 @@ def _measured(size: int) -> Tensor:
 
 def _mine(memory: Memory, stages: Sequence[Stage], queries: Tensor) -> tuple[Retrieval, Tensor, Tensor]:
     """What queries mine, what they must not, and each one's share of true positives, NaN if it mined nothing."""
-    exclude = memory_exclude(memory, queries)
+    exclude = memory.source_id[queries][:, None] == memory.source_id[None, :]  # (B, K) the own recording
     anchors = {view: features[queries] for view, features in memory.features.items()}
     found = cascade_retrieve(anchors, memory.features, stages, exclude)
     hits = (memory.label[found.indices] == memory.label[queries, None]) & found.valid
@@ -117,23 +105,23 @@ def cascade_figure(
     memory: Memory,
     stages: Sequence[Stage],
     query: int,
-    names: Mapping[int, str],
+    names: Sequence[str],
     thumbnail: Callable[[int], np.ndarray],
     shown: int = 8,
 ) -> Figure:
-    """The funnel of one query, what the cascade mined for it, and what one look in the first view would have.
+    """The funnel of one query, what the cascade mined for it, and what one stage in the first view would have.
 
     Args:
         memory, stages, query: as for :func:`trace`.
-        names: label -> class name.
+        names: class names, indexed by label.
         thumbnail: video_id -> uint8 (H, W, 3).
         shown: mined rows shown, at most.
 
     Raises:
         ValueError: as :func:`trace`.
     """
-    one_look = (Stage(stages[0].view, stages[-1].keep),)
-    found, single = trace(memory, stages, query), trace(memory, one_look, query)
+    one_stage = (Stage(stages[0].view, stages[-1].keep),)
+    found, single = trace(memory, stages, query), trace(memory, one_stage, query)
     height = 5.65
     figure = new_figure(WIDTH, height)
     figure.set_layout_engine("none")  # places are known, which is faster
@@ -143,21 +131,21 @@ def cascade_figure(
 
     title = {"fontsize": 12, "weight": "bold", "va": "center"}
     figure.text(0.0125, 1 - 0.2 / height, f"Query: {names[int(memory.label[query])]}", **title)
-    figure.text(0.9875, 1 - 0.2 / height, f"PMR of all queries: {_percent(found.pmr)}", ha="right", **title)
+    figure.text(0.9875, 1 - 0.2 / height, f"PMR of {found.queries} queries: {_percent(found.pmr)}", ha="right", **title)
     figure.text(0.0125, 1 - 0.45 / height, plan_words(stages), fontsize=10, va="center")
     draw_funnel(place(0.85, 0.85, 2.5, 1.75), place(3.5, 0.85, 2.65, 1.75), found, stages)
     picture = thumbnail(int(memory.video_id[query]))
     show_image(place(0.1, 3.17, 1.5, 0.9), picture, "Query", 10)
     slots = max(5, min(shown, stages[-1].keep))
-    strips = {"Mined by this cascade": found, f"One look ({view_word(stages[0].view)})": single}
+    strips = {"Mined by this cascade": found, f"One stage ({view_word(stages[0].view)})": single}
     for top, (name, one) in zip((3.17, 4.5), strips.items(), strict=True):
         rows, correct = one.rows[-1][:shown], one.correct[-1][:shown].tolist()
         images = [thumbnail(video) for video in memory.video_id[rows].tolist()]
         captions = [names[label] for label in memory.label[rows].tolist()]
         axes = place(1.8, top, 6.1, 0.8)
         draw_strip(axes, images, correct, captions, slots, picture.shape)
-        words = f"{name}: {int(one.correct[-1].sum())} of {len(one.correct[-1])} true · PMR {_percent(one.pmr)}"
-        axes.set_title(words, fontsize=10, loc="left", pad=4)
+        words = f"{name}: {int(one.correct[-1].sum())} of {len(one.correct[-1])} true"
+        axes.set_title(f"{words}; of all queries' rows {_percent(one.pmr)}", fontsize=10, loc="left", pad=4)
     return figure
 
 
@@ -180,7 +168,7 @@ def draw_funnel(funnel: Axes, shares: Axes, found: Trace, stages: Sequence[Stage
     labels = ["Memory", *(f"{n} · {view_label(stage.view)}" for n, stage in enumerate(stages, 1))]
     funnel.set_yticks(y, labels)
     shares.set(xlim=(0, 100), yticks=[])
-    funnel.set_title("Rows left after each look (log scale)", fontsize=10)
+    funnel.set_title("Rows left after each stage (log scale)", fontsize=10)
     shares.set_title("True positives among them (%)", fontsize=10)
     for axes in (funnel, shares):
         axes.set_ylim(len(counts) - 0.5, -0.5)
@@ -192,9 +180,3 @@ def draw_funnel(funnel: Axes, shares: Axes, found: Trace, stages: Sequence[Stage
 
 def _percent(share: float) -> str:
     return "–" if np.isnan(share) else f"{100 * share:.1f} %"
-
-
-def view_word(view: str) -> str:
-    """The name of a view within a line: flow, RGB."""
-    label = view_label(view)
-    return label if label.isupper() else label.lower()

@@ -18,13 +18,13 @@ ROW, HEADING = 0.92, 0.36  # inches of a class, and of the words above the best 
 
 
 @rc_context(RC)
-def found_bars(cmr: Mapping[str, pd.DataFrame], title: str = "", instances: str = "Training videos") -> Figure:
+def found_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     """Distinct true positives of every class, method beside method; the class with the most of the last method on top.
 
     Args:
-        cmr: method -> table of `class_mining_recall`, all of the same classes.
+        cmr: method -> table of `class_mining_recall` by video, all of the same classes; an outline around the bars of a
+            class shows how many videos there are.
         title: e.g. "RGB network".
-        instances: what an instance of the table is, drawn as an outline around the bars of a class.
     """
     methods = sorted(cmr, key=method_order)
     found = pd.DataFrame({m: cmr[m].set_index("class_name")["found"] for m in methods})
@@ -36,7 +36,7 @@ def found_bars(cmr: Mapping[str, pd.DataFrame], title: str = "", instances: str 
     figure = new_figure(WIDTH * (1 if columns < 3 else 1.25), len(parts[0]) * inches + 1.2)
     panels = figure.subplots(1, columns, sharex=True, squeeze=False)[0]
     for axes, part in zip(panels, parts, strict=True):
-        _draw_found(axes, found.iloc[part], sizes.iloc[part], instances, rows=len(parts[0]))
+        _draw_found(axes, found.iloc[part], sizes.iloc[part], rows=len(parts[0]))
     if title:
         figure.suptitle(title, fontsize=11)
     draw_legend(figure, panels, "lower")
@@ -93,12 +93,12 @@ def class_videos(manifest: Manifest, count: int = 5) -> dict[int, list[int]]:
     return first.groupby("label")["video_id"].apply(list).to_dict()
 
 
-def _draw_found(axes: Axes, found: pd.DataFrame, sizes: pd.Series, instances: str, rows: int) -> None:
+def _draw_found(axes: Axes, found: pd.DataFrame, sizes: pd.Series, rows: int) -> None:
     count = len(found.columns)
     for i, method in enumerate(found.columns):
         y = np.arange(len(found)) + (i + 0.5) * 0.8 / count - 0.4
         axes.barh(y, found[method], 0.8 / count, **bar_look(method))
-    axes.barh(np.arange(len(found)), sizes, 0.86, label=instances, zorder=3, **OUTLINE)
+    axes.barh(np.arange(len(found)), sizes, 0.86, label="Training videos", zorder=3, **OUTLINE)
     axes.set(ylim=(rows - 0.4, -0.6), xlabel="Distinct true positives mined")
     axes.set_yticks(range(len(found)), found.index, fontsize=9 if rows < 30 else 8)
     axes.grid(False, axis="y")

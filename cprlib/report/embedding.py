@@ -1,7 +1,7 @@
 """The memory seen from above: its rows on a plane, the same plane at every epoch."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cprlib.report.style import RC, WIDTH, new_figure, show_image
+from cprlib.report.style import RC, WIDTH, new_figure
 from cprlib.snapshots import Memory
 
 # Okabe and Ito without yellow, which is lost on white. 7 and 12 have no common factor: 84 different looks.
@@ -72,9 +72,6 @@ def embedding_figure(
     names: Sequence[str],
     by: str = "class",
     title: str = "",
-    selected: int | None = None,
-    thumbnail: Callable[[int], Any] | None = None,
-    limits: tuple[float, float] | None = None,
 ) -> Figure:
     """The rows of a memory as points, coloured by class or by source.
 
@@ -84,9 +81,6 @@ def embedding_figure(
         names: class names, indexed by label; listed beside the points where there is room.
         by: "class" or "source" (without a list).
         title: e.g. "CPR, RGB network, epoch 3".
-        selected: a row, which is ringed.
-        thumbnail: video_id -> uint8 (H, W, 3), drawn beside for the selected row.
-        limits: lowest and highest coordinate shown, see `Projection`; None: as the points need.
 
     Raises:
         ValueError: `by` is neither, or points and memory are of different epochs.
@@ -95,7 +89,6 @@ def embedding_figure(
     figure = new_figure(WIDTH, 4.7)
     plot, beside = figure.subplots(1, 2, width_ratios=[1.5, 1])
     beside.axis("off")
-    beside.set_title("\n", fontsize=9.5)  # keeps its place, so that the plot stays where it is
     for marker in dict.fromkeys(look_of(g)[1] for g in groups):  # a call a marker: few, however many classes
         rows = [row for row, g in enumerate(groups) if look_of(g)[1] == marker]
         colours = [look_of(groups[row])[0] for row in rows]
@@ -107,14 +100,11 @@ def embedding_figure(
             edgecolors="white",
             linewidths=0.5,
         )
-    low, high = limits or limits_of([points])
+    low, high = limits_of([points])
     plot.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel="Component 1", ylabel="Component 2")
     plot.set_title(title)
     if by == "class" and list_fits(names):
         _draw_names(beside, names)
-    if selected is not None:
-        plot.plot(*points[selected], "o", ms=17, mfc="none", mec="black", mew=1.6, gid="selected")
-        _draw_selected(beside, memory, selected, names, thumbnail)
     return figure
 
 
@@ -147,11 +137,3 @@ def _draw_names(axes: Axes, names: Sequence[str]) -> None:
     columns = 1 if len(names) <= 12 else 2
     where = {"loc": "lower left", "bbox_to_anchor": (-0.08, -0.02), "labelspacing": 0.4, "handletextpad": 0.2}
     axes.legend(handles=handles, ncols=columns, fontsize=9.5 if columns == 1 else 8, **where)
-
-
-def _draw_selected(axes: Axes, memory: Memory, row: int, names: Sequence[str], thumbnail: Callable | None) -> None:
-    """The selected clip, its class, and which video it is."""
-    video_id, name = int(memory.video_id[row]), names[memory.label[row]]
-    axes.set_title(f"{name}\nvideo {video_id}, source {int(memory.source_id[row])}", fontsize=9.5)
-    if thumbnail is not None:
-        show_image(axes.inset_axes((0.06, 0.68, 0.88, 0.32)), thumbnail(video_id))

@@ -52,7 +52,8 @@ def embedding_html(
     `ipywidgets.HTML` and for pages. Meant for some hundred points; of a larger memory give a part of the rows.
 
     Args:
-        points, memory, names, by, title, limits: see `embedding_figure`.
+        points, memory, names, by, title: see `embedding_figure`.
+        limits: lowest and highest coordinate shown, see `Projection`; None: as the points need.
         previews: video_id -> picture, see `clip_previews`; a video without one shows its name alone.
 
     Raises:

@@ -30,19 +30,20 @@ def clip_figure(clips: Mapping[str, Tensor], count: int = 8) -> Figure:
     return clip_strip(pixels, count)
 
 
-def mined_figure(logs: Mapping[str, pd.DataFrame], manifest: Manifest, frames: Any, query: int) -> Figure:
+def mined_figure(
+    logs: Mapping[str, pd.DataFrame], manifest: Manifest, thumbnail: Callable[[int], np.ndarray], query: int
+) -> Figure:
     """What each method mined for one query in its last epoch, wrong ones marked.
 
     Args:
         logs: method -> mining log of one network.
         manifest: of the run.
-        frames: source of frames, see :func:`cprlib.data.store.open_frames`.
+        thumbnail: video_id -> picture, see :func:`thumbnails`.
         query: video_id, e.g. from :func:`common_queries`.
     """
     last = {m: log[log.epoch == log.epoch.max()] for m, log in logs.items()}
     found = {m: log[log["query"] == query].sort_values("rank") for m, log in last.items()}
     names = manifest.table.set_index("video_id").class_name
-    thumbnail = thumbnails(manifest, frames)
     return mined_strip(
         thumbnail(query),
         {m: [thumbnail(i) for i in rows.mined] for m, rows in found.items()},
@@ -71,21 +72,24 @@ def common_queries(logs: Mapping[str, pd.DataFrame], count: int, seed: int = 0) 
 
 
 def neighbour_figure(
-    neighbours: Mapping[str, Tensor], query: int, queries: Manifest, gallery: Manifest, frames: Any
+    neighbours: Mapping[str, Tensor],
+    query: int,
+    queries: Manifest,
+    gallery: Manifest,
+    thumbnail: Callable[[int], np.ndarray],
 ) -> Figure:
     """A test video and its nearest training videos in every view, those of another class marked.
 
     Args:
-        neighbours: view -> (Q, k) int64 rows of the gallery, nearest first.
+        neighbours: view -> (k,) int64 rows of the gallery, nearest first.
         query: row of `queries`.
         queries, gallery: the splits that the features came from.
-        frames: source of frames.
+        thumbnail: video_id -> picture, of both splits.
     """
     row, table = queries.table.iloc[query], gallery.table
-    found = {view: table.iloc[indices[query].tolist()] for view, indices in neighbours.items()}
-    thumbnail = thumbnails(gallery, frames)
+    found = {view: table.iloc[rows.tolist()] for view, rows in neighbours.items()}
     return neighbour_strip(
-        thumbnails(queries, frames)(row.video_id),
+        thumbnail(row.video_id),
         {view: [thumbnail(i) for i in rows.video_id] for view, rows in found.items()},
         {view: (rows.label == row.label).tolist() for view, rows in found.items()},
         {view: rows.class_name.tolist() for view, rows in found.items()},
@@ -103,12 +107,15 @@ def thumbnails(manifest: Manifest, frames: Any, view: str = "rgb") -> Callable[[
             twentieth of the bound of the stored flow, so that a still picture stays pale.
 
     Returns:
-        video_id -> uint8 (H, W, 3); the last 1024 are remembered. It raises a KeyError for a video of another manifest.
+        video_id -> uint8 (H, W, 3); the last 1024 are remembered. It raises a ValueError for a video that the manifest
+        does not list.
     """
     middles = dict(zip(manifest.table.video_id.tolist(), (manifest.table.num_frames // 2).tolist(), strict=True))
 
     @lru_cache(maxsize=1024)
     def middle_frame(video_id: int) -> np.ndarray:
+        if video_id not in middles:
+            raise ValueError(f"video_id {video_id} is not in the manifest; give the one that the run was trained on")
         frame = torch.as_tensor(frames.frames(video_id, view, [middles[video_id]])).numpy()[0]
         return flow_colour(dequantise(frame, 1.0).transpose(2, 0, 1), LEAST) if view == "flow" else frame
 

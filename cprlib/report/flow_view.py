@@ -54,7 +54,8 @@ def find_video(manifest: Manifest, video: int | str) -> Any:
 
     Args:
         manifest: the videos.
-        video: its video_id, its path, or a part of its file name that no other has; "" is the first of the manifest.
+        video: its video_id (a number, or in digits where no file alone is called so), its path, or a part of its file
+            name that no other has; "" is the first of the manifest.
 
     Raises:
         ValueError: nothing or several fit; names some that do.
@@ -66,7 +67,8 @@ def find_video(manifest: Manifest, video: int | str) -> Any:
     ]
     by_number = table[table.video_id == int(text)] if text.isdecimal() else table[:0]
     part = table[files.map(lambda p: text.lower() in p.name.lower())] if text else table[:1]
-    found = next((rows for rows in (whole, by_number, part) if len(rows)), part)
+    choices = (whole, by_number, part) if isinstance(video, str) else (by_number,)
+    found = next((rows for rows in choices if len(rows) == 1), choices[-1])
     if len(found) != 1:
         raise ValueError(_ambiguous(text, table, found))
     return next(found.itertuples(index=False))
@@ -101,14 +103,6 @@ def look(manifest: Manifest, video: int | str = "", flow_method: str = "dis", co
     levels = source.frames(row.video_id, "flow", shown).numpy()
     flow = dequantise(levels, bound * min(short_side, size) / size).transpose(0, 3, 1, 2)  # frames shrank, so does flow
     return Look(row, source.frames(row.video_id, "rgb", shown), torch.from_numpy(flow.copy()))
-
-
-@rc_context(RC)
-def colour_wheel() -> Figure:
-    """Which colour is which direction; the paler, the slower."""
-    figure = new_figure(2.6, 2.4)
-    _draw_wheel(figure.subplots(), "rim: the fastest pixel")
-    return figure
 
 
 @rc_context(RC)
@@ -196,9 +190,9 @@ def data_uri(picture: bytes) -> str:
 def _ambiguous(text: str, table: pd.DataFrame, found: pd.DataFrame) -> str:
     """Say that nothing or several videos fit, and name some."""
     stems = table.path.map(lambda path: Path(path).stem)
-    close = stems[stems.isin(difflib.get_close_matches(text, stems, 4, 0))] if found.empty else stems[found.index]
+    close = table[stems.isin(difflib.get_close_matches(text, stems, 4, 0))] if found.empty else found
     fits = f"is in the names of {len(found)} videos" if len(found) else f"is in no name of the {len(table)} videos"
-    some = ", ".join(f"{table.video_id[row]} ({stem})" for row, stem in close[:4].items())
+    some = ", ".join(f"{row.video_id} ({'/'.join(Path(row.path).parts[-2:])})" for row in close[:4].itertuples())
     return f"video {text!r} {fits}; give a video_id or more of the name, e.g. {some}"
 
 

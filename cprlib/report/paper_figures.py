@@ -16,27 +16,27 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from cprlib.cascade import plan_stages
+from cprlib.cascade import Stage
 from cprlib.evaluation.classification import confusion_matrix
 from cprlib.report.ablation import MEASURES, SETTINGS, ablation_curves, sweep_bars
 from cprlib.report.cascade_diagram import cascade_diagram
-from cprlib.report.cascade_view import typical_query, view_word
+from cprlib.report.cascade_view import typical_query
 from cprlib.report.classes import best_and_worst, class_videos, found_bars
 from cprlib.report.confusion import confusion_figure
 from cprlib.report.examples import common_queries, mined_figure
 from cprlib.report.figures import cmr_bars, mining_curves, save_figure
-from cprlib.report.run_files import RunFiles
+from cprlib.report.run_files import MEMORIES, RunFiles
 from cprlib.report.run_state import find_run
-from cprlib.report.style import method_order, method_style, view_label
-from cprlib.runs import atomic_path, read_json, resolve
-from cprlib.snapshots import read_memory
+from cprlib.report.style import PROTOCOLS, method_order, method_style, view_label, view_word
+from cprlib.runs import atomic_path, resolve
+from cprlib.snapshots import Memory
 
+EXAMPLES = 3  # queries of figure 2
 SWEPT = ("pmr_end", "cmr_source", "r1", "probe")  # drawn over the number of stages, as in notebook 09
-PROTOCOLS = {"probe": "linear probe", "finetune": "fine-tuned"}
 CAPTIONS = {
     "fig1_cascade": "Figure 1. The cascade that mines positives for the {view} network, for a real query: a row of the "
-    "memory, drawn from those that mine the median share of true positives. Each look keeps the rows most similar in "
-    "one view; below, faded, rows that it removed although the other view finds them the most similar.",
+    "memory, drawn from those that mine the median share of true positives. Each stage keeps the rows most similar "
+    "in one view; below, faded, rows that it removed although the other view finds them the most similar.",
     "fig2_mined": "Figure 2. What each method mined for one query in its last epoch, {view} network; a frame and a "
     "cross mark another class than the query's. The query is drawn at random.",
     "fig3_pmr": "Figure 3. Positive mining recall (PMR, Eq. 3: the share of mined rows that are of the query's class) "
@@ -113,37 +113,31 @@ def _collect(run: str | Path, seed: int) -> tuple[dict[str, PaperFigure], dict[s
     for start, find in FINDERS.items():
         try:
             figures |= {figure.name: figure for figure in find(files, seed)}
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValueError) as error:  # e.g. a damaged log
             left_out[start] = str(error)
     return figures, left_out
 
 
 def _cascades(run: RunFiles, seed: int) -> Iterator[PaperFigure]:
-    found = {view: run.networks("cpr", view, "memory/*.pt") for view in run.settings["views"]}
-    if not any(found.values()):
-        raise FileNotFoundError("no memory of a CPR network was kept; train it, or train it again, in notebook 04")
-    for view, networks in found.items():
-        if networks:
-            yield _by_view("fig1_cascade", view, partial(_draw_cascade, run, networks[-1], seed))
+    found = [view for view in run.views if run.networks("cpr", view, MEMORIES)] or run.views[:1]
+    for view in found:
+        yield _by_view("fig1_cascade", view, partial(_draw_cascade, run, seed, *run.cascade(view)))
 
 
-def _draw_cascade(run: RunFiles, network: Path, seed: int) -> Figure:
-    memory, config = read_memory(network), read_json(network / "config.json")
-    plan = {name: config[name] for name in ("num_stages", "ratio", "top_k")}
-    stages = plan_stages(len(memory.label), tuple(memory.features), **plan)
-    query, names = typical_query(memory, stages, seed), dict(enumerate(run.manifest.class_names))
-    return cascade_diagram(memory, stages, query, names, run.thumbnails(), run.thumbnails("flow"))
+def _draw_cascade(run: RunFiles, seed: int, memory: Memory, stages: tuple[Stage, ...]) -> Figure:
+    query = typical_query(memory, stages, seed)
+    return cascade_diagram(memory, stages, query, run.manifest.class_names, run.thumbnails(), run.thumbnails("flow"))
 
 
 def _mined(run: RunFiles, seed: int) -> Iterator[PaperFigure]:
     for view, logs in run.logs.items():
-        for number, query in enumerate(common_queries(logs, run.settings["examples"], seed)):
+        for number, query in enumerate(common_queries(logs, EXAMPLES, seed)):
             figure = _by_view("fig2_mined", view, partial(_draw_mined, run, logs, query))
             yield figure._replace(name=f"{figure.name}_{number}")
 
 
 def _draw_mined(run: RunFiles, logs: dict[str, pd.DataFrame], query: int) -> Figure:
-    return mined_figure(logs, run.manifest, run.frames("rgb"), query)
+    return mined_figure(logs, run.manifest, run.thumbnails(), query)
 
 
 def _curves(run: RunFiles, seed: int) -> Iterator[PaperFigure]:
@@ -198,11 +192,11 @@ def _ablation(run: RunFiles, seed: int) -> Iterator[PaperFigure]:
 def _confusions(run: RunFiles, seed: int) -> Iterator[PaperFigure]:
     found = {p: list(run.folder.glob(f"tables/predictions_{p}_*_both.csv")) for p in PROTOCOLS}
     if not any(found.values()):
-        raise FileNotFoundError("no tables/predictions_…_both.csv; notebook 06 makes them")
+        raise FileNotFoundError("no tables/predictions_…_both.csv; notebook 06 makes them of runs with two views")
     for protocol, paths in found.items():
         methods = {path.stem.split("_")[2]: path for path in paths}
         for method in sorted(methods, key=method_order):
-            title = f"{method_style(method).label}, {PROTOCOLS[protocol]}, both views"
+            title = f"{method_style(method).label}, {PROTOCOLS[protocol].lower()}, both views"
             draw = partial(_draw_confusion, methods[method], title)
             yield PaperFigure(f"confusion_{protocol}_{method}", CAPTIONS["confusion"].format(title=title), draw)
 

@@ -1,5 +1,6 @@
 """A finished or unfinished run, read as far as figures need it: settings, videos, mining logs, networks."""
 
+import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -8,21 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cprlib.cascade import Stage, plan_stages
+from cprlib.data.clips import video_rows
 from cprlib.data.manifest import Manifest
 from cprlib.data.store import open_frames
 from cprlib.evaluation.mining import class_mining_recall, join_cycles, read_mining_log
 from cprlib.networks import COTRAINED
+from cprlib.pretrain import check_same_videos
 from cprlib.report.examples import thumbnails
-from cprlib.runner import read_params
-from cprlib.runs import resolve
+from cprlib.report.run_state import is_run, settings_of
+from cprlib.runs import read_json, resolve
+from cprlib.snapshots import Memory, read_memory
 
-DEFAULTS = {  # of notebook 07
-    "manifest": "outputs/data/toy/manifest.csv",
-    "cache": "outputs/data/toy/cache",
-    "short_side": 60,
-    "views": ["rgb", "flow"],
-    "examples": 3,
-}
+LOGS, MEMORIES = "mining.parquet/[!._]*.parquet", "memory/*.pt"
 
 
 class RunFiles:
@@ -33,7 +32,8 @@ class RunFiles:
 
     Attributes:
         folder: Path of it.
-        settings: those of params.yaml, and the notebooks' defaults for what figures need besides.
+        settings: those of params.yaml, {} if there is none.
+        views: of the networks, in training order.
 
     Raises:
         FileNotFoundError: not the folder of a run.
@@ -41,18 +41,34 @@ class RunFiles:
 
     def __init__(self, folder: str | Path):
         self.folder = resolve(folder)
-        params = self.folder / "params.yaml"
-        if not params.is_file() and not any(self.folder.glob("*/config.json")):
+        if not is_run(self.folder):
             raise FileNotFoundError(
-                f"{self.folder} is no run: it has neither a params.yaml nor networks; give the folder of a run, "
-                "such as outputs/toy, which `make demo` makes"
+                f"{self.folder} is no run: it has neither settings nor networks nor results; give the folder of a "
+                "run, such as outputs/toy, which `make demo` makes"
             )
-        self.settings: dict[str, Any] = DEFAULTS | (read_params(params) if params.is_file() else {})
+        self.settings: dict[str, Any] = settings_of(self.folder)
+        self.views: list[str] = self.settings.get("views", ["rgb", "flow"])
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration of a network that mines; all such networks of a run read the same videos.
+
+        Raises:
+            FileNotFoundError: no network of this run mines.
+        """
+        return read_json(self._miner / "config.json")
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The videos of the run."""
-        return Manifest.read(resolve(self.settings["manifest"]))
+        """The videos that the run was trained on.
+
+        Raises:
+            ValueError: the manifest lists other training videos by now.
+        """
+        manifest = Manifest.read(resolve(self.config["manifest"]))
+        train = manifest.split("train")
+        check_same_videos(self._miner, video_rows(train.table, train.source_codes))
+        return manifest
 
     @cached_property
     def logs(self) -> dict[str, dict[str, pd.DataFrame]]:
@@ -61,10 +77,7 @@ class RunFiles:
         Raises:
             FileNotFoundError: no network has mined anything.
         """
-        paths = {
-            view: {method: self.networks(method, view, "mining.parquet/[!._]*.parquet") for method in COTRAINED}
-            for view in self.settings["views"]
-        }
+        paths = {view: {method: self.networks(method, view, LOGS) for method in COTRAINED} for view in self.views}
         logs = {
             view: {method: join_cycles(map(read_mining_log, found)) for method, found in by_method.items() if found}
             for view, by_method in paths.items()
@@ -75,18 +88,37 @@ class RunFiles:
 
     def networks(self, method: str, view: str, holding: str) -> list[Path]:
         """Folders of a co-trained network, a cycle each, that hold a file like `holding`."""
-        paths = [path for path in self.folder.glob(f"{method}_{view}_cycle*") if any(path.glob(holding))]
-        return sorted(paths, key=lambda path: int(path.name.rsplit("cycle", 1)[1]))
+        cycles = {path: re.fullmatch(rf"{method}_{view}_cycle(\d+)", path.name) for path in self.folder.iterdir()}
+        return sorted(
+            (path for path, cycle in cycles.items() if cycle and any(path.glob(holding))),
+            key=lambda path: int(cycles[path][1]),
+        )
+
+    def cascade(self, view: str) -> tuple[Memory, tuple[Stage, ...]]:
+        """The last memory of CPR's network of a view, and the cascade that it was trained with.
+
+        Raises:
+            FileNotFoundError: no memory was kept.
+        """
+        kept = self.networks("cpr", view, MEMORIES)
+        if not kept:
+            raise FileNotFoundError("no memory of a CPR network was kept; train it, or train it again, in notebook 04")
+        memory, config = read_memory(kept[-1]), read_json(kept[-1] / "config.json")
+        plan = {name: config[name] for name in ("num_stages", "ratio", "top_k")}
+        return memory, plan_stages(len(memory.label), tuple(memory.features), **plan)
 
     def recalls(self, view: str, by: str) -> dict[str, pd.DataFrame]:
         """Method -> table of `class_mining_recall`, of the networks of a view."""
         return {method: class_mining_recall(log, self.manifest, by) for method, log in self.logs[view].items()}
 
-    def frames(self, view: str) -> Any:
-        """The source of frames that the networks were trained with, see :func:`cprlib.data.store.open_frames`."""
-        cache, short_side = self.settings["cache"], self.settings["short_side"]
-        return open_frames(self.manifest, [view], short_side or None, resolve(cache) if cache else None)
-
     def thumbnails(self, view: str = "rgb") -> Callable[[int], np.ndarray]:
         """Middle frames of the videos, see :func:`cprlib.report.examples.thumbnails`."""
-        return thumbnails(self.manifest, self.frames(view), view)
+        cache, short_side = self.config["cache"], self.config["short_side"]
+        frames = open_frames(self.manifest, [view], short_side or None, resolve(cache) if cache else None)
+        return thumbnails(self.manifest, frames, view)
+
+    @property
+    def _miner(self) -> Path:
+        for path in (path for m in COTRAINED for view in self.views for path in self.networks(m, view, "config.json")):
+            return path
+        raise FileNotFoundError("no network of this run mines positives; train them in notebooks 03 and 04")

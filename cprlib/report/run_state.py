@@ -95,9 +95,10 @@ def is_main(network: Network) -> bool:
 def state_of(run: Path) -> tuple[str, str]:
     """The state of a run in a word ("finished", "unfinished", "not started") and in words.
 
-    It is finished when all networks of its methods are and the comparison was made.
+    It is finished when all networks of its methods are and the comparison was made; without settings, which would ask
+    for a comparison, when all its networks are.
     """
-    networks = networks_of(run)
+    networks, compared = networks_of(run), (run / "comparison.csv").exists()
     main = [network for network in networks if is_main(network)]
     begun = [f"{network.name}, {network.progress}" for network in networks if network.state == "unfinished"]
     done = sum(network.state == "finished" for network in main)
@@ -106,9 +107,10 @@ def state_of(run: Path) -> tuple[str, str]:
     if done < len(main):
         following = next(network.name for network in main if network.state != "finished")
         return ("unfinished" if done else "not started"), f"{done} of {len(main)} networks; next: {following}"
-    if not (run / "comparison.csv").exists():
+    if not compared and settings_of(run):
         return "unfinished", f"all {len(main)} networks; results still to come"
-    return "finished", f"all {len(main)} networks and the comparison" if main else "the comparison"
+    parts = [f"all {len(main)} networks"] * bool(main) + ["the comparison"] * compared
+    return "finished", " and ".join(parts)
 
 
 def last_change(run: Path) -> datetime | None:

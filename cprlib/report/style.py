@@ -58,6 +58,7 @@ METHODS = {
     "cpr": MethodStyle("CPR", "#e69f00", "-", "o", ""),
     "ubernce": MethodStyle("UberNCE", "#444444", (0, (1, 1)), "D", "xxx"),
 }
+PROTOCOLS = {"probe": "Linear probe", "finetune": "Fine-tuned", "frozen": "Frozen backbone"}
 VIEWS = {"rgb": "RGB", "flow": "Flow", "residual": "Residual", "both": "Both views"}
 
 
@@ -69,6 +70,12 @@ def method_style(method: str) -> MethodStyle:
 def view_label(view: str) -> str:
     """The name of a view in titles."""
     return VIEWS.get(view, view)
+
+
+def view_word(view: str) -> str:
+    """The name of a view within a line: flow, RGB, both views."""
+    label = view_label(view)
+    return label if label.isupper() else label.lower()
 
 
 def method_order(method: str) -> int:

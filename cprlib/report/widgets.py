@@ -21,21 +21,20 @@ from torch import Tensor
 
 from cprlib.cascade import plan_stages
 from cprlib.data.manifest import Manifest
-from cprlib.evaluation.retrieval import join_views, nearest_neighbours, prepare_features
+from cprlib.evaluation.retrieval import nearest_neighbours, prepare_views
 from cprlib.pretrain import read_metrics
 from cprlib.report.cascade_view import cascade_figure
 from cprlib.report.embedding import Projection, project
 from cprlib.report.embedding_svg import clip_previews, embedding_html
 from cprlib.report.examples import neighbour_figure
 from cprlib.report.figures import training_curves
-from cprlib.report.run_state import networks_of
+from cprlib.report.run_state import is_main, networks_of
 from cprlib.report.style import DPI, method_style, view_label
-from cprlib.runs import resolve
-from cprlib.snapshots import Memory, evenly
+from cprlib.runs import progress, resolve
+from cprlib.snapshots import Memory
 
 WIDE = widgets.Layout(width="min(100%, 34em)")
 DESCRIPTION = {"description_width": "9em"}
-MOST = 300  # clips on a plane
 
 
 def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> widgets.VBox:
@@ -78,7 +77,7 @@ def figure_html(figure: Figure) -> str:
 
 def cascade_explorer(
     memories: Mapping[int, Memory],
-    names: Mapping[int, str],
+    names: Sequence[str],
     thumbnail: Callable[[int], np.ndarray],
     query: int = 0,
     num_stages: int = 5,
@@ -89,11 +88,12 @@ def cascade_explorer(
 
     Args:
         memories: epoch -> memory of two views or more.
-        names: label -> class name.
+        names: class names, indexed by label.
         thumbnail: video_id -> picture.
         query, num_stages, ratio, top_k: where the controls stand at first.
     """
-    views = list(memories[max(memories)].features)
+    last = memories[max(memories)]
+    views = list(last.features)
     orders = {" → ".join([*map(view_label, order), "…"]): order for order in (views, views[::-1])}
     orders |= {f"{view_label(view)} only": [view] for view in views}
 
@@ -104,12 +104,11 @@ def cascade_explorer(
         plan = plan_stages(len(memory.label), order, num_stages, ratio, top_k)
         return cascade_figure(memory, plan, min(query, len(memory.label) - 1), names, thumbnail)
 
-    rows = max(len(memory.label) for memory in memories.values())
     epochs = {"epoch": widgets.SelectionSlider(options=sorted(memories), value=max(memories))}
     return explorer(
         draw,
         **(epochs if len(memories) > 1 else {}),
-        query=widgets.IntSlider(query, 0, rows - 1),
+        query=widgets.IntSlider(query, 0, len(last.label) - 1),
         order=widgets.Dropdown(options=orders, description="order of views"),
         num_stages=widgets.IntSlider(num_stages, 1, 9, description="stages"),
         ratio=widgets.FloatSlider(ratio, min=0.1, max=0.9, step=0.05),
@@ -122,32 +121,34 @@ def embedding_explorer(
 ) -> widgets.VBox:
     """The memory of every network on a plane, epoch by epoch; whoever points at a clip sees it move.
 
-    Of a large memory some rows are shown, evenly spaced. The first look at an epoch reads its clips.
+    All clips are read at the start, so that a move only draws.
 
     Args:
-        memories: network, e.g. "cpr_rgb_cycle1" -> epoch -> memory; its last view is the one that was trained.
+        memories: network, e.g. "cpr_rgb_cycle1" -> epoch -> memory of some hundred rows, see
+            :func:`cprlib.snapshots.follow`; its last view is the one that was trained.
         names: class names, indexed by label.
         manifest: of the run.
         frames: source of frames.
     """
     lengths = dict(zip(manifest.table.video_id, manifest.table.num_frames, strict=True))
 
-    @cache
-    def preview(video: int) -> str:
+    seen = sorted({video for by_epoch in memories.values() for m in by_epoch.values() for video in m.video_id.tolist()})
+
+    def clip(video: int) -> dict[str, np.ndarray]:
         shown = np.linspace(0, lengths[video] - 1, 6).astype(int).tolist()
-        return clip_previews([video], lambda v: {"rgb": np.asarray(frames.frames(v, "rgb", shown))})[video]
+        return {"rgb": np.asarray(frames.frames(video, "rgb", shown))}
+
+    previews = clip_previews(progress(seen, "reading clips"), clip)
 
     @cache
-    def plane(network: str) -> tuple[dict[int, Memory], Projection]:
-        some = {epoch: evenly(memory, MOST) for epoch, memory in memories[network].items()}
-        return some, project(some, list(some[max(some)].features)[-1])
+    def plane(network: str) -> Projection:
+        return project(memories[network], list(memories[network][max(memories[network])].features)[-1])
 
     def draw(network: str, epoch: int, by: str) -> str:
-        some, projection = plane(network)
-        kept = min(some, key=lambda other: abs(other - epoch))  # not every epoch's memory is kept
-        previews = {video: preview(video) for video in some[kept].video_id.tolist()}
+        kept = min(memories[network], key=lambda other: abs(other - epoch))  # not every epoch's memory is kept
+        memory, projection = memories[network][kept], plane(network)
         title = f"{network}, epoch {kept}: {projection.share:.0%} of the variance"
-        return embedding_html(projection.points[kept], some[kept], names, previews, by, title, projection.limits)
+        return embedding_html(projection.points[kept], memory, names, previews, by, title, projection.limits)
 
     last = max(epoch for epochs in memories.values() for epoch in epochs)
     return explorer(
@@ -159,7 +160,10 @@ def embedding_explorer(
 
 
 def retrieval_explorer(
-    features: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]], test: Manifest, train: Manifest, frames: Any
+    features: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]],
+    test: Manifest,
+    train: Manifest,
+    thumbnail: Callable[[int], np.ndarray],
 ) -> widgets.VBox:
     """Nearest training videos of any test video, by any method, in every view and in both.
 
@@ -167,18 +171,18 @@ def retrieval_explorer(
         features: method -> view -> raw (test, train) features, as for
             :func:`cprlib.evaluation.retrieval.retrieval_table`.
         test, train: the splits.
-        frames: source of frames.
+        thumbnail: video_id -> picture, of both splits.
     """
     most = min(10, len(train))
 
     @cache
-    def nearest(method: str) -> dict[str, Tensor]:
-        sides = [{v: prepare_features(pair[i]) for v, pair in features[method].items()} for i in (0, 1)]
-        asked, gallery = ({**side, "both": join_views(side)} if len(side) > 1 else side for side in sides)
-        return {v: nearest_neighbours(asked[v], gallery[v], most)[0] for v in asked}
+    def prepared(method: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return prepare_views(features[method])
 
     def draw(method: str, query: int, k: int) -> Figure:
-        return neighbour_figure({v: rows[:, :k] for v, rows in nearest(method).items()}, query, test, train, frames)
+        asked, gallery = prepared(method)
+        nearest = {v: nearest_neighbours(x[[query]], gallery[v], k)[0][0] for v, x in asked.items()}
+        return neighbour_figure(nearest, query, test, train, thumbnail)
 
     return explorer(
         draw,
@@ -208,12 +212,20 @@ def training_monitor(run: str | Path, seconds: float = 5.0) -> widgets.VBox:
         looks.value += 1
 
     async def following() -> None:
-        while follow.value:
+        while True:
             again()
             await asyncio.sleep(seconds)
 
+    tasks: list[asyncio.Task] = []  # one at most; a task that nobody holds may be collected
+
+    def switched(change: Any) -> None:
+        while tasks:
+            tasks.pop().cancel()
+        if change.new:
+            tasks.append(asyncio.ensure_future(following()))
+
     look.on_click(again)
-    follow.observe(lambda change: change.new and asyncio.ensure_future(following()), "value")
+    follow.observe(switched, "value")
     quantity, _, picture = monitor.children
     return widgets.VBox([widgets.HBox([look, follow]), quantity, picture])
 
@@ -235,7 +247,7 @@ def monitor_html(run: str | Path, quantity: str = "loss") -> str:
     networks = [n for n in networks_of(resolve(run)) if n.state != "not started" and n.last]
     if not networks:
         raise FileNotFoundError(f"{resolve(run)} has no network with an epoch yet: start a training (notebook 02)")
-    metrics = {n.name: read_metrics(n.folder) for n in networks if not n.name.startswith(("ablation/", "finetune_"))}
+    metrics = {n.name: read_metrics(n.folder) for n in networks if is_main(n)}
     drawn = {name: table for name, table in metrics.items() if table.get(quantity, pd.Series()).notna().any()}
     if not drawn:
         raise ValueError(f"no network of {resolve(run)} has measured {quantity} yet")

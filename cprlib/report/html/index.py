@@ -1,5 +1,6 @@
 """The index page: a row for every run in a folder, with its state, main numbers and links."""
 
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,21 +24,23 @@ def write_index(outputs: Path) -> Path:
     Args:
         outputs: the folder of the runs.
     """
-    rows = sorted((_row(run, outputs) for run in find_runs(outputs)), key=lambda row: row["changed"], reverse=True)
+    rows = [_row(run, outputs) for run in find_runs(outputs)]
+    rows.sort(key=lambda row: row["changed"] or datetime.min, reverse=True)
     return write_page(outputs / "index.html", "index", title="Runs", folder=outputs.name, rows=rows)
 
 
 def _row(run: Path, outputs: Path) -> dict:
-    """What the template shows of a run, and when it was changed, in words that can be sorted."""
-    cells = dict.fromkeys(COLUMNS, UNKNOWN)
+    """What the template shows of a run, and when it was changed."""
+    cells, changed = dict.fromkeys(COLUMNS, UNKNOWN), None
     try:
         settings, (state, progress), table = settings_of(run), state_of(run), comparison_of(run)
+        changed = last_change(run)
         pairs = duel(table) if table is not None else pd.DataFrame(columns=["measure", "view", "coclr", "cpr"])
         cells |= {
             "Data": dataset_of(settings) or UNKNOWN,
             "Seed": str(settings.get("seed", UNKNOWN)),
             "State": f"{state}: {progress}" if state != "finished" else state,
-            "Last change": time_words(last_change(run)),
+            "Last change": time_words(changed),
             "PMR, RGB": _pair(pairs, "pmr_end", "rgb"),
             "PMR, Flow": _pair(pairs, "pmr_end", "flow"),
             "R@1, both views": _pair(pairs, "r1", "both"),
@@ -46,7 +49,7 @@ def _row(run: Path, outputs: Path) -> dict:
         state, cells["State"] = "unfinished", f"cannot be read: {error}"
     report = quote(f"{run.name}/report.html") if (run / "report.html").exists() else ""
     links = {"report": report, "notebooks": notebook_links(run, outputs)}
-    return {"name": run.name, "state": state, "cells": cells, "changed": cells["Last change"], **links}
+    return {"name": run.name, "state": state, "cells": cells, "changed": changed, **links}
 
 
 def _pair(pairs: pd.DataFrame, measure: str, view: str) -> str:

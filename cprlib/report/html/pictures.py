@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from cprlib.report.ablation import MEASURES
-from cprlib.report.style import method_style, view_label
+from cprlib.report.style import PROTOCOLS, method_style, view_word
 
 
 class Picture(NamedTuple):
@@ -97,11 +97,11 @@ KINDS = [
 ]
 WORDS = {
     "method": lambda name: method_style(name).label,
-    "view": lambda name: {"flow": "flow", "both": "both views"}.get(name, view_label(name)),
+    "view": view_word,
     "by": lambda name: "videos" if name == "video" else "recordings",
     "number": lambda text: str(int(text) + 1),
     "measure": lambda name: MEASURES.get(name, name),
-    "protocol": {"probe": "Linear probe", "finetune": "Fine-tuned", "frozen": "Frozen backbone"}.get,
+    "protocol": PROTOCOLS.get,
 }
 
 

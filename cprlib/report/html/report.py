@@ -85,7 +85,7 @@ def _about(run: Path, settings: dict) -> str:
 def _tests(settings: dict) -> str:
     """How many test videos there are, and so what one of them is worth; "" if the manifest has gone."""
     manifest = resolve(str(settings.get("manifest", "")))
-    count = len(Manifest.read(manifest).split("test")) if manifest.is_file() else 0
+    count = int((Manifest.read(manifest).table.split == "test").sum()) if manifest.is_file() else 0
     return f", with {count} test videos, of which one is {100 / count:.1f} points" if count else ""
 
 

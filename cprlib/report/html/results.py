@@ -8,9 +8,7 @@ from cprlib.report import tables
 from cprlib.report.ablation import ablation_summary, ablation_words
 from cprlib.report.html.page import Section, Table
 from cprlib.report.html.words import duel, duel_words, methods_in, sentences
-from cprlib.report.style import VIEWS, method_order, method_style, view_label
-
-PROTOCOLS = {"probe": "Linear probe", "finetune": "Fine-tuned", "frozen": "Frozen backbone"}
+from cprlib.report.style import PROTOCOLS, VIEWS, method_order, method_style, view_label
 
 
 def comparison_of(run: Path) -> pd.DataFrame | None:

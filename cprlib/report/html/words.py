@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from cprlib.report.style import method_style, view_label
+from cprlib.report.style import method_style, view_label, view_word
 
 # column of `tables.run_table` -> heading, and a sentence where {ours} and {theirs} are shares
 COMPARED = {
@@ -118,10 +118,9 @@ def _balance(rows: pd.DataFrame) -> int:
 
 def _shares(values: pd.Series, views: pd.Series | None = None) -> str:
     """ "56.4 % (RGB) and 49.3 % (flow)", without the views where they were just named."""
-    names = {"both": "both views", "flow": "flow"}
     words = [f"{value:.1f}\N{NO-BREAK SPACE}%" for value in values]
     if views is not None:
-        words = [f"{word} ({names.get(view, view_label(view))})" for word, view in zip(words, views, strict=True)]
+        words = [f"{word} ({view_word(view)})" for word, view in zip(words, views, strict=True)]
     return _listed(words)
 
 

@@ -10,14 +10,17 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.explorers import bench_explorers
 from cprlib.cascade import Stage, cascade_retrieve, plan_stages
 from cprlib.evaluation.classification import linear_probe
 from cprlib.runs import atomic_path, resolve
+from data_prep import toy_actions
 
 
 def gathering_cascade(queries: dict[str, Tensor], bank: dict[str, Tensor], stages: tuple[Stage, ...]) -> Tensor:
@@ -116,7 +119,11 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()} CPU"
     head = f"{datetime.date.today()}, {name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    text = "\n".join([head, *bench_cascade(device), *bench_probe()]) + "\n"
+    lines = [*bench_cascade(device), *bench_probe()]
+    with TemporaryDirectory(prefix="cprlib-") as folder:
+        videos = toy_actions.build(Path(folder), recordings=4, takes=1, workers=1)
+        lines += bench_explorers(videos, ratio, torch.device("cpu"))
+    text = "\n".join([head, *lines]) + "\n"
     print(text, end="")
     if out:
         with atomic_path(resolve(Path(out))) as tmp:

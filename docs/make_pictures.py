@@ -1,47 +1,52 @@
-"""The pictures of README and docs, from the runs of `make tables` and of notebook 00: `make pictures`."""
+"""The pictures of README and docs: `make pictures`.
+
+They are drawn from three seeds of the built-in data, `make tables` and the same with
+`ARGS="--config run=toy-seed1 seed=1"` and `run=toy-seed2 seed=2`, and from the run of notebook 00. Examples are the
+first of a random draw: none is picked.
+"""
 
 import io
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pandas as pd
 from PIL import Image
 
-from cprlib.cascade import plan_stages
 from cprlib.data.manifest import Manifest
+from cprlib.report.ablation import ablation_curves
 from cprlib.report.cascade_view import cascade_figure, typical_query
 from cprlib.report.flow_view import look, looping_bytes
 from cprlib.report.html.report import write_report
 from cprlib.report.paper_figures import figures_of_run
 from cprlib.report.run_files import RunFiles
 from cprlib.report.style import save_figure
-from cprlib.runs import atomic_path, is_finished, project_root, resolve
-from cprlib.snapshots import read_memory
+from cprlib.runs import atomic_path, project_root, resolve
 from tests.lab import Lab, Page, prepare, start_browser, start_lab
 
 RUN, LESSON = resolve("outputs/toy"), resolve("outputs/walkthrough")
+SEEDS = (RUN, resolve("outputs/toy-seed1"), resolve("outputs/toy-seed2"))
 PICTURES = project_root() / "docs/pictures"
 COPIED = {  # figure of the paper -> name of the picture
     "fig1_cascade_rgb": "cascade",
-    "fig2_mined_flow_0": "mined",
+    "fig2_mined_rgb_0": "mined",
     "fig3_pmr": "mining_curves",
-    "ablation_stages_pmr_end": "ablation_stages",
 }
 VIDEO = "slide_ball_on_waves_g01_c01"
 
 
 def figures() -> None:
-    """Figures of the run, and the funnel that the explorer shows."""
+    """Figures of the run, the funnel that the explorer shows, and the ablation over all seeds."""
     drawn = figures_of_run(RUN)
     for name, picture in COPIED.items():
         _keep(save_figure(drawn[name].draw(), PICTURES, picture)[0])
-    files, memory = RunFiles(RUN), read_memory(RUN / "cpr_flow_cycle1")
-    settings = (files.settings[name] for name in ("num_stages", "ratio", "top_k"))
-    stages = plan_stages(len(memory.label), list(memory.features), *settings)
-    names = dict(zip(files.manifest.table.label, files.manifest.table.class_name, strict=True))
+    files = RunFiles(RUN)
+    memory, stages = files.cascade("rgb")
     query = typical_query(memory, stages)
-    funnel = cascade_figure(memory, stages, query, names, files.thumbnails("rgb"))
+    funnel = cascade_figure(memory, stages, query, files.manifest.class_names, files.thumbnails())
     _keep(save_figure(funnel, PICTURES, "funnel")[0])
+    points = pd.concat([pd.read_csv(run / "tables/ablation.csv") for run in SEEDS])
+    _keep(save_figure(ablation_curves(points, "pmr_end"), PICTURES, "ablation_stages")[0])
 
 
 def flow() -> None:
@@ -59,7 +64,7 @@ def screenshots(folder: Path) -> None:
         lab = Lab(browser, address, notebook)
         lab.run_all(seconds=240)
         explorer = lab.explorer(0)
-        lab.press(explorer, "stages", "ArrowLeft")
+        lab.press(explorer, "query")
         lab.page.get_by_role("menuitem", name="View", exact=True).click()
         lab.page.keyboard.press("Escape")
         explorer.evaluate("element => element.scrollIntoView()")
@@ -82,9 +87,11 @@ def _keep(path: Path) -> None:
 
 
 def main() -> None:
-    for run, command in ((RUN / "cpr_rgb_cycle1", "make tables"), (LESSON / "cpr_rgb_cycle1", "notebook 00")):
-        if not is_finished(run):
-            sys.exit(f"error: no finished {run}: run {command} first")
+    needed = {run / "tables/ablation.csv": "make tables, for each seed" for run in SEEDS}
+    needed[LESSON / "cpr_rgb_cycle1/metrics.json"] = "notebook 00"
+    for path, command in needed.items():
+        if not path.exists():
+            sys.exit(f"error: no {path}: run {command} first (see docs/make_pictures.py)")
     figures()
     flow()
     with TemporaryDirectory(prefix="cprlib-") as folder:

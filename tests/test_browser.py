@@ -1,12 +1,13 @@
 """A real browser: notebooks run by hand in JupyterLab, and the HTML report as people will see it.
 
-Screenshots go to $CPR_SCREENSHOTS, where that is set.
+Screenshots go to $CPR_SCREENSHOTS, or to pytest's temporary folder.
 """
 
 import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cprlib.runs import project_root
 
@@ -16,6 +17,13 @@ from tests.lab import Lab, Page, find_browser, prepare, start_browser, start_lab
 
 NOTEBOOKS = project_root() / "notebooks"
 SMALL = {"toy_recordings": 4, "infonce_epochs": 2, "epochs": 2, "K": 40, "num_stages": 3}  # of the walkthrough
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory):
+    """Folder of the screenshots."""
+    given = os.environ.get("CPR_SCREENSHOTS")
+    return Path(given) if given else tmp_path_factory.mktemp("screenshots")
 
 
 @pytest.fixture(scope="module")
@@ -55,16 +63,16 @@ def smoke_parameters(smoke):
     return {"outputs": str(smoke.outputs), "run": "smoke", "manifest": manifest, "cache": "", "short_side": 36}
 
 
-def check(opened: Lab, name: str):
-    """No error in the notebook and none in the browser; leaves a screenshot."""
-    if "CPR_SCREENSHOTS" in os.environ:
-        opened.page.screenshot(path=Path(os.environ["CPR_SCREENSHOTS"]) / f"{name}.png")
+def check(opened: Page, picture: Path):
+    """No error in the notebook and none in the browser; leaves a screenshot that shows something."""
+    opened.page.screenshot(path=picture)
+    assert len(Image.open(picture).convert("L").getcolors()) > 20
     assert not opened.errors() and not opened.complaints
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_report_can_be_read(browser, smoke, width, scheme):
+def test_the_report_can_be_read(browser, smoke, screenshots, width, scheme):
     assert report.main([str(smoke.outputs / "smoke")]) == 0
     for page in (smoke.outputs / "smoke/report.html", smoke.outputs / "index.html"):
         opened = Page(browser, page.as_uri(), width, 900, scheme)
@@ -73,11 +81,11 @@ def test_the_report_can_be_read(browser, smoke, width, scheme):
         assert (sum(lightness[:3]) < 384) == (scheme == "dark")
         assert opened.page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth)")
         assert all(url.startswith(("file:", "data:")) for url in opened.requested)
-        check(opened, f"{page.stem}_{width}_{scheme}")
+        check(opened, screenshots / f"{page.stem}_{width}_{scheme}.png")
         opened.close()
 
 
-def test_the_walkthrough_runs_and_its_cascade_can_be_moved(opened, tmp_path):
+def test_the_walkthrough_runs_and_its_cascade_can_be_moved(opened, screenshots, tmp_path):
     notebook = opened("00_coclr_vs_cpr_walkthrough", outputs=str(tmp_path), **SMALL)
     notebook.run_all(seconds=240)
     explorer = notebook.explorer(0)
@@ -90,20 +98,20 @@ def test_the_walkthrough_runs_and_its_cascade_can_be_moved(opened, tmp_path):
     assert "use at most 4 stages" in notebook.picture(explorer)
     notebook.press(explorer, "stages", "Home")
     assert "alert" not in notebook.picture(explorer)
-    check(notebook, "walkthrough")
+    check(notebook, screenshots / "walkthrough.png")
 
 
-def test_retrieval_can_be_looked_through(opened, smoke_parameters):
+def test_retrieval_can_be_looked_through(opened, screenshots, smoke_parameters):
     notebook = opened("05_retrieval", **smoke_parameters, examples=1)
     notebook.run_all(seconds=120)
     explorer = notebook.explorer(0)
     notebook.press(explorer, "query")
     notebook.press(explorer, "k", "ArrowLeft")
     notebook.choose(explorer, "method", "InfoNCE")
-    check(notebook, "retrieval")
+    check(notebook, screenshots / "retrieval.png")
 
 
-def test_mining_quality_can_be_explored(opened, smoke_parameters):
+def test_mining_quality_can_be_explored(opened, screenshots, smoke_parameters):
     notebook = opened("07_mining_quality", **smoke_parameters, examples=1, num_stages=3, top_k=2)
     notebook.run_all(seconds=120)
     cascade, embedding = notebook.explorer(0), notebook.explorer(1)
@@ -122,4 +130,4 @@ def test_mining_quality_can_be_explored(opened, smoke_parameters):
     assert not preview.is_visible()
     point.focus()  # as the tab key does
     assert preview.is_visible()
-    check(notebook, "mining_quality")
+    check(notebook, screenshots / "mining_quality.png")

@@ -24,6 +24,7 @@ WRONG = "#c1121f"
 RC = {
     "font.size": 10,
     "axes.titlesize": 11,
+    "axes.titley": 1.0,  # no search for room, which is slow: nothing stands above a plot
     "axes.labelsize": 10,
     "legend.fontsize": 9.5,
     "legend.frameon": False,

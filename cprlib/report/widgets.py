@@ -16,7 +16,9 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from cprlib.cascade import plan_stages
@@ -29,7 +31,7 @@ from cprlib.report.embedding_svg import clip_previews, embedding_html
 from cprlib.report.examples import neighbour_figure
 from cprlib.report.figures import training_curves
 from cprlib.report.run_state import is_main, networks_of
-from cprlib.report.style import DPI, method_style, view_label
+from cprlib.report.style import method_style, view_label
 from cprlib.runs import progress, resolve
 from cprlib.snapshots import Memory
 
@@ -66,8 +68,9 @@ def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> w
 
 def figure_html(figure: Figure) -> str:
     """A figure as an HTML image; its titles are what is read out where it cannot be seen."""
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=DPI)
+    png, canvas = io.BytesIO(), FigureCanvasAgg(figure)
+    canvas.draw()  # savefig would draw twice and compress harder, which a slider does not wait for
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).save(png, "PNG", compress_level=1)
     titles = [text.get_text() for text in figure.texts]
     titles += [axes.get_title(side) for axes in figure.axes for side in ("left", "center")]
     alt = html.escape("; ".join(" ".join(title.split()) for title in titles if title))

@@ -1,0 +1,106 @@
+"""A move in each explorer, sizes of UCF101, against a figure function that does all its work at every move."""
+
+from collections.abc import Callable
+
+import ipywidgets
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from cprlib.cascade import cascade_retrieve, plan_stages
+from cprlib.data.manifest import Manifest
+from cprlib.data.video import read_clip
+from cprlib.report import widgets
+from cprlib.report.embedding import project
+from cprlib.report.embedding_svg import clip_previews, embedding_html
+from cprlib.snapshots import Memory
+
+CLASSES = 101
+
+
+class Videos:
+    """All video_ids are one small real video, decoded whenever it is asked for."""
+
+    def __init__(self, manifest: Manifest):
+        self.row = manifest.table.iloc[0]
+
+    def frames(self, video_id: int, view: str, indices: list[int]) -> torch.Tensor:
+        return read_clip(self.row.path, [i % self.row.num_frames for i in indices], reader=self.row.reader)
+
+    def thumbnail(self, video_id: int) -> np.ndarray:
+        return self.frames(video_id, "rgb", [self.row.num_frames // 2])[0].numpy()
+
+
+def memory_of(rows: int, seed: int = 0) -> Memory:
+    """Random features in two views, five clips a recording."""
+    g = torch.Generator().manual_seed(seed)
+    features = {view: normalize(torch.randn(rows, 128, generator=g), dim=1) for view in ("flow", "rgb")}
+    ids = torch.arange(rows)
+    return Memory(features, ids, ids // 5, ids // 5 % CLASSES)
+
+
+def copies(manifest: Manifest, count: int) -> Manifest:
+    """The first video so many times, in all classes."""
+    rows = manifest.table.loc[[0] * count].reset_index(drop=True)
+    return Manifest(rows.assign(video_id=range(count), label=np.arange(count) % CLASSES))
+
+
+def move(explorer: ipywidgets.VBox, control: str, values: range) -> Callable[[], None]:
+    """One move of a control, each time to the next of its values."""
+    (slider,) = (child for child in explorer.children if getattr(child, "description", "") == control)
+    following = iter(values)
+
+    def moved() -> None:
+        slider.value = next(following)
+
+    return moved
+
+
+def bench_explorers(manifest: Manifest, ratio: Callable, device: torch.device) -> list[str]:
+    """Median time of a move; `ratio` as in :mod:`bench.run`."""
+    videos, names = Videos(manifest), [f"class {number}" for number in range(CLASSES)]
+    steps = range(1, 100)
+    memory, stages = memory_of(2048), plan_stages(2048, num_stages=7)
+    exclude = memory.source_id[:, None] == memory.source_id[None, :]
+    cascade = widgets.cascade_explorer({0: memory}, names, videos.thumbnail, num_stages=7)
+    turns = iter(range(100))
+
+    def mine_all() -> None:  # every row as query, and the same figure
+        cascade_retrieve(memory.features, memory.features, stages, exclude)
+        widgets.figure_html(widgets.cascade_figure(memory, stages, next(turns), names, videos.thumbnail))
+
+    some = {epoch: memory_of(300, epoch) for epoch in range(100)}
+    embedding = widgets.embedding_explorer({"cpr_rgb_cycle1": some}, names, copies(manifest, 300), videos)
+    epochs = iter(range(100))
+
+    def read_all() -> None:  # the plane and the clips of an epoch, anew
+        epoch = next(epochs)
+        plane = project({epoch: some[epoch]}, "rgb")
+        ids = some[epoch].video_id.tolist()
+        clips = clip_previews(ids, lambda v: {"rgb": videos.frames(v, "rgb", list(range(6))).numpy()})
+        embedding_html(plane.points[epoch], some[epoch], names, clips)
+
+    g = torch.Generator().manual_seed(0)
+    sizes = {"test": 3783, "train": 9537}
+    test, train = (copies(manifest, n) for n in sizes.values())
+    features = {view: tuple(torch.randn(n, 1024, generator=g) for n in sizes.values()) for view in ("rgb", "flow")}
+    retrieval = widgets.retrieval_explorer({"cpr": features}, test, train, videos.thumbnail)
+    queries = iter(range(100))
+
+    def rank_all() -> None:  # neighbours of all test videos in all views
+        asked, gallery = widgets.prepare_views(features)
+        nearest = {v: widgets.nearest_neighbours(asked[v], gallery[v], 5)[0] for v in asked}
+        query = next(queries)
+        shown = {v: rows[query] for v, rows in nearest.items()}
+        widgets.figure_html(widgets.neighbour_figure(shown, query, test, train, videos.thumbnail))
+
+    cases = {
+        "cascade explorer, K 2048, all queries mined": (mine_all, move(cascade, "query", steps), 7),
+        "embedding explorer, 300 clips, all read": (read_all, move(embedding, "epoch", range(98, 0, -1)), 3),
+        "retrieval explorer, UCF101's size, all test videos ranked": (rank_all, move(retrieval, "query", steps), 3),
+    }
+    lines = []
+    for name, (reference, ours, repeats) in cases.items():
+        slow, fast, times = ratio(reference, ours, device, repeats)
+        lines.append(f"a move of the {name} at every move: {slow:.2f} s, here {fast:.2f} s, {times:.1f} x faster")
+    return lines

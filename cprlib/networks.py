@@ -1,5 +1,6 @@
 """The networks of a run: where they lie, and how they come about besides :func:`cprlib.pretrain.fit` alone."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,6 +19,15 @@ def network_folder(run: str | Path, method: str, view: str, cycles: int = 1) -> 
     ('outputs/toy/infonce_rgb', 'outputs/toy/cpr_flow_cycle2')
     """
     return f"{run}/{method}_{view}" + (f"_cycle{cycles}" if method in COTRAINED else "")
+
+
+def cotrained_networks(run: str | Path, method: str) -> dict[str, list[Path]]:
+    """The co-trained networks of a method that lie in a run: view -> their folders, a cycle each, in order."""
+    found: dict[str, dict[int, Path]] = {}
+    for path in Path(run).glob(f"{method}_*_cycle*"):
+        if match := re.fullmatch(rf"{method}_(\w+)_cycle(\d+)", path.name):
+            found.setdefault(match[1], {})[int(match[2])] = path
+    return {view: [cycles[cycle] for cycle in sorted(cycles)] for view, cycles in sorted(found.items(), reverse=True)}
 
 
 def untrained(config: PretrainConfig) -> Path:

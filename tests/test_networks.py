@@ -7,7 +7,7 @@ import torch
 
 from cprlib.checkpoints import export_released, load_checkpoint, load_encoder
 from cprlib.encoders import ReleasedFlowInput, build_encoder
-from cprlib.networks import from_released, network_folder, untrained
+from cprlib.networks import cotrained_networks, from_released, network_folder, untrained
 from cprlib.pretrain import PretrainConfig, new_state
 from cprlib.runs import is_finished
 
@@ -26,6 +26,16 @@ def test_only_cotrained_networks_have_cycles():
         "run/coclr_rgb_cycle2",
         "run/cpr_rgb_cycle2",
     ]
+
+
+def test_cotrained_networks_are_found_by_view_and_cycle(tmp_path):
+    names = ["cpr_rgb_cycle10", "cpr_rgb_cycle9", "cpr_flow_cycle1", "cpr_rgb_cycle1.old", "coclr_rgb_cycle1"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    found = cotrained_networks(tmp_path, "cpr")
+    assert list(found) == ["rgb", "flow"]
+    assert [path.name for path in found["rgb"]] == ["cpr_rgb_cycle9", "cpr_rgb_cycle10"]
+    assert not cotrained_networks(tmp_path / "nothing", "cpr")
 
 
 def test_random_weights_are_those_that_training_starts_from(config):

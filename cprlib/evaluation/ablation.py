@@ -7,7 +7,6 @@ read from the networks' configurations.
 """
 
 import argparse
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +18,7 @@ from cprlib.evaluation.classification import classification_table, probe_with_ch
 from cprlib.evaluation.features import network_features
 from cprlib.evaluation.mining import compare_methods, join_cycles, read_mining_log
 from cprlib.evaluation.retrieval import retrieval_table
+from cprlib.networks import cotrained_networks
 from cprlib.runs import atomic_path, is_finished, progress, read_json, resolve
 
 PROBE = {"probe_lr": "rates", "probe_epochs": "epochs", "probe_milestones": "milestones"}  # as in notebook 06
@@ -53,14 +53,12 @@ def measure_ablation(run: str | Path) -> pd.DataFrame:
 
 
 def _networks(folder: Path) -> dict[str, list[Path]]:
-    """View -> the networks of all cycles, in order."""
-    found: dict[str, dict[int, Path]] = {}
-    for path in folder.glob("cpr_*_cycle*"):
-        view, cycle = re.fullmatch(r"cpr_(\w+)_cycle(\d+)", path.name).groups()
+    """View -> CPR's networks of all cycles, in order."""
+    found = cotrained_networks(folder, "cpr")
+    for path in (path for cycles in found.values() for path in cycles):
         if not is_finished(path):
             raise ValueError(f"{path} is not finished; run the pipeline again, it goes on where it was")
-        found.setdefault(view, {})[int(cycle)] = path
-    return {view: [found[view][cycle] for cycle in sorted(found[view])] for view in sorted(found, reverse=True)}
+    return found
 
 
 def _measure(networks: dict[str, list[Path]], probe: dict) -> pd.DataFrame:

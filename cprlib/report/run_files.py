@@ -1,6 +1,5 @@
 """A finished or unfinished run, read as far as figures need it: settings, videos, mining logs, networks."""
 
-import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from cprlib.data.clips import video_rows
 from cprlib.data.manifest import Manifest
 from cprlib.data.store import open_frames
 from cprlib.evaluation.mining import class_mining_recall, join_cycles, read_mining_log
-from cprlib.networks import COTRAINED
+from cprlib.networks import COTRAINED, cotrained_networks
 from cprlib.pretrain import check_same_videos
 from cprlib.report.examples import thumbnails
 from cprlib.report.run_state import is_run, settings_of
@@ -88,11 +87,8 @@ class RunFiles:
 
     def networks(self, method: str, view: str, holding: str) -> list[Path]:
         """Folders of a co-trained network, a cycle each, that hold a file like `holding`."""
-        cycles = {path: re.fullmatch(rf"{method}_{view}_cycle(\d+)", path.name) for path in self.folder.iterdir()}
-        return sorted(
-            (path for path, cycle in cycles.items() if cycle and any(path.glob(holding))),
-            key=lambda path: int(cycles[path][1]),
-        )
+        cycles = cotrained_networks(self.folder, method).get(view, [])
+        return [path for path in cycles if any(path.glob(holding))]
 
     def cascade(self, view: str) -> tuple[Memory, tuple[Stage, ...]]:
         """The last memory of CPR's network of a view, and the cascade that it was trained with.

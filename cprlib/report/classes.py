@@ -1,4 +1,4 @@
-"""Mining by class: how many of a class are found (the paper's figure 4), and the best and worst classes (figure 5)."""
+"""Mining by class: how many are found (the paper's figure 4), best and worst classes (figure 5), CMR (figure 6)."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,12 +9,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cprlib.data.manifest import Manifest
-from cprlib.report.figures import CLASSES_PER_COLUMN
 from cprlib.report.strips import draw_strip
 from cprlib.report.style import RC, WIDTH, bar_look, draw_legend, method_order, method_style, new_figure
 
+CLASSES_PER_COLUMN = 34  # 101 classes in three columns
 OUTLINE = {"color": "none", "edgecolor": "#333333", "linewidth": 0.8}
 ROW, HEADING = 0.92, 0.36  # inches of a class, and of the words above the best and the worst
+
+
+@rc_context(RC)
+def cmr_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
+    """CMR of every class (Eq. 5), best class of the last method on top, the median as a line.
+
+    Args:
+        cmr: method -> table of `class_mining_recall`, all of the same classes.
+        title: e.g. "RGB network, by source video".
+    """
+    methods = sorted(cmr, key=method_order)
+    wide = pd.DataFrame({m: 100 * cmr[m].set_index("class_name")["cmr"] for m in methods})
+    wide = wide.sort_values(methods[::-1], ascending=False)
+    figure, panels, parts = class_panels(len(wide), len(methods), 0.06)
+    for axes, part in zip(panels, parts, strict=True):
+        _class_bars(axes, wide.iloc[part], wide.median(), rows=len(parts[0]))
+    if title:
+        figure.suptitle(title, fontsize=11)
+    draw_legend(figure, panels, "lower")
+    return figure
 
 
 @rc_context(RC)
@@ -30,11 +50,7 @@ def found_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     found = pd.DataFrame({m: cmr[m].set_index("class_name")["found"] for m in methods})
     found = found.sort_values(methods[::-1], ascending=False)
     sizes = cmr[methods[0]].set_index("class_name")["instances"].reindex(found.index)
-    columns = -(-len(found) // CLASSES_PER_COLUMN)
-    parts = np.array_split(np.arange(len(found)), columns)
-    inches = (0.11 if columns > 1 else 0.13) * len(methods) + 0.08
-    figure = new_figure(WIDTH * (1 if columns < 3 else 1.25), len(parts[0]) * inches + 1.2)
-    panels = figure.subplots(1, columns, sharex=True, squeeze=False)[0]
+    figure, panels, parts = class_panels(len(found), len(methods), 0.08)
     for axes, part in zip(panels, parts, strict=True):
         _draw_found(axes, found.iloc[part], sizes.iloc[part], rows=len(parts[0]))
     if title:
@@ -91,6 +107,37 @@ def class_videos(manifest: Manifest, count: int = 5) -> dict[int, list[int]]:
     train = manifest.table[manifest.table["split"] == "train"]
     first = train.drop_duplicates(["label", "source_id"]).groupby("label").head(count)
     return first.groupby("label")["video_id"].apply(list).to_dict()
+
+
+def class_panels(classes: int, methods: int, gap: float) -> tuple[Figure, np.ndarray, list[np.ndarray]]:
+    """An empty figure for horizontal bars of every class and method, `gap` inches between two classes.
+
+    Returns:
+        the figure, its columns of axes, and for each of them the numbers of the classes that it shows.
+    """
+    columns = -(-classes // CLASSES_PER_COLUMN)
+    parts = np.array_split(np.arange(classes), columns)
+    inches = (0.11 if columns > 1 else 0.13) * methods + gap
+    figure = new_figure(WIDTH * (1 if columns < 3 else 1.25), len(parts[0]) * inches + 1.2)
+    return figure, figure.subplots(1, columns, sharex=True, squeeze=False)[0], parts
+
+
+def _class_bars(axes: Axes, wide: pd.DataFrame, medians: pd.Series, rows: int) -> None:
+    methods = list(wide.columns)
+    for i, method in enumerate(methods):
+        y = np.arange(len(wide)) + (i + 0.5) * 0.84 / len(methods) - 0.42
+        axes.barh(y, wide[method], 0.84 / len(methods), **bar_look(method))
+        style = method_style(method)
+        axes.axvline(
+            medians[method],
+            color="black",
+            linestyle=style.line,
+            linewidth=1.2,
+            label=f"Median {style.label}: {medians[method]:.1f} %",
+        )
+    axes.set(xlim=(0, 100), ylim=(rows - 0.4, -0.6), xlabel="CMR (%)")
+    axes.set_yticks(range(len(wide)), wide.index, fontsize=9 if rows < 30 else 8)
+    axes.grid(False, axis="y")
 
 
 def _draw_found(axes: Axes, found: pd.DataFrame, sizes: pd.Series, rows: int) -> None:

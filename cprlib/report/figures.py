@@ -30,7 +30,6 @@ from cprlib.report.style import (
 
 __all__ = [
     "clip_strip",
-    "cmr_bars",
     "flow_colour",
     "mined_strip",
     "mining_curves",
@@ -39,7 +38,6 @@ __all__ = [
     "save_figure",
     "training_curves",
 ]
-CLASSES_PER_COLUMN = 34  # 101 classes in three columns
 
 
 @rc_context(RC)
@@ -90,30 +88,6 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], quantity: str = "loss")
         axes.set(title=f"{view_label(view)} network", xlabel="Epoch")
     panels[0].set_ylabel(quantity.replace("_", " ").capitalize())
     draw_legend(figure, panels)
-    return figure
-
-
-@rc_context(RC)
-def cmr_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
-    """CMR of every class (Eq. 5), best class of the last method on top, the median as a line.
-
-    Args:
-        cmr: method -> table of `class_mining_recall`, all of the same classes.
-        title: e.g. "RGB network, by source video".
-    """
-    methods = sorted(cmr, key=method_order)
-    wide = pd.DataFrame({m: 100 * cmr[m].set_index("class_name")["cmr"] for m in methods})
-    wide = wide.sort_values(methods[::-1], ascending=False)
-    columns = -(-len(wide) // CLASSES_PER_COLUMN)
-    parts = np.array_split(np.arange(len(wide)), columns)
-    inches = (0.11 if columns > 1 else 0.13) * len(methods) + 0.06
-    figure = new_figure(WIDTH * (1 if columns < 3 else 1.25), len(parts[0]) * inches + 1.2)
-    panels = figure.subplots(1, columns, sharex=True, squeeze=False)[0]
-    for axes, part in zip(panels, parts, strict=True):
-        _class_bars(axes, wide.iloc[part], wide.median(), rows=len(parts[0]))
-    if title:
-        figure.suptitle(title, fontsize=11)
-    draw_legend(figure, panels, "lower")
     return figure
 
 
@@ -224,21 +198,3 @@ def clip_strip(clip: Mapping[str, Any], count: int = 8) -> Figure:
         for axes, index in zip(grid[row], shown, strict=True):
             show_image(axes, frames[index], "" if row else f"frame {index}", 9)
     return figure
-
-
-def _class_bars(axes: Axes, wide: pd.DataFrame, medians: pd.Series, rows: int) -> None:
-    methods = list(wide.columns)
-    for i, method in enumerate(methods):
-        y = np.arange(len(wide)) + (i + 0.5) * 0.84 / len(methods) - 0.42
-        axes.barh(y, wide[method], 0.84 / len(methods), **bar_look(method))
-        style = method_style(method)
-        axes.axvline(
-            medians[method],
-            color="black",
-            linestyle=style.line,
-            linewidth=1.2,
-            label=f"Median {style.label}: {medians[method]:.1f} %",
-        )
-    axes.set(xlim=(0, 100), ylim=(rows - 0.4, -0.6), xlabel="CMR (%)")
-    axes.set_yticks(range(len(wide)), wide.index, fontsize=9 if rows < 30 else 8)
-    axes.grid(False, axis="y")

@@ -21,10 +21,10 @@ from cprlib.evaluation.classification import confusion_matrix
 from cprlib.report.ablation import MEASURES, SETTINGS, ablation_curves, sweep_bars
 from cprlib.report.cascade_diagram import cascade_diagram
 from cprlib.report.cascade_view import typical_query
-from cprlib.report.classes import best_and_worst, class_videos, found_bars
+from cprlib.report.classes import best_and_worst, class_videos, cmr_bars, found_bars
 from cprlib.report.confusion import confusion_figure
 from cprlib.report.examples import common_queries, mined_figure
-from cprlib.report.figures import cmr_bars, mining_curves, save_figure
+from cprlib.report.figures import mining_curves, save_figure
 from cprlib.report.run_files import MEMORIES, RunFiles
 from cprlib.report.run_state import find_run
 from cprlib.report.style import PROTOCOLS, method_order, method_style, view_label, view_word

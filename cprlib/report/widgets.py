@@ -4,18 +4,15 @@ Every control works by keyboard (Tab, then the arrow keys), a move draws one pic
 in its place. Outside a running notebook nothing moves; a notebook therefore shows a static figure before each.
 """
 
-import asyncio
 import base64
 import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
-import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -24,15 +21,12 @@ from torch import Tensor
 from cprlib.cascade import plan_stages
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.retrieval import nearest_neighbours, prepare_views
-from cprlib.pretrain import read_metrics
 from cprlib.report.cascade_view import cascade_figure
 from cprlib.report.embedding import Projection, project
 from cprlib.report.embedding_svg import clip_previews, embedding_html
 from cprlib.report.examples import neighbour_figure
-from cprlib.report.figures import training_curves
-from cprlib.report.run_state import is_main, networks_of
 from cprlib.report.style import method_style, view_label
-from cprlib.runs import progress, resolve
+from cprlib.runs import progress
 from cprlib.snapshots import Memory
 
 WIDE = widgets.Layout(width="min(100%, 34em)")
@@ -193,70 +187,3 @@ def retrieval_explorer(
         query=widgets.IntSlider(0, 0, len(test) - 1),
         k=widgets.IntSlider(min(5, most), 1, most),
     )
-
-
-def training_monitor(run: str | Path, seconds: float = 5.0) -> widgets.VBox:
-    """Losses and mining quality of all networks of a run, finished or still being trained by another process.
-
-    Args:
-        run: the run folder, e.g. "outputs/toy".
-        seconds: time between two looks while "follow" is ticked.
-    """
-
-    def draw(quantity: str, looks: int) -> str:
-        return monitor_html(run, quantity)
-
-    looks = widgets.IntText(0)
-    monitor = explorer(draw, quantity=widgets.Dropdown(options=list(QUANTITIES)), looks=looks)
-    look = widgets.Button(description="Look again")
-    follow = widgets.Checkbox(description=f"follow, every {seconds:g} s", indent=False)
-
-    def again(*_: Any) -> None:
-        looks.value += 1
-
-    async def following() -> None:
-        while True:
-            again()
-            await asyncio.sleep(seconds)
-
-    tasks: list[asyncio.Task] = []  # one at most; a task that nobody holds may be collected
-
-    def switched(change: Any) -> None:
-        while tasks:
-            tasks.pop().cancel()
-        if change.new:
-            tasks.append(asyncio.ensure_future(following()))
-
-    look.on_click(again)
-    follow.observe(switched, "value")
-    quantity, _, picture = monitor.children
-    return widgets.VBox([widgets.HBox([look, follow]), quantity, picture])
-
-
-QUANTITIES = ("loss", "pmr", "mining_r1", "lr", "clips_per_s", "seconds")
-
-
-def monitor_html(run: str | Path, quantity: str = "loss") -> str:
-    """The state of every network of a run in a table, and the curves of a quantity, as HTML.
-
-    Args:
-        run: the run folder.
-        quantity: one of :data:`QUANTITIES`.
-
-    Raises:
-        FileNotFoundError: nothing has been trained in this folder.
-        ValueError: no network has measured the quantity yet.
-    """
-    networks = [n for n in networks_of(resolve(run)) if n.state != "not started" and n.last]
-    if not networks:
-        raise FileNotFoundError(f"{resolve(run)} has no network with an epoch yet: start a training (notebook 02)")
-    metrics = {n.name: read_metrics(n.folder) for n in networks if is_main(n)}
-    drawn = {name: table for name, table in metrics.items() if table.get(quantity, pd.Series()).notna().any()}
-    if not drawn:
-        raise ValueError(f"no network of {resolve(run)} has measured {quantity} yet")
-    words = [
-        {"network": n.name, "state": n.state, "progress": n.progress, "last change": f"{n.changed:%Y-%m-%d %H:%M:%S}"}
-        for n in networks
-        if n.name in metrics
-    ]
-    return pd.DataFrame(words).to_html(index=False, border=0) + figure_html(training_curves(drawn, quantity))

@@ -105,8 +105,9 @@ class Page:
             self.complaints.append(f"{message.text} ({message.location.get('url', '')})")
 
     def errors(self) -> list[str]:
-        """Errors that the page itself shows."""
-        return self.page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
+        """Errors that a notebook in the page shows; which type they bear depends on the version of JupyterLab."""
+        shown = "[data-mime-type='application/vnd.jupyter.error'], [data-mime-type='application/vnd.jupyter.stderr']"
+        return self.page.locator(shown).filter(has_text="Traceback").all_inner_texts()
 
     def close(self) -> None:
         """Leave the page."""
@@ -125,6 +126,7 @@ class Lab(Page):
         self.page.wait_for_selector(".jp-NotebookPanel-toolbar [data-status=idle]", timeout=60_000)
         prompts = self.page.locator(".jp-CodeCell .jp-InputPrompt")
         for _ in range(5):  # a click before JupyterLab has settled does nothing; a person would click again
+            self._answer()
             self.page.get_by_role("menuitem", name="Run", exact=True).click()
             self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
             self.page.wait_for_timeout(3000)
@@ -138,6 +140,14 @@ class Lab(Page):
         else:
             raise TimeoutError(f"in {seconds} s these cells were run: {prompts.all_inner_texts()}")
         self.page.wait_for_timeout(500)  # pictures of the last cell
+
+    def _answer(self) -> None:
+        """On a slow machine JupyterLab may ask for the kernel: take the one that it proposes."""
+        for dialog in self.page.locator("dialog.jp-Dialog").all():
+            text = dialog.inner_text()
+            if "kernel" not in text.lower():
+                raise RuntimeError(f"JupyterLab asks: {text}")
+            dialog.locator(".jp-mod-accept").click()
 
     def explorer(self, number: int) -> Locator:
         """The explorer number so and so of the page."""

@@ -6,6 +6,7 @@ Screenshots go to $CPR_SCREENSHOTS, or to pytest's temporary folder.
 import os
 from pathlib import Path
 
+import nbformat
 import pytest
 from PIL import Image
 
@@ -55,6 +56,18 @@ def opened(browser, lab):
     yield open_notebook
     for page in pages:
         page.close()
+
+
+def test_a_notebook_that_fails_is_noticed(browser, lab):
+    folder, address = lab
+    notebook = nbformat.read(NOTEBOOKS / "07_mining_quality.ipynb", as_version=4)
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in ("1 + 1", "1 / 0", "2 + 2")]
+    nbformat.write(notebook, folder / "fails.ipynb")
+    opened = Lab(browser, address, "fails")
+    opened.run_all(seconds=60)
+    (error,) = opened.errors()
+    assert "ZeroDivisionError" in error
+    opened.close()
 
 
 @pytest.fixture

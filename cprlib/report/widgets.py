@@ -135,7 +135,7 @@ def embedding_explorer(
         shown = np.linspace(0, lengths[video] - 1, 6).astype(int).tolist()
         return {"rgb": np.asarray(frames.frames(video, "rgb", shown))}
 
-    previews = clip_previews(progress(seen, "reading clips"), clip)
+    previews = {video: clip_previews([video], clip)[video] for video in progress(seen, "reading clips")}
 
     @cache
     def plane(network: str) -> Projection:

@@ -133,3 +133,10 @@ def test_a_wrong_setting_ends_at_once(tmp_path, config, message):
     status, printed = Pipeline(tmp_path).run(**config)
     assert status == 1 and message in printed
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_cascade_matters_only_to_runs_that_have_one(tmp_path):
+    cascade = {"num_stages": 9}  # more than the memory of the smoke run allows
+    status, printed = Pipeline(tmp_path).run("--dry-run", **cascade)
+    assert status == 1 and "stages" in printed
+    assert "infonce" in Pipeline(tmp_path).plan(methods="[infonce]", ablation="[]", **cascade)

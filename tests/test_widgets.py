@@ -59,6 +59,7 @@ def test_explorer_draws_when_a_control_moves_and_says_what_cannot_be_drawn():
     control(box, "x").value = 4
     assert shown(box) == "<i>4</i>"
     assert not control(box, "x").continuous_update
+    assert box._repr_mimebundle_()["text/plain"].startswith("Run this cell in JupyterLab")  # where nothing can move
 
 
 def test_cascade_explorer_follows_its_controls(videos):

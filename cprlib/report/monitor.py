@@ -10,13 +10,13 @@ import pandas as pd
 from cprlib.pretrain import read_metrics
 from cprlib.report.figures import training_curves
 from cprlib.report.run_state import is_main, networks_of
-from cprlib.report.widgets import explorer, figure_html
+from cprlib.report.widgets import Explorer, explorer, figure_html
 from cprlib.runs import resolve
 
 QUANTITIES = ("loss", "pmr", "mining_r1", "lr", "clips_per_s", "seconds")
 
 
-def training_monitor(run: str | Path, seconds: float = 5.0) -> widgets.VBox:
+def training_monitor(run: str | Path, seconds: float = 5.0) -> Explorer:
     """Losses and mining quality of all networks of a run, finished or still being trained by another process.
 
     Args:
@@ -51,7 +51,7 @@ def training_monitor(run: str | Path, seconds: float = 5.0) -> widgets.VBox:
     look.on_click(again)
     follow.observe(switched, "value")
     quantity, _, picture = monitor.children
-    return widgets.VBox([widgets.HBox([look, follow]), quantity, picture])
+    return Explorer([widgets.HBox([look, follow]), quantity, picture])
 
 
 def monitor_html(run: str | Path, quantity: str = "loss") -> str:

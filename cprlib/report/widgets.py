@@ -33,7 +33,14 @@ WIDE = widgets.Layout(width="min(100%, 34em)")
 DESCRIPTION = {"description_width": "9em"}
 
 
-def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> widgets.VBox:
+class Explorer(widgets.VBox):
+    """Controls and a picture; where they cannot live, as in a notebook that was not run, they say so."""
+
+    def __repr__(self) -> str:
+        return "Run this cell in JupyterLab to get controls; until then the figure above stands for them."
+
+
+def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> Explorer:
     """Controls above a picture that is drawn anew whenever one of them is moved.
 
     Args:
@@ -57,7 +64,7 @@ def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> w
             control.continuous_update = False  # one picture for a drag, not one for each step of it
         control.observe(show, "value")
     show()
-    return widgets.VBox([*controls.values(), picture])
+    return Explorer([*controls.values(), picture])
 
 
 def figure_html(figure: Figure) -> str:
@@ -80,7 +87,7 @@ def cascade_explorer(
     num_stages: int = 5,
     ratio: float = 0.5,
     top_k: int = 5,
-) -> widgets.VBox:
+) -> Explorer:
     """Mine in the memory of any epoch with any cascade: funnel, mined rows, PMR of all queries.
 
     Args:
@@ -115,7 +122,7 @@ def cascade_explorer(
 
 def embedding_explorer(
     memories: Mapping[str, Mapping[int, Memory]], names: Sequence[str], manifest: Manifest, frames: Any
-) -> widgets.VBox:
+) -> Explorer:
     """The memory of every network on a plane, epoch by epoch; whoever points at a clip sees it move.
 
     All clips are read at the start, so that a move only draws.
@@ -161,7 +168,7 @@ def retrieval_explorer(
     test: Manifest,
     train: Manifest,
     thumbnail: Callable[[int], np.ndarray],
-) -> widgets.VBox:
+) -> Explorer:
     """Nearest training videos of any test video, by any method, in every view and in both.
 
     Args:

@@ -18,7 +18,7 @@ help:
 	@echo 'make test   style and tests     make lint   style only     make bench   benchmarks'
 
 lab: .venv/.installed
-	@$(PYTHON) -m jupyterlab notebooks/00_coclr_vs_cpr_walkthrough.ipynb $(ARGS)
+	@$(PYTHON) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_coclr_vs_cpr_walkthrough.ipynb $(ARGS)
 
 demo: .venv/.installed $(PARAMS)
 	@$(PYTHON) -m snakemake --quiet host progress rules reason $(PIPELINE)

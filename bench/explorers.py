@@ -102,5 +102,7 @@ def bench_explorers(manifest: Manifest, ratio: Callable, device: torch.device) -
     lines = []
     for name, (reference, ours, repeats) in cases.items():
         slow, fast, times = ratio(reference, ours, device, repeats)
-        lines.append(f"a move of the {name} at every move: {slow:.2f} s, here {fast:.2f} s, {times:.1f} x faster")
+        lines.append(
+            f"a move of the {name} at every move: {1e3 * slow:.0f} ms, here {1e3 * fast:.0f} ms, {times:.1f} x faster"
+        )
     return lines

@@ -38,6 +38,14 @@ __all__ = [
     "save_figure",
     "training_curves",
 ]
+QUANTITIES = {  # of a training, in its metrics.jsonl
+    "loss": "Loss",
+    "pmr": "PMR",
+    "mining_r1": "Mining R@1",
+    "lr": "Learning rate",
+    "clips_per_s": "Clips per second",
+    "seconds": "Seconds an epoch",
+}
 
 
 @rc_context(RC)
@@ -71,7 +79,7 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], quantity: str = "loss")
     Args:
         metrics: name of the network ("infonce_rgb", "cpr_flow_cycle2") -> its metrics.jsonl,
             a row an epoch.
-        quantity: the column to draw, "loss", "lr", "pmr", "clips_per_s", …
+        quantity: the column to draw, of :data:`QUANTITIES`.
     """
     series: dict[tuple[str, str], list[pd.Series]] = {}
     for name in sorted(metrics, key=lambda name: (len(name), name)):  # cycle 10 after cycle 9
@@ -86,7 +94,7 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], quantity: str = "loss")
             joined = pd.concat(series[view, method], ignore_index=True)
             draw_curve(axes, method, joined.dropna())
         axes.set(title=f"{view_label(view)} network", xlabel="Epoch")
-    panels[0].set_ylabel(quantity.replace("_", " ").capitalize())
+    panels[0].set_ylabel(QUANTITIES.get(quantity, quantity))
     draw_legend(figure, panels)
     return figure
 

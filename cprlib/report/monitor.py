@@ -8,12 +8,10 @@ import ipywidgets as widgets
 import pandas as pd
 
 from cprlib.pretrain import read_metrics
-from cprlib.report.figures import training_curves
+from cprlib.report.figures import QUANTITIES, training_curves
 from cprlib.report.run_state import is_main, networks_of
 from cprlib.report.widgets import Explorer, explorer, figure_html
 from cprlib.runs import resolve
-
-QUANTITIES = ("loss", "pmr", "mining_r1", "lr", "clips_per_s", "seconds")
 
 
 def training_monitor(run: str | Path, seconds: float = 5.0) -> Explorer:
@@ -28,7 +26,9 @@ def training_monitor(run: str | Path, seconds: float = 5.0) -> Explorer:
         return monitor_html(run, quantity)
 
     looks = widgets.IntText(0)
-    monitor = explorer(draw, quantity=widgets.Dropdown(options=list(QUANTITIES)), looks=looks)
+    monitor = explorer(
+        draw, quantity=widgets.Dropdown(options=[(title, name) for name, title in QUANTITIES.items()]), looks=looks
+    )
     look = widgets.Button(description="Look again")
     follow = widgets.Checkbox(description=f"follow, every {seconds:g} s", indent=False)
 
@@ -59,7 +59,7 @@ def monitor_html(run: str | Path, quantity: str = "loss") -> str:
 
     Args:
         run: the run folder.
-        quantity: one of :data:`QUANTITIES`.
+        quantity: one of :data:`cprlib.report.figures.QUANTITIES`.
 
     Raises:
         FileNotFoundError: nothing has been trained in this folder.

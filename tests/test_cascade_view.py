@@ -115,7 +115,7 @@ def test_cascade_figure_shows_the_funnel_and_both_strips():
         assert pixels(axes) == memory.video_id[result.rows[-1][:3]].tolist()
         assert marks(axes) == len(axes.patches) == int((~result.correct[-1][:3]).sum())
         assert [t.get_text() for t in axes.texts] == [NAMES[int(memory.label[row])] for row in result.rows[-1][:3]]
-    shares = [f"(all queries: {100 * pmr:.1f} %)" for pmr in (found.pmr, one.pmr)]
+    shares = [f"(40 queries: {100 * pmr:.1f} %)" for pmr in (found.pmr, one.pmr)]
     assert mined.get_title("left") == f"Mined by this cascade: {hits[-1]} of 4 true {shares[0]}"
     assert single.get_title("left") == f"One stage (flow): {int(one.correct[-1].sum())} of 4 true {shares[1]}"
     texts = [text.get_text() for text in figure.texts]

@@ -145,7 +145,7 @@ def cascade_figure(
         axes = place(1.8, top, 6.1, 0.8)
         draw_strip(axes, images, correct, captions, slots, picture.shape)
         words = f"{name}: {int(one.correct[-1].sum())} of {len(one.correct[-1])} true"
-        axes.set_title(f"{words} (all queries: {_percent(one.pmr)})", fontsize=10, loc="left", pad=4)
+        axes.set_title(f"{words} ({one.queries} queries: {_percent(one.pmr)})", fontsize=10, loc="left", pad=4)
     return figure
 
 

@@ -30,7 +30,7 @@ def complete(given):
         raise WorkflowError("no run to make: give --configfile params/toy.yaml, or another one")
     check_shared(given)
     shared = {"outputs": "outputs", "dataset": "toy", "views": ["rgb", "flow"], "cycles": 1, "methods": METHODS} | given
-    mines = "cpr" in shared["methods"] and not shared.get("pretrained")
+    mines = ("cpr" in shared["methods"] or shared.get("ablation")) and not shared.get("pretrained")
     if mines and {"K", "num_stages", "ratio", "top_k"} <= given.keys():  # an impossible cascade ends before all training
         plan_stages(given["K"], num_stages=given["num_stages"], ratio=given["ratio"], top_k=given["top_k"])
     return {"manifest": f"{shared['outputs']}/data/{shared['dataset']}/manifest.csv"} | shared

@@ -6,6 +6,7 @@ A run folder keeps at most :data:`SNAPSHOTS` + 1 of them, evenly spaced and the 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import NamedTuple
 
 import torch
@@ -56,19 +57,29 @@ def read_memory(folder: str | Path, epoch: int | None = None) -> Memory:
 
     Raises:
         FileNotFoundError: no memory was kept, or not of this epoch.
+        ValueError: the file is damaged.
     """
+    epochs = _kept_epochs(folder)
+    epoch = epochs[-1] if epoch is None else epoch
+    if epoch not in epochs:
+        raise FileNotFoundError(f"{resolve(folder)} has no memory of epoch {epoch}; choose from {epochs}")
+    path = resolve(folder) / "memory" / f"epoch-{epoch:04d}.pt"
+    try:
+        saved = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise ValueError(f"{path} is damaged; delete it") from error
+    features = {view: rows.float() for view, rows in saved["features"].items()}
+    return Memory(features, *(saved[name] for name in IDS))
+
+
+def _kept_epochs(folder: str | Path) -> list[int]:
     epochs = memory_epochs(folder)
     if not epochs:
         raise FileNotFoundError(
             f"no memory in {resolve(folder) / 'memory'}: train this network first (notebook 02, 03 or 04); one "
             "trained before memories were kept has to be trained again"
         )
-    epoch = epochs[-1] if epoch is None else epoch
-    if epoch not in epochs:
-        raise FileNotFoundError(f"{resolve(folder)} has no memory of epoch {epoch}; choose from {epochs}")
-    saved = torch.load(resolve(folder) / "memory" / f"epoch-{epoch:04d}.pt", weights_only=True)
-    features = {view: rows.float() for view, rows in saved["features"].items()}
-    return Memory(features, *(saved[name] for name in IDS))
+    return epochs
 
 
 class Memories(Mapping[int, Memory]):
@@ -76,10 +87,13 @@ class Memories(Mapping[int, Memory]):
 
     Args:
         folder: run folder of a network.
+
+    Raises:
+        FileNotFoundError: no memory was kept.
     """
 
     def __init__(self, folder: str | Path):
-        self.epochs = memory_epochs(folder)
+        self.epochs = _kept_epochs(folder)
         self._read = lru_cache(maxsize=4)(lambda epoch: read_memory(folder, epoch))
 
     def __getitem__(self, epoch: int) -> Memory:
@@ -99,13 +113,16 @@ def follow(memories: Mapping[int, Memory], most: int = 300) -> dict[int, Memory]
 
     Args:
         memories: epoch -> memory.
-        most: videos, at most: those that are in most of the memories.
+        most: videos, at most: those that are in most of the memories, drawn at random among equals, as manifests are in
+            the order of classes.
 
     Returns:
         epoch -> memory of at most `most` rows.
     """
     videos = torch.cat([memory.video_id.unique() for memory in memories.values()])
-    chosen = videos.bincount().argsort(descending=True, stable=True)[: min(most, len(videos.unique()))]
+    counts = videos.bincount()
+    drawn = torch.randperm(len(counts), generator=torch.Generator().manual_seed(0))
+    chosen = drawn[counts[drawn].argsort(descending=True, stable=True)][: min(most, len(videos.unique()))]
     return {epoch: _rows_of(memory, chosen) for epoch, memory in memories.items()}
 
 

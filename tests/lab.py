@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -106,8 +107,10 @@ class Page:
 
     def errors(self) -> list[str]:
         """Errors that a notebook in the page shows; which type they bear depends on the version of JupyterLab."""
-        shown = "[data-mime-type='application/vnd.jupyter.error'], [data-mime-type='application/vnd.jupyter.stderr']"
-        return self.page.locator(shown).filter(has_text="Traceback").all_inner_texts()
+        error, stderr = (
+            self.page.locator(f"[data-mime-type='application/vnd.jupyter.{n}']") for n in ("error", "stderr")
+        )
+        return error.all_inner_texts() + stderr.filter(has_text=re.compile(r"Traceback|Error:")).all_inner_texts()
 
     def close(self) -> None:
         """Leave the page."""

@@ -166,7 +166,6 @@ def test_other_videos_than_the_run_was_trained_on_are_not_drawn(run, tmp_path):
     figures, left_out = save_paper_figures(copy, formats=("png",))
     assert not [path for path in figures if path.name.startswith(("fig1", "fig2", "fig4", "fig5", "fig6"))]
     assert "was trained on other videos" in left_out["fig1_cascade_rgb"]
-    (copy / "cpr_rgb_cycle1.old").mkdir()  # a stray folder is no network
     (copy / "coclr_rgb_cycle1/mining.parquet/epoch-0000.parquet").write_text("broken")
     _, left_out = save_paper_figures(copy, formats=("png",))
     assert "fig3_pmr" in left_out and "confusion" not in left_out

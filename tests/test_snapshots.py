@@ -33,7 +33,12 @@ def test_the_last_epoch_is_read_unless_another_is_asked_for(tmp_path):
 
 def test_no_memory_says_what_to_do(tmp_path):
     assert memory_epochs(tmp_path) == []
-    with pytest.raises(FileNotFoundError, match="train this network"):
+    for read in (read_memory, Memories):
+        with pytest.raises(FileNotFoundError, match="train this network"):
+            read(tmp_path)
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory/epoch-0003.pt").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="epoch-0003.pt is damaged; delete it"):
         read_memory(tmp_path)
 
 
@@ -60,6 +65,8 @@ def test_videos_are_followed_that_are_in_most_memories():
     memories = {0: memory_of(4, 1, 2, 2), 2: memory_of(2, 9, 1), 7: memory_of(2, 8, 5)}
     some = follow(memories, 2)
     assert {epoch: memory.video_id.tolist() for epoch, memory in some.items()} == {0: [1, 2], 2: [2, 1], 7: [2]}
+    classes = follow({0: memory_of(*range(100))}, 20)[0].video_id // 10  # of equals not the first ones
+    assert len(classes) == 20 and len(classes.unique()) > 5
     assert some[2].features["rgb"].squeeze().tolist() == [2, 1]
     assert some[2].source_id.tolist() == [12, 11] and some[2].label.tolist() == [22, 21]
     assert follow(memories)[0].video_id.tolist() == [4, 1, 2]  # a row a video, all of them where there are few

@@ -16,7 +16,6 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from cprlib.cascade import Stage
 from cprlib.evaluation.classification import confusion_matrix
 from cprlib.report.ablation import MEASURES, SETTINGS, ablation_curves, sweep_bars
 from cprlib.report.cascade_diagram import cascade_diagram
@@ -29,7 +28,6 @@ from cprlib.report.run_files import MEMORIES, RunFiles
 from cprlib.report.run_state import find_run
 from cprlib.report.style import PROTOCOLS, method_order, method_style, view_label, view_word
 from cprlib.runs import atomic_path, resolve
-from cprlib.snapshots import Memory
 
 EXAMPLES = 3  # queries of figure 2
 SWEPT = ("pmr_end", "cmr_source", "r1", "probe")  # drawn over the number of stages, as in notebook 09
@@ -70,8 +68,9 @@ def figures_of_run(run: str | Path, seed: int = 0) -> dict[str, PaperFigure]:
 
     Raises:
         FileNotFoundError: not the folder of a run.
+        ValueError: a file of the run cannot be read.
     """
-    return _collect(run, seed)[0]
+    return _collect(run, seed, FileNotFoundError)[0]
 
 
 def save_paper_figures(
@@ -91,7 +90,7 @@ def save_paper_figures(
         FileNotFoundError: not the folder of a run.
         ValueError: another format.
     """
-    figures, left_out = _collect(run, seed)
+    figures, left_out = _collect(run, seed, FileNotFoundError, ValueError)
     folder = resolve(out) if out else resolve(run) / "figures" / "paper"
     paths, captions = [], []
     for name, caption, draw in figures.values():
@@ -108,23 +107,26 @@ def save_paper_figures(
     return [*paths, folder / "captions.txt"], left_out
 
 
-def _collect(run: str | Path, seed: int) -> tuple[dict[str, PaperFigure], dict[str, str]]:
+def _collect(run: str | Path, seed: int, *missing: type[Exception]) -> tuple[dict[str, PaperFigure], dict[str, str]]:
     files, figures, left_out = RunFiles(run), {}, {}
     for start, find in FINDERS.items():
         try:
             figures |= {figure.name: figure for figure in find(files, seed)}
-        except (FileNotFoundError, ValueError) as error:  # e.g. a damaged log
+        except missing as error:
             left_out[start] = str(error)
     return figures, left_out
 
 
 def _cascades(run: RunFiles, seed: int) -> Iterator[PaperFigure]:
-    found = [view for view in run.views if run.networks("cpr", view, MEMORIES)] or run.views[:1]
+    found = [view for view in run.views if run.networks("cpr", view, MEMORIES)]
+    if not found:
+        raise FileNotFoundError("no memory of a CPR network was kept; train it, or train it again, in notebook 04")
     for view in found:
-        yield _by_view("fig1_cascade", view, partial(_draw_cascade, run, seed, *run.cascade(view)))
+        yield _by_view("fig1_cascade", view, partial(_draw_cascade, run, seed, view))
 
 
-def _draw_cascade(run: RunFiles, seed: int, memory: Memory, stages: tuple[Stage, ...]) -> Figure:
+def _draw_cascade(run: RunFiles, seed: int, view: str) -> Figure:
+    memory, stages = run.cascade(view)
     query = typical_query(memory, stages, seed)
     return cascade_diagram(memory, stages, query, run.manifest.class_names, run.thumbnails(), run.thumbnails("flow"))
 

@@ -91,15 +91,9 @@ class RunFiles:
         return [path for path in cycles if any(path.glob(holding))]
 
     def cascade(self, view: str) -> tuple[Memory, tuple[Stage, ...]]:
-        """The last memory of CPR's network of a view, and the cascade that it was trained with.
-
-        Raises:
-            FileNotFoundError: no memory was kept.
-        """
-        kept = self.networks("cpr", view, MEMORIES)
-        if not kept:
-            raise FileNotFoundError("no memory of a CPR network was kept; train it, or train it again, in notebook 04")
-        memory, config = read_memory(kept[-1]), read_json(kept[-1] / "config.json")
+        """The last memory of CPR's network of a view that kept one, and the cascade that it was trained with."""
+        network = self.networks("cpr", view, MEMORIES)[-1]
+        memory, config = read_memory(network), read_json(network / "config.json")
         plan = {name: config[name] for name in ("num_stages", "ratio", "top_k")}
         return memory, plan_stages(len(memory.label), tuple(memory.features), **plan)
 

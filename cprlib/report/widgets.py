@@ -88,7 +88,7 @@ def cascade_explorer(
     ratio: float = 0.5,
     top_k: int = 5,
 ) -> Explorer:
-    """Mine in the memory of any epoch with any cascade: funnel, mined rows, PMR of all queries.
+    """Mine in the memory of any epoch with any cascade: funnel, mined rows, PMR.
 
     Args:
         memories: epoch -> memory of two views or more.
@@ -114,9 +114,9 @@ def cascade_explorer(
         **(epochs if len(memories) > 1 else {}),
         query=widgets.IntSlider(query, 0, len(last.label) - 1),
         order=widgets.Dropdown(options=orders, description="order of views"),
-        num_stages=widgets.IntSlider(num_stages, 1, 9, description="stages"),
-        ratio=widgets.FloatSlider(ratio, min=0.1, max=0.9, step=0.05),
-        top_k=widgets.IntSlider(top_k, 1, 10, description="top k"),
+        num_stages=widgets.IntSlider(num_stages, 1, max(9, num_stages), description="stages"),
+        ratio=widgets.FloatSlider(ratio, min=min(0.1, ratio), max=max(0.9, ratio), step=0.05),
+        top_k=widgets.IntSlider(top_k, 1, max(10, top_k), description="top k"),
     )
 
 

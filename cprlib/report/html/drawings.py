@@ -17,8 +17,8 @@ DEARER = 3.5  # so many times the bytes are worth the sharpness of a vector grap
 PAPER = {
     "fig1_cascade": (
         "mining",
-        "A query and columns of clips, one for each look of the cascade; ticks mark the query's class, crosses others; "
-        "those that a look removed are faded.",
+        "A query, columns of clips, one for each stage of the cascade; ticks mark the query's class, crosses others; "
+        "those that a stage removed are faded.",
         None,
     ),
     "fig2_mined": (

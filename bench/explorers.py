@@ -1,18 +1,23 @@
 """A move in each explorer, sizes of UCF101, against a figure function that does all its work at every move."""
 
 from collections.abc import Callable
+from unittest.mock import patch
 
 import ipywidgets
 import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from cprlib.cascade import cascade_retrieve, plan_stages
+from cprlib.cascade import plan_stages
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import read_clip
-from cprlib.report import widgets
+from cprlib.evaluation.retrieval import nearest_neighbours, prepare_views
+from cprlib.report import cascade_view
+from cprlib.report.cascade_view import cascade_figure
 from cprlib.report.embedding import project
 from cprlib.report.embedding_svg import clip_previews, embedding_html
+from cprlib.report.examples import neighbour_figure
+from cprlib.report.widgets import cascade_explorer, embedding_explorer, figure_html, retrieval_explorer
 from cprlib.snapshots import Memory
 
 CLASSES = 101
@@ -61,16 +66,15 @@ def bench_explorers(manifest: Manifest, ratio: Callable, device: torch.device) -
     videos, names = Videos(manifest), [f"class {number}" for number in range(CLASSES)]
     steps = range(1, 100)
     memory, stages = memory_of(2048), plan_stages(2048, num_stages=7)
-    exclude = memory.source_id[:, None] == memory.source_id[None, :]
-    cascade = widgets.cascade_explorer({0: memory}, names, videos.thumbnail, num_stages=7)
+    cascade = cascade_explorer({0: memory}, names, videos.thumbnail, num_stages=7)
     turns = iter(range(100))
 
-    def mine_all() -> None:  # every row as query, and the same figure
-        cascade_retrieve(memory.features, memory.features, stages, exclude)
-        widgets.figure_html(widgets.cascade_figure(memory, stages, next(turns), names, videos.thumbnail))
+    def mine_all() -> None:  # the same figure, its PMR of every row as query
+        with patch.object(cascade_view, "SIMILARITIES", 2048**2):
+            figure_html(cascade_figure(memory, stages, next(turns), names, videos.thumbnail))
 
     some = {epoch: memory_of(300, epoch) for epoch in range(100)}
-    embedding = widgets.embedding_explorer({"cpr_rgb_cycle1": some}, names, copies(manifest, 300), videos)
+    embedding = embedding_explorer({"cpr_rgb_cycle1": some}, names, copies(manifest, 300), videos)
     epochs = iter(range(100))
 
     def read_all() -> None:  # the plane and the clips of an epoch, anew
@@ -84,15 +88,15 @@ def bench_explorers(manifest: Manifest, ratio: Callable, device: torch.device) -
     sizes = {"test": 3783, "train": 9537}
     test, train = (copies(manifest, n) for n in sizes.values())
     features = {view: tuple(torch.randn(n, 1024, generator=g) for n in sizes.values()) for view in ("rgb", "flow")}
-    retrieval = widgets.retrieval_explorer({"cpr": features}, test, train, videos.thumbnail)
+    retrieval = retrieval_explorer({"cpr": features}, test, train, videos.thumbnail)
     queries = iter(range(100))
 
     def rank_all() -> None:  # neighbours of all test videos in all views
-        asked, gallery = widgets.prepare_views(features)
-        nearest = {v: widgets.nearest_neighbours(asked[v], gallery[v], 5)[0] for v in asked}
+        asked, gallery = prepare_views(features)
+        nearest = {v: nearest_neighbours(asked[v], gallery[v], 5)[0] for v in asked}
         query = next(queries)
         shown = {v: rows[query] for v, rows in nearest.items()}
-        widgets.figure_html(widgets.neighbour_figure(shown, query, test, train, videos.thumbnail))
+        figure_html(neighbour_figure(shown, query, test, train, videos.thumbnail))
 
     cases = {
         "cascade explorer, K 2048, all queries mined": (mine_all, move(cascade, "query", steps), 7),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Stage(NamedTuple):
-    """One look at the memory: keep the `keep` rows that are most similar in `view`."""
+    """One step of a cascade: keep the `keep` rows that are most similar in `view`."""
 
     view: str
     keep: int
@@ -42,8 +42,8 @@ def plan_stages(
 
     Args:
         bank_size: K, rows of the memory.
-        views: looked at in this order, over and over.
-        num_stages: number of looks; 1 is CoCLR's mining in ``views[0]``.
+        views: of the stages, in this order, over and over.
+        num_stages: number of stages; 1 is CoCLR's mining in ``views[0]``.
         ratio: share of the rows that a stage keeps, in (0, 1).
         top_k: positives per query.
 

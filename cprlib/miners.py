@@ -22,9 +22,9 @@ def build_miner(
 
     Args:
         method: one of :data:`METHODS`.
-        views: the order in which a cascade looks: the frozen networks' views, then the trained one's.
+        views: those of the stages in turn: the frozen networks' views, then the trained one's.
         bank_size: K, rows of the memory.
-        num_stages: number of looks of CPR; CoCLR always takes one, in ``views[0]``.
+        num_stages: of CPR; CoCLR always takes one, in ``views[0]``.
         ratio: share of the rows that a stage of CPR keeps.
         top_k: positives per query.
 

@@ -129,7 +129,7 @@ def test_cascade_figure_of_a_query_without_candidates():
     assert figure.texts[1].get_text() == "PMR of 40 queries: –"
 
 
-def test_cascade_diagram_shows_what_each_look_keeps_and_removes():
+def test_cascade_diagram_shows_what_each_stage_keeps_and_removes():
     memory, stages = random_memory(), plan_stages(40, num_stages=2, top_k=4)
     (axes,) = cascade_diagram(memory, stages, 7, NAMES, picture, flow_picture).axes
     rows = slow_rows(memory, stages, 7)
@@ -157,7 +157,7 @@ def test_cascade_diagram_shows_what_each_look_keeps_and_removes():
     assert marks(axes) + marks(axes, "right") == len(axes.images) - 2 + 2  # all but the query, and the legend
 
 
-def test_cascade_diagram_leaves_out_the_middle_of_many_looks():
+def test_cascade_diagram_leaves_out_the_middle_of_many_stages():
     memory, stages = random_memory(), plan_stages(40, num_stages=9, ratio=0.8, top_k=4)
     (axes,) = cascade_diagram(memory, stages, 7, NAMES, picture, flow_picture).axes
     texts = [text.get_text() for text in axes.texts]

@@ -71,10 +71,10 @@ def test_cascade_explorer_follows_its_controls(videos):
     assert "RGB 18 → Flow 9 → RGB 2" in shown(box)
     control(box, "order of views").value = ["flow"]
     control(box, "stages").value = 1
-    one_look = shown(box)
-    assert "; Flow 2;" in one_look
+    one_stage = shown(box)
+    assert "; Flow 2;" in one_stage
     control(box, "epoch").value = 0  # another memory: another PMR, other rows
-    assert shown(box) != one_look
+    assert shown(box) != one_stage
     assert manifest.class_names[0] in shown(box)
     control(box, "query").value = 35
     assert manifest.class_names[11] in shown(box)

@@ -17,8 +17,8 @@ from cprlib.report.strips import fit_captions, fitted, mark_crosses, mark_ticks
 from cprlib.report.style import RC, WIDTH, new_figure, view_label
 from cprlib.snapshots import Memory
 
-KEPT, REMOVED = 3, 2  # rows shown of a look
-MOST = 7  # looks drawn; of more the middle ones are left out
+KEPT, REMOVED = 3, 2  # rows drawn of a stage
+MOST = 7  # stages drawn; of more the middle ones are left out
 CELL = 1.25  # a column at most; this and the following in inches
 HEAD, LABEL, FOOT, GAP = 0.68, 0.32, 0.35, 0.07  # above the rows, above the removed ones, below all, between rows
 FADED = 0.4  # how much is left of a removed picture
@@ -34,10 +34,10 @@ def cascade_diagram(
     thumbnail: Callable[[int], np.ndarray],
     thumbnail_flow: Callable[[int], np.ndarray],
 ) -> Figure:
-    """What each look at the memory keeps, what it removes, and what is mined in the end.
+    """What each stage of a cascade keeps, what it removes, and what is mined in the end.
 
-    Of the rows that a look keeps some are shown, evenly spaced from the most similar on; of those that it removes the
-    ones most similar in the other view, which only this look tells apart. No video stands twice in a box.
+    Of the rows that a stage keeps some are shown, evenly spaced from the most similar on; of those that it removes the
+    ones most similar in the other view, which only this stage tells apart. No video stands twice in a box.
 
     Args:
         memory, stages, query, names: as for :func:`cprlib.report.cascade_view.cascade_figure`.
@@ -48,9 +48,9 @@ def cascade_diagram(
         ValueError: as :func:`cprlib.report.cascade_view.trace`.
     """
     found, count = trace(memory, stages, query), len(stages)
-    looks = list(range(count)) if count <= MOST else [*range(4), *range(count - 3, count)]
+    shown = list(range(count)) if count <= MOST else [*range(4), *range(count - 3, count)]
     shape = thumbnail(int(memory.video_id[query])).shape
-    page = _new_page(len(looks) + 2, shape)
+    page = _new_page(len(shown) + 2, shape)
 
     def put(column: int, rows: Iterable[int], view: str, first: int = 0, faded: bool = False) -> None:
         picture = thumbnail_flow if view == "flow" else thumbnail
@@ -61,26 +61,26 @@ def cascade_diagram(
     _head(page, 0, "Query", *fit_captions([names[int(memory.label[query])]], page.cell)[0])
     for place, view in enumerate(sorted({stage.view for stage in stages}, reverse=True)):  # rgb above flow
         put(0, [query], view, place)
-    for column, look in enumerate(looks, 1):
-        view = stages[look].view
+    for column, stage in enumerate(shown, 1):
+        view = stages[stage].view
         _boxes(page, column, FILL.get(view, "white"))
-        _head(page, column, f"{look + 1} · {view_label(view)}", *_count(found.correct[look + 1]))
-        kept, removed = _distinct(memory, found.rows[look + 1]), _removed(memory, stages, found, query, look)
+        _head(page, column, f"{stage + 1} · {view_label(view)}", *_count(found.correct[stage + 1]))
+        kept, removed = _distinct(memory, found.rows[stage + 1]), _removed(memory, stages, found, query, stage)
         put(column, [kept[i] for i in np.linspace(0, len(kept) - 1, min(KEPT, len(kept))).astype(int)], view)
         put(column, _distinct(memory, removed)[:REMOVED], view, KEPT, faded=True)
-        _arrow(page, column, "" if look == 0 or look - 1 in looks else "…")
-    _head(page, len(looks) + 1, "Mined", *_count(found.correct[-1]))
-    _arrow(page, len(looks) + 1)
-    put(len(looks) + 1, found.rows[-1][: KEPT + REMOVED].tolist(), "rgb")
+        _arrow(page, column, "" if stage == 0 or stage - 1 in shown else "…")
+    _head(page, len(shown) + 1, "Mined", *_count(found.correct[-1]))
+    _arrow(page, len(shown) + 1)
+    put(len(shown) + 1, found.rows[-1][: KEPT + REMOVED].tolist(), "rgb")
     _legend(page)
     return page.axes.figure
 
 
-def _removed(memory: Memory, stages: Sequence[Stage], found: Trace, query: int, look: int) -> Tensor:
-    """Rows that a look removed, those most similar in the view of the look before (or after the first) first."""
-    before, after = found.rows[look], found.rows[look + 1]
+def _removed(memory: Memory, stages: Sequence[Stage], found: Trace, query: int, stage: int) -> Tensor:
+    """Rows that a stage removed, those most similar in the view of the stage before (or after the first) first."""
+    before, after = found.rows[stage], found.rows[stage + 1]
     removed = before[~torch.isin(before, after)]
-    features = memory.features[stages[look - 1 if look else min(1, len(stages) - 1)].view]
+    features = memory.features[stages[stage - 1 if stage else min(1, len(stages) - 1)].view]
     return removed[(features[removed] @ features[query]).argsort(descending=True)]
 
 
@@ -145,7 +145,7 @@ def _head(page: _Page, column: int, title: str, *lines: str) -> None:
 
 
 def _boxes(page: _Page, column: int, colour: str) -> None:
-    """Around the rows that a look keeps, and a dashed one around those that it removes."""
+    """Around the rows that a stage keeps, and a dashed one around those that it removes."""
     left, wide, pad = page.left(column) - 0.05, page.wide + 0.1, 0.05
     looks = ({"facecolor": colour}, {"facecolor": "none", "linestyle": "--"})
     for removed, (first, count, look) in enumerate(zip((0, KEPT), (KEPT, REMOVED), looks, strict=True)):

@@ -28,7 +28,7 @@ def cmr_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     methods = sorted(cmr, key=method_order)
     wide = pd.DataFrame({m: 100 * cmr[m].set_index("class_name")["cmr"] for m in methods})
     wide = wide.sort_values(methods[::-1], ascending=False)
-    figure, panels, parts = class_panels(len(wide), len(methods), 0.06)
+    figure, panels, parts = _class_panels(len(wide), len(methods), 0.06)
     for axes, part in zip(panels, parts, strict=True):
         _class_bars(axes, wide.iloc[part], wide.median(), rows=len(parts[0]))
     if title:
@@ -50,7 +50,7 @@ def found_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     found = pd.DataFrame({m: cmr[m].set_index("class_name")["found"] for m in methods})
     found = found.sort_values(methods[::-1], ascending=False)
     sizes = cmr[methods[0]].set_index("class_name")["instances"].reindex(found.index)
-    figure, panels, parts = class_panels(len(found), len(methods), 0.08)
+    figure, panels, parts = _class_panels(len(found), len(methods), 0.08)
     for axes, part in zip(panels, parts, strict=True):
         _draw_found(axes, found.iloc[part], sizes.iloc[part], rows=len(parts[0]))
     if title:
@@ -109,7 +109,7 @@ def class_videos(manifest: Manifest, count: int = 5) -> dict[int, list[int]]:
     return first.groupby("label")["video_id"].apply(list).to_dict()
 
 
-def class_panels(classes: int, methods: int, gap: float) -> tuple[Figure, np.ndarray, list[np.ndarray]]:
+def _class_panels(classes: int, methods: int, gap: float) -> tuple[Figure, np.ndarray, list[np.ndarray]]:
     """An empty figure for horizontal bars of every class and method, `gap` inches between two classes.
 
     Returns:

@@ -94,7 +94,7 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], quantity: str = "loss")
             joined = pd.concat(series[view, method], ignore_index=True)
             draw_curve(axes, method, joined.dropna())
         axes.set(title=f"{view_label(view)} network", xlabel="Epoch")
-    panels[0].set_ylabel(QUANTITIES.get(quantity, quantity))
+    panels[0].set_ylabel(QUANTITIES[quantity])
     draw_legend(figure, panels)
     return figure
 

@@ -1,4 +1,4 @@
-"""A finished or unfinished run, read as far as figures need it: settings, videos, mining logs, networks."""
+"""A finished or unfinished run, read as far as figures need it: networks, videos, mining logs, memories."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -31,7 +31,6 @@ class RunFiles:
 
     Attributes:
         folder: Path of it.
-        settings: those of params.yaml, {} if there is none.
         views: of the networks, in training order.
 
     Raises:
@@ -45,8 +44,7 @@ class RunFiles:
                 f"{self.folder} is no run: it has neither settings nor networks nor results; give the folder of a "
                 "run, such as outputs/toy, which `make demo` makes"
             )
-        self.settings: dict[str, Any] = settings_of(self.folder)
-        self.views: list[str] = self.settings.get("views", ["rgb", "flow"])
+        self.views: list[str] = settings_of(self.folder).get("views", ["rgb", "flow"])
 
     @cached_property
     def config(self) -> dict[str, Any]:

@@ -16,9 +16,9 @@ import sys
 import yaml
 
 from cprlib.cascade import plan_stages
-from cprlib.networks import COTRAINED, network_folder
-from cprlib.runner import check_shared, notebook_parameters
-from cprlib.runs import atomic_path, project_root, resolve
+from cprlib.store.folders import COTRAINED, network_folder
+from cprlib.notebook.runner import check_shared, notebook_parameters
+from cprlib.store.files import atomic_path, project_root, resolve
 
 METHODS = ["random", "infonce", "coclr", "cpr", "ubernce"]
 CHATTER = ("Building DAG", "Using shell", "Select jobs", "Execute ", "Complete log", "Elapsed time", "Assuming unrestricted")
@@ -136,7 +136,7 @@ PRETRAINED = resolve(CONFIG["outputs"]) / (CONFIG.get("pretrained") or CONFIG["r
 SWEPT = {point: RUN / "ablation" / point.replace(" ", ",") for point in CONFIG.get("ablation", [])}
 SETTINGS = RUN / "params.yaml"
 PYTHON = shlex.quote(sys.executable)
-NOTEBOOK = f"{PYTHON} -m cprlib.runner notebooks"
+NOTEBOOK = f"{PYTHON} -m cprlib.notebook.runner notebooks"
 CORES = workflow.cores or 1
 HALF = max(1, CORES // 2)  # two trainings side by side
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from bench.explorers import bench_explorers
 from cprlib.cascade import Stage, cascade_retrieve, plan_stages
 from cprlib.evaluation.classification import linear_probe
-from cprlib.runs import atomic_path, resolve
+from cprlib.store.files import atomic_path, resolve
 from data_prep import toy_actions
 
 

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import video
 
-from cprlib.data.augment import IMAGENET_MEAN, IMAGENET_STD
-
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RELEASED_RED = 128  # level of red in the flow pictures of the released code; green is v, blue is u
 
 
@@ -27,7 +26,7 @@ class ReleasedFlowInput(nn.Module):
         self.register_buffer("shift", ((levels - mean) / std).view(3, 1, 1, 1))
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Flow (B, 3, T, H, W) float as of :func:`cprlib.data.augment.to_input` → the same shape, normalised."""
+        """Flow (B, 3, T, H, W) float as of :func:`cprlib.data.augmentation.to_input` → the same shape, normalised."""
         return clips.flip(1) * self.scale + self.shift
 
     def fold(self, weight: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from cprlib.data.container import VideoError
 from cprlib.data.lmdb_frames import lmdb_names, read_jpegs, read_lmdb
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import VideoInfo
-from cprlib.runs import resolve
+from cprlib.store.files import resolve
 from data_prep.common import Entry, describe, match, run
 from data_prep.ucf101 import read_lists
 

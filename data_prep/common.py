@@ -12,7 +12,7 @@ import pandas as pd
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import VideoInfo, fingerprint, probe
-from cprlib.runs import atomic_path, resolve
+from cprlib.store.files import atomic_path, resolve
 
 SUFFIXES = {".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"}
 MISSING = "listed but missing"

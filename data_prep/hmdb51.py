@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from cprlib.data.manifest import Manifest
-from cprlib.runs import resolve
+from cprlib.store.files import resolve
 from data_prep.common import Listed, describe, find_videos, match, run
 
 PARTS = {"0": "unused", "1": "train", "2": "test"}

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from cprlib.data.manifest import SPLITS, Manifest
-from cprlib.runs import resolve
+from cprlib.store.files import resolve
 from data_prep.common import MISSING, Entry, describe, find_videos, run
 
 TEST_SHARE = 0.2

@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 
 from cprlib.data.flow import extract_flow
+from cprlib.data.frames import build_cache
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
-from cprlib.data.store import build_cache
 from cprlib.data.video import probe, write_video
-from cprlib.runs import resolve
+from cprlib.store.files import resolve
 
 MOTIONS = ("slide", "bounce", "spin", "pulse")
 LOOKS = ("ball_on_waves", "tile_on_clouds", "star_on_checks")

@@ -14,14 +14,14 @@ import pandas as pd
 from PIL import Image
 
 from cprlib.data.manifest import Manifest
-from cprlib.report.ablation import ablation_curves
-from cprlib.report.cascade_view import cascade_figure, typical_query
-from cprlib.report.flow_view import look, looping_bytes
+from cprlib.report.figures.ablation import ablation_curves
+from cprlib.report.figures.cascade_view import cascade_figure, typical_query
+from cprlib.report.figures.flow_view import look, looping_bytes
+from cprlib.report.figures.paper import figures_of_run
+from cprlib.report.figures.style import save_figure
 from cprlib.report.html.report import write_report
-from cprlib.report.paper_figures import figures_of_run
 from cprlib.report.run_files import RunFiles
-from cprlib.report.style import save_figure
-from cprlib.runs import atomic_path, project_root, resolve
+from cprlib.store.files import atomic_path, project_root, resolve
 from tests.lab import Lab, Page, prepare, start_browser, start_lab
 
 RUN, LESSON = resolve("outputs/toy"), resolve("outputs/walkthrough")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cprlib.data.flow import extract_flow
-from cprlib.runs import resolve
+from cprlib.store.files import resolve
 from data_prep import toy_actions
 from tests.pipeline import Pipeline
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cprlib.runs import project_root
+from cprlib.store.files import project_root
 
 ROOT = project_root()
 

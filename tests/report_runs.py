@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from cprlib.report import tables
+from cprlib.report.tables import comparison as tables
 
 SETTINGS = {"dataset": "toy", "seed": 3, "views": ["rgb", "flow"], "cycles": 1, "methods": ["infonce", "coclr", "cpr"]}
 SETTINGS |= {"epochs": 4, "run": "toy", "K": 16}

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from cprlib.runs import project_root
+from cprlib.store.files import project_root
 
 pytest.importorskip("playwright", reason="the browser driver is not installed: pip install -e '.[dev]'")
 from cprlib.report.html import report

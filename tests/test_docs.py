@@ -108,20 +108,21 @@ def test_quoted_errors_are_those_of_the_code():
 
 def raised_in_python() -> Iterator[str]:
     """Every text that an exception of the package or of data_prep may bear."""
-    for path in [*ROOT.glob("cprlib/**/*.py"), *ROOT.glob("data_prep/*.py")]:
-        module = ast.parse(path.read_text())
-        yield from (text for function in functions_in(module) for text in texts_raised_by(function, module))
+    paths = [*ROOT.glob("cprlib/**/*.py"), *ROOT.glob("data_prep/*.py")]
+    functions = [function for path in paths for function in functions_in(ast.parse(path.read_text()))]
+    for function in functions:
+        yield from texts_raised_by(function, functions)
 
 
 def functions_in(module: ast.Module) -> list[ast.FunctionDef]:
     return [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)]
 
 
-def texts_raised_by(function: ast.AST, module: ast.Module) -> Iterator[str]:
+def texts_raised_by(function: ast.AST, functions: list[ast.FunctionDef]) -> Iterator[str]:
     """Texts in raise statements and in what ends a command; also those put together before, in a variable or helper."""
     ends = [node for node in ast.walk(function) if isinstance(node, ast.Raise) or is_exit(node)]
     names = {node.id for end in ends for node in ast.walk(end) if isinstance(node, ast.Name)}
-    helpers = [f for f in functions_in(module) if f.name in names]
+    helpers = [f for f in functions if f.name in names]
     given = [node for node in ast.walk(function) if isinstance(node, ast.Assign) and assigns(node, names)]
     returned = [node for f in helpers for node in ast.walk(f) if isinstance(node, ast.Return)]
     for node in (*ends, *given, *returned):

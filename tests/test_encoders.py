@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cprlib.data.augment import to_input
+from cprlib.data.augmentation import to_input
 from cprlib.encoders import BACKBONES, ReleasedFlowInput, build_encoder, momentum_copy, momentum_update
 
 

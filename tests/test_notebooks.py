@@ -6,7 +6,7 @@ import re
 import nbformat
 import pytest
 
-from cprlib.runs import project_root
+from cprlib.store.files import project_root
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 

@@ -9,7 +9,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from cprlib.networks import network_folder
+from cprlib.store.folders import network_folder
 from tests.pipeline import Pipeline
 
 METHODS = ("random", "infonce", "coclr", "cpr", "ubernce")

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from cprlib.runs import atomic_path
+from cprlib.store.files import atomic_path
 
 FULL_RANGE = av.video.reformatter.ColorRange.JPEG  # 0..255 where television has 16..235
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cprlib.data.lmdb_frames import check_lmdbs, lmdb_file
-from cprlib.runs import atomic_path
+from cprlib.store.files import atomic_path
 
 COLUMNS = {
     "video_id": "int64",  # the row's number, 0..N-1

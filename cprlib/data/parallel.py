@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 
-from cprlib.runs import progress
+from cprlib.store.progress import progress
 
 
 def _one_thread() -> None:

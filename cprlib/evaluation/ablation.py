@@ -12,14 +12,15 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
-from cprlib.data.store import open_frames
 from cprlib.evaluation.classification import classification_table, probe_with_chosen_lr
 from cprlib.evaluation.features import network_features
 from cprlib.evaluation.mining import compare_methods, join_cycles, read_mining_log
 from cprlib.evaluation.retrieval import retrieval_table
-from cprlib.networks import cotrained_networks
-from cprlib.runs import atomic_path, is_finished, progress, read_json, resolve
+from cprlib.store.files import atomic_path, read_json, resolve
+from cprlib.store.folders import cotrained_networks, is_finished
+from cprlib.store.progress import progress
 
 PROBE = {"probe_lr": "rates", "probe_epochs": "epochs", "probe_milestones": "milestones"}  # as in notebook 06
 SETTINGS = ("num_stages", "ratio", "top_k", "anchor", "K", "seed")

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cprlib.data.manifest import Manifest
-from cprlib.training import decay
+from cprlib.training.schedule import decay
 
 PROTOCOLS = ("probe", "frozen", "finetune")
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from cprlib.checkpoints import load_checkpoint, load_encoder
-from cprlib.data.augment import CROPS, evaluation_crops, to_input
-from cprlib.data.clips import clip_indices
+from cprlib.data.augmentation import CROPS, evaluation_crops, to_input
 from cprlib.data.manifest import Manifest
-from cprlib.runs import atomic_path, resolve
-from cprlib.training import pick_device
+from cprlib.data.sampling import clip_indices
+from cprlib.store.checkpoints import load_checkpoint, load_encoder
+from cprlib.store.files import atomic_path, resolve
+from cprlib.training.schedule import pick_device
 
 
 def window_starts(num_frames: int, clip_len: int, stride: int = 1, overlap: float = 0.5) -> list[int]:
@@ -53,7 +53,7 @@ class Windows(Dataset):
         videos: a row per video, e.g. `manifest.split("test")`.
         view: "rgb" or "flow".
         clip_len, stride, size: T, step between frames, side of the encoder's input in pixels.
-        crops: see :func:`cprlib.data.augment.evaluation_crops`.
+        crops: see :func:`cprlib.data.augmentation.evaluation_crops`.
         middle: only the window in the middle of each video, for a quick look.
     """
 
@@ -176,7 +176,7 @@ def network_features(
     """Features of a split by a trained network; kept in its folder and read from there the next time.
 
     Args:
-        network: run folder of :func:`cprlib.pretrain.fit`; its configuration gives view, clip length, stride and size.
+        network: run folder of :func:`cprlib.training.fit`; its configuration gives view, clip length, stride and size.
         manifest: all videos, those of the training or of another data set.
         frames: as in :class:`Windows`.
         split: "train" or "test".

@@ -10,17 +10,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from cprlib.checkpoints import CHECKPOINT, load_checkpoint, load_encoder, save_checkpoint
-from cprlib.data.augment import to_input
-from cprlib.data.clips import ClipPairs, EpochSampler, step_seed
+from cprlib.data.augmentation import to_input
+from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
-from cprlib.data.store import open_frames
+from cprlib.data.sampling import ClipPairs, EpochSampler, step_seed
 from cprlib.encoders import Encoder
 from cprlib.evaluation.classification import held_out, top_k_accuracy
 from cprlib.evaluation.features import Windows, clip_shape, mean_over_windows
-from cprlib.parameters import check_types
-from cprlib.runs import atomic_path, is_finished, open_run, progress, resolve, write_json
-from cprlib.training import PRECISIONS, decay, pick_device
+from cprlib.store.checkpoints import CHECKPOINT, load_checkpoint, load_encoder, save_checkpoint
+from cprlib.store.files import atomic_path, resolve, write_json
+from cprlib.store.folders import is_finished, open_run
+from cprlib.store.progress import progress
+from cprlib.store.settings import check_types
+from cprlib.training.schedule import PRECISIONS, decay, pick_device
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,14 @@ class FinetuneConfig:
             and the clips' length, stride and size.
         frozen: train the linear layer alone (L2-normalise → BatchNorm → linear, SGD), the backbone being frozen;
             otherwise all weights (dropout → linear, Adam).
-        short_side, cache: see :class:`cprlib.pretrain.PretrainConfig`.
+        short_side, cache: see :class:`cprlib.training.fit.TrainingConfig`.
         batch_size, epochs, lr, weight_decay: of the optimiser.
         lr_milestones: epochs at which the rates fall to a tenth.
         backbone_lr: rate of the backbone as a share of `lr` (released code: 0.1).
         dropout: probability, before the linear layer; of fine-tuning only.
         held_out: share of the training recordings that is not trained on but decides which epoch is kept;
             0 = train on all and keep the last epoch.
-        seed, device, precision, workers: see :class:`cprlib.pretrain.PretrainConfig`.
+        seed, device, precision, workers: see :class:`cprlib.training.fit.TrainingConfig`.
     """
 
     manifest: str
@@ -163,7 +165,7 @@ def predict(
     Args:
         run: folder of :func:`finetune`.
         videos: e.g. `manifest.split("test")`.
-        crops: "centre", "five" or "ten", see :func:`cprlib.data.augment.evaluation_crops`.
+        crops: "centre", "five" or "ten", see :func:`cprlib.data.augmentation.evaluation_crops`.
         batch_size: clips at once; without influence on the result.
         workers: loader processes; None = as in training.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from cprlib.data.manifest import Manifest
-from cprlib.runs import resolve
+from cprlib.store.files import resolve
 
 INSTANCES = {"source": ("mined_source", "source_id"), "video": ("mined", "video_id")}
 

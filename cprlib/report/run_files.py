@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 
 from cprlib.cascade import Stage, plan_stages
-from cprlib.data.clips import video_rows
+from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
-from cprlib.data.store import open_frames
+from cprlib.data.sampling import video_rows
 from cprlib.evaluation.mining import class_mining_recall, join_cycles, read_mining_log
-from cprlib.networks import COTRAINED, cotrained_networks
-from cprlib.pretrain import check_same_videos
-from cprlib.report.examples import thumbnails
+from cprlib.report.figures.examples import thumbnails
 from cprlib.report.run_state import is_run, settings_of
-from cprlib.runs import read_json, resolve
-from cprlib.snapshots import Memory, read_memory
+from cprlib.store.files import read_json, resolve
+from cprlib.store.folders import COTRAINED, cotrained_networks
+from cprlib.training.fit import check_same_videos
+from cprlib.training.snapshots import Memory, read_memory
 
 LOGS, MEMORIES = "mining.parquet/[!._]*.parquet", "memory/*.pt"
 
@@ -100,7 +100,7 @@ class RunFiles:
         return {method: class_mining_recall(log, self.manifest, by) for method, log in self.logs[view].items()}
 
     def thumbnails(self, view: str = "rgb") -> Callable[[int], np.ndarray]:
-        """Middle frames of the videos, see :func:`cprlib.report.examples.thumbnails`."""
+        """Middle frames of the videos, see :func:`cprlib.report.figures.examples.thumbnails`."""
         cache, short_side = self.config["cache"], self.config["short_side"]
         frames = open_frames(self.manifest, [view], short_side or None, resolve(cache) if cache else None)
         return thumbnails(self.manifest, frames, view)

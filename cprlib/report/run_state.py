@@ -5,9 +5,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from cprlib.networks import COTRAINED, network_folder
-from cprlib.runner import read_params
-from cprlib.runs import is_finished, read_json, resolve
+from cprlib.notebook.runner import read_params
+from cprlib.store.files import read_json, resolve
+from cprlib.store.folders import COTRAINED, is_finished, network_folder
 
 DATASETS = {"toy": "the built-in data", "ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics": "Kinetics"}
 DATASETS |= {"folder": "own videos", "coclr_lmdb": "UCF101 (CoCLR's LMDB)"}

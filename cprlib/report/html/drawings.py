@@ -7,9 +7,9 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from cprlib.report.figures.paper import figures_of_run
+from cprlib.report.figures.style import DPI
 from cprlib.report.html.pictures import Picture, encode, pictures_of
-from cprlib.report.paper_figures import figures_of_run
-from cprlib.report.style import DPI
 
 SHARP = 160  # dots per inch of what is no vector graphic
 DEARER = 3.5  # so many times the bytes are worth the sharpness of a vector graphic: plots are, photographs are not

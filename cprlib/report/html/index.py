@@ -11,7 +11,7 @@ from cprlib.report.html.record import notebook_links
 from cprlib.report.html.results import comparison_of
 from cprlib.report.html.words import duel
 from cprlib.report.run_state import dataset_of, find_runs, last_change, settings_of, state_of
-from cprlib.report.tables import UNKNOWN
+from cprlib.report.tables.comparison import UNKNOWN
 
 COLUMNS = ["Data", "Seed", "State", "Last change", "PMR, RGB", "PMR, Flow", "R@1, both views"]
 

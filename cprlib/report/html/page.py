@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cprlib.report.html.pictures import Picture
-from cprlib.runs import atomic_path
+from cprlib.store.files import atomic_path
 
 NUMBER = r"[-−+±→–.\d\s%]*|not found"  # what stands to the right in its column
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from cprlib.report.ablation import MEASURES
-from cprlib.report.style import PROTOCOLS, method_style, view_word
+from cprlib.report.figures.ablation import MEASURES
+from cprlib.report.figures.style import PROTOCOLS, method_style, view_word
 
 
 class Picture(NamedTuple):

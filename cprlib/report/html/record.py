@@ -7,8 +7,8 @@ import pandas as pd
 
 from cprlib.report.html.page import Section, Table, time_words
 from cprlib.report.run_state import Network, is_main
-from cprlib.report.tables import UNKNOWN
-from cprlib.runs import project_root, read_json
+from cprlib.report.tables.comparison import UNKNOWN
+from cprlib.store.files import project_root, read_json
 
 
 def state_section(networks: list[Network], state: str, words: str) -> Section:

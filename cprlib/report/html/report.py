@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 from cprlib.data.manifest import Manifest
-from cprlib.networks import COTRAINED
 from cprlib.report.html import record, results
 from cprlib.report.html.drawings import all_pictures
 from cprlib.report.html.index import write_index
 from cprlib.report.html.page import Section, write_page
 from cprlib.report.html.pictures import Picture
 from cprlib.report.run_state import dataset_of, find_run, networks_of, settings_of, state_of
-from cprlib.runs import resolve
+from cprlib.store.files import resolve
+from cprlib.store.folders import COTRAINED
 
 
 def report_sections(run: Path) -> list[Section]:

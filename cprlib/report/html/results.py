@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from cprlib.report import tables
-from cprlib.report.ablation import ablation_summary, ablation_words
+from cprlib.report.figures.ablation import ablation_summary, ablation_words
+from cprlib.report.figures.style import PROTOCOLS, VIEWS, method_order, method_style, view_label
 from cprlib.report.html.page import Section, Table
 from cprlib.report.html.words import duel, duel_words, methods_in, sentences
-from cprlib.report.style import PROTOCOLS, VIEWS, method_order, method_style, view_label
+from cprlib.report.tables import comparison as tables
 
 
 def comparison_of(run: Path) -> pd.DataFrame | None:

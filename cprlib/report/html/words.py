@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from cprlib.report.style import method_style, view_label, view_word
+from cprlib.report.figures.style import method_style, view_label, view_word
 
 # column of `tables.run_table` -> heading, and a sentence where {ours} and {theirs} are shares
 COMPARED = {

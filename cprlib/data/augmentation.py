@@ -1,0 +1,193 @@
+"""Augmentation: geometry alike for all views of a clip, photometry for RGB alone; from bytes to network input."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.v2 import functional as TF
+
+from cprlib.encoders import IMAGENET_MEAN, IMAGENET_STD
+
+CROPS = {"centre": 1, "five": 5, "ten": 10}  # crops of evaluation, and how many squares each looks at
+
+
+class Crop(NamedTuple):
+    """Geometry of one clip, independent of its size: area share, aspect ratio, position in [0, 1), mirrored or not."""
+
+    area: float
+    aspect: float
+    y: float
+    x: float
+    flip: bool
+
+
+def draw_crop(generator: torch.Generator, min_area: float = 0.2) -> Crop:
+    """Draw a random resized crop (area `min_area`..1, aspect 3/4..4/3) and a horizontal flip (p 0.5)."""
+    area, aspect, y, x, flip = torch.rand(5, generator=generator).tolist()
+    return Crop(min_area + (1 - min_area) * area, math.exp(math.log(4 / 3) * (2 * aspect - 1)), y, x, flip < 0.5)
+
+
+def resized_crop(clip: Tensor, crop: Crop, size: int, view: str) -> Tensor:
+    """Cut, resize and perhaps mirror a clip; mirrored flow has its u negated.
+
+    Args:
+        clip: (T, H, W, C) uint8, RGB or flow levels.
+        crop: the geometry.
+        size: side of the result in pixels.
+        view: "flow" makes channel 0 (u) change its sign with the flip.
+
+    Returns:
+        (T, size, size, C) uint8.
+    """
+    height, width = clip.shape[1:3]
+    h = min(height, round(math.sqrt(crop.area * height * width / crop.aspect)))
+    w = min(width, round(math.sqrt(crop.area * height * width * crop.aspect)))
+    h, w = max(h, 1), max(w, 1)
+    top, left = round(crop.y * (height - h)), round(crop.x * (width - w))
+    clip = torch.as_tensor(clip)[:, top : top + h, left : left + w].permute(0, 3, 1, 2)  # (T, C, h, w)
+    clip = TF.resize(clip, [size, size], antialias=True)
+    clip = clip.permute(0, 2, 3, 1).contiguous()
+    return mirror(clip, view) if crop.flip else clip
+
+
+def mirror(clip: Tensor, view: str) -> Tensor:
+    """Mirror a clip (T, H, W, C) uint8; what moved to the right then moves to the left, so flow has its u negated."""
+    clip = clip.flip(2)
+    if view == "flow":
+        clip[..., 0] = 255 - clip[..., 0]  # level 255 - l stands for -u
+    return clip
+
+
+def evaluation_crops(clip: Tensor, size: int, view: str, crops: str = "centre") -> Tensor:
+    """The squares of a clip that evaluation sees, without any draw (section 3, "test").
+
+    Args:
+        clip: (T, H, W, C) uint8, RGB or flow levels.
+        size: side of the result in pixels.
+        view: "flow" makes u change its sign in mirrored crops.
+        crops: "centre", the largest centre square; "five", the four corners and the centre, each with 7/8 of the short
+            side (224 of 256 pixels in the released code); "ten", these and their mirror images.
+
+    Returns:
+        (1, 5 or 10, T, size, size, C) uint8; of five the order is that of torchvision: corners, then centre.
+
+    Raises:
+        ValueError: unknown `crops`.
+    """
+    if crops not in CROPS:
+        raise ValueError(f"crops is {crops!r}; choose one of {', '.join(CROPS)}")
+    frames, short = torch.as_tensor(clip).permute(0, 3, 1, 2), min(clip.shape[1:3])  # (T, C, H, W)
+    side = short if crops == "centre" else max(1, round(short * 7 / 8))
+    squares = [TF.center_crop(frames, [side, side])] if crops == "centre" else TF.five_crop(frames, [side, side])
+    resized = [TF.resize(s, [size, size], antialias=True).permute(0, 2, 3, 1).contiguous() for s in squares]
+    return torch.stack(resized + ([mirror(s, view) for s in resized] if crops == "ten" else []))
+
+
+def to_input(
+    clips: Tensor, view: str, strong: Tensor | None = None, generator: torch.Generator | None = None
+) -> Tensor:
+    """Turn bytes into network input, with photometric augmentation where `strong` is True.
+
+    Args:
+        clips: (B, T, H, W, C) uint8, C = 3 for RGB, 2 for flow levels.
+        view: "rgb" (normalised as ImageNet) or "flow" (u and v in -1..1 for -bound..+bound, third channel 0).
+        strong: (B,) bool, clips to augment strongly; ignored for flow.
+        generator: CPU generator of the draws; needed with `strong`.
+
+    Returns:
+        (B, 3, T, H, W) float on the device of `clips`.
+    """
+    x = clips.permute(0, 4, 1, 2, 3).float().div_(255)  # (B, C, T, H, W)
+    if view == "flow":
+        return F.pad(x.mul_(2).sub_(1), (0, 0, 0, 0, 0, 0, 0, 1))
+    if strong is not None and strong.any():
+        chosen = strong.nonzero().flatten().to(x.device)
+        x[chosen] = photometric(x[chosen], generator)
+    mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return x.sub_(mean).div_(std).contiguous()
+
+
+def photometric(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Strong augmentation: colour jitter 0.4/0.4/0.4/0.1 (p 0.8), grey (p 0.2), Gaussian blur σ 0.1–2 (p 0.5).
+
+    Every clip has draws of its own, which all its frames share. σ is in pixels of a 128-pixel crop.
+
+    Args:
+        x: (B, 3, T, H, W) float in 0..1.
+        generator: CPU generator of the draws.
+
+    Returns:
+        The same shape, in 0..1.
+    """
+    draws = torch.rand(len(x), 8, generator=generator)
+    jitter, grey, blur = draws[:, 0] < 0.8, draws[:, 1] < 0.2, draws[:, 2] < 0.5
+    factor = 1 + 0.4 * (2 * draws[:, 3:6] - 1)  # brightness, contrast, saturation
+    hue, sigma = 0.1 * (2 * draws[:, 6] - 1), 0.1 + 1.9 * draws[:, 7]
+    for chosen, change, values in (
+        (jitter, colour_jitter, torch.cat([factor, hue[:, None]], dim=1)),
+        (grey, lambda part, _: luma(part).expand_as(part), draws),
+        (blur, gaussian_blur, sigma * x.shape[-1] / 128),
+    ):
+        rows = chosen.nonzero().flatten().to(x.device)
+        if len(rows):
+            x[rows] = change(x[rows], values[chosen].to(x.device))
+    return x
+
+
+def luma(x: Tensor) -> Tensor:
+    """Brightness of RGB: (B, 3, ...) → (B, 1, ...), ITU-R 601 weights."""
+    return (0.299 * x[:, 0] + 0.587 * x[:, 1] + 0.114 * x[:, 2]).unsqueeze(1)
+
+
+def colour_jitter(x: Tensor, factors: Tensor) -> Tensor:
+    """Change brightness, contrast, saturation and hue, in this order.
+
+    Args:
+        x: (B, 3, T, H, W) float in 0..1.
+        factors: (B, 4): factors of brightness, contrast and saturation (1 = none); hue shift in turns (0 = none).
+
+    Returns:
+        The same shape, in 0..1.
+    """
+    brightness, contrast, saturation, hue = (f.view(-1, 1, 1, 1, 1) for f in factors.unbind(1))
+    x = (x * brightness).clamp(0, 1)
+    mean = luma(x).mean(dim=(2, 3, 4), keepdim=True)
+    x = (mean + (x - mean) * contrast).clamp(0, 1)
+    grey = luma(x)
+    x = (grey + (x - grey) * saturation).clamp(0, 1)
+    return shift_hue(x, hue)
+
+
+def shift_hue(x: Tensor, turns: Tensor) -> Tensor:
+    """Rotate the hue: RGB → HSV, add `turns` to H, → RGB. x (B, 3, ...) in 0..1; turns broadcasts against x."""
+    value, chroma = x.amax(1, keepdim=True), x.amax(1, keepdim=True) - x.amin(1, keepdim=True)
+    r, g, b = x.split(1, dim=1)
+    safe = chroma.clamp(min=1e-8)
+    sixths = torch.where(value == r, (g - b) / safe, torch.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
+    k = torch.tensor([5.0, 3.0, 1.0], device=x.device).view(1, 3, 1, 1, 1)  # the closed form of HSV → RGB
+    k = (k + sixths + 6 * turns) % 6
+    return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
+
+
+def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
+    """Blur every clip with a Gaussian of its own.
+
+    Args:
+        x: (B, C, T, H, W) float.
+        sigma: (B,) float, in pixels.
+
+    Returns:
+        The same shape; borders are reflected.
+    """
+    batch, channels, frames, height, width = x.shape
+    radius = min(max(1, math.ceil(2 * float(sigma.max()))), height - 1, width - 1)
+    steps = torch.arange(-radius, radius + 1, device=x.device)
+    kernel = torch.exp(-0.5 * (steps / sigma[:, None].clamp(min=1e-3)) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).view(batch, 1, 1, -1)
+    # Clips as groups of one convolution: (C * T, B, H, W).
+    y = x.reshape(batch, channels * frames, height, width).transpose(0, 1)
+    y = F.conv2d(F.pad(y, (radius, radius, 0, 0), mode="reflect"), kernel, groups=batch)
+    y = F.conv2d(F.pad(y, (0, 0, radius, radius), mode="reflect"), kernel.transpose(2, 3), groups=batch)
+    return y.transpose(0, 1).reshape(x.shape)

@@ -1,0 +1,127 @@
+"""Sampling clips from videos: which frames, which crop, and pairs of clips for contrastive learning."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from cprlib.data.augmentation import draw_crop, resized_crop
+
+
+def clip_indices(num_frames: int, start: int, clip_len: int, stride: int = 1) -> list[int]:
+    """Frame numbers of a clip; a video that is too short is padded by repeating its first frame in front.
+
+    Args:
+        num_frames: frames of the video.
+        start: first frame of the clip.
+        clip_len: T, frames of the clip.
+        stride: step between frames, 1 = full rate.
+
+    Returns:
+        `clip_len` indices, in order.
+
+    >>> clip_indices(100, 10, 4, 2), clip_indices(3, 0, 5)
+    ([10, 12, 14, 16], [0, 0, 0, 1, 2])
+    """
+    inside = range(start, num_frames, stride)[:clip_len]
+    return [start] * (clip_len - len(inside)) + list(inside)
+
+
+def draw_start(num_frames: int, clip_len: int, stride: int, generator: torch.Generator) -> int:
+    """A uniformly drawn first frame, such that the clip fits where it can."""
+    last = max(0, num_frames - (clip_len - 1) * stride - 1)
+    return int(torch.randint(last + 1, (), generator=generator))
+
+
+def video_rows(table: pd.DataFrame, source_codes: np.ndarray) -> np.ndarray:
+    """All that training reads of a manifest: video_id, recording, label and frames of each video, (N, 4) int64."""
+    columns = (table.video_id, source_codes, table.label, table.num_frames)
+    return np.stack([np.asarray(column, dtype=np.int64) for column in columns], axis=1)
+
+
+class ClipPairs(Dataset):
+    """Two augmented clips of one video: the query q and the key k.
+
+    Half of the time two different clips, each strongly augmented with probability 0.3; else the same clip twice,
+    one copy strong, one weak (CoCLR's implementation details). The views of a clip share their geometry; the two
+    clips do not. Photometric changes come later, on the training device, where `strong` says so.
+
+    An item is asked for by ``(row, seed)`` and depends on nothing else, so that any worker gives the same one.
+
+    Args:
+        table: rows of the manifest to draw from.
+        source_codes: int of each row's recording.
+        frames: has ``frames(video_id, view, frame_indices) -> (T, H, W, C) uint8``.
+        query_views, key_views: views wanted of the query and of the key.
+        clip_len, stride, size: T, step between frames, and side of the square crop in pixels.
+    """
+
+    def __init__(self, table, source_codes, frames, query_views, key_views, clip_len: int, stride: int, size: int):
+        self.frames, self.query_views, self.key_views = frames, tuple(query_views), tuple(key_views)
+        self.clip_len, self.stride, self.size = clip_len, stride, size
+        self.rows = video_rows(table, source_codes)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: tuple[int, int]) -> dict:
+        row, seed = item
+        video_id, source_id, label, num_frames = self.rows[row].tolist()
+        g = torch.Generator().manual_seed(seed)
+        q_start = k_start = draw_start(num_frames, self.clip_len, self.stride, g)
+        if torch.rand((), generator=g) < 0.5:
+            k_start = draw_start(num_frames, self.clip_len, self.stride, g)
+            strong = torch.rand(2, generator=g) < 0.3
+        else:
+            strong = torch.tensor([True, False])[torch.randperm(2, generator=g)]
+        return {
+            "q": self._clip(video_id, num_frames, q_start, self.query_views, g),
+            "k": self._clip(video_id, num_frames, k_start, self.key_views, g),
+            "strong_q": strong[0],
+            "strong_k": strong[1],
+            "video_id": video_id,
+            "source_id": source_id,
+            "label": label,
+        }
+
+    def _clip(self, video_id: int, num_frames: int, start: int, views: Sequence[str], g: torch.Generator) -> dict:
+        """View -> (T, size, size, C) uint8, all views cut and flipped alike."""
+        indices = clip_indices(num_frames, start, self.clip_len, self.stride)
+        crop = draw_crop(g)
+        return {
+            view: resized_crop(self.frames.frames(video_id, view, indices), crop, self.size, view) for view in views
+        }
+
+
+class EpochSampler(Sampler):
+    """Batches of ``(row, seed)`` for one epoch, decided by (seed, epoch) alone: resuming needs no saved state.
+
+    Args:
+        num_rows: rows to go through, each once; a rest smaller than a batch is left out (batch norm).
+        batch_size: B.
+        seed: of the run.
+        epoch: set before each epoch.
+    """
+
+    def __init__(self, num_rows: int, batch_size: int, seed: int):
+        if num_rows < 2:
+            raise ValueError(f"{num_rows} training video; contrastive learning needs at least 2")
+        self.num_rows, self.batch_size, self.seed, self.epoch = num_rows, min(batch_size, num_rows), seed, 0
+
+    def __len__(self) -> int:
+        return self.num_rows // self.batch_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        g = torch.Generator().manual_seed(step_seed(self.seed, self.epoch))
+        rows = torch.randperm(self.num_rows, generator=g).tolist()
+        seeds = torch.randint(2**62, (self.num_rows,), generator=g).tolist()
+        for batch in range(len(self)):
+            part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            yield list(zip(rows[part], seeds[part], strict=True))
+
+
+def step_seed(*numbers: int) -> int:
+    """One 64-bit seed from several numbers, e.g. (seed, epoch, step); different numbers give unrelated seeds."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,59 @@
+"""Settings: flat names and plain values, checked against the types that their readers declare."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any, Literal, get_type_hints
+
+from cprlib.store.settings import coerce, unknown
+
+# What the Snakefile itself reads from a parameter file; every other name belongs to a notebook.
+DATA_PARAMETERS = {
+    "run": str,  # name of the run folder
+    "outputs": str,  # folder of the run folders and the data
+    "dataset": Literal["toy", "ucf101", "hmdb51", "kinetics", "coclr_lmdb", "folder"],
+    "videos": str,  # folder of videos; for "folder" also a CSV; for "coclr_lmdb" the LMDB of RGB frames
+    "flow_lmdb": str,  # for "coclr_lmdb"
+    "splits": str,  # folder of the official split files; for "kinetics" the CSV file, or a folder of them
+    "split": Literal[1, 2, 3],
+    "manifest": str,  # table of all videos and their flow
+    "views": list[str],
+    "cycles": int,  # co-training cycles
+    "methods": list[Literal["random", "infonce", "coclr", "cpr", "ubernce"]],  # whose networks are judged
+    "pretrained": str,  # run whose networks are judged instead
+    "released_rgb": str,  # .pth.tar that takes the place of InfoNCE
+    "released_flow": str,
+    "ablation": list[str],  # points such as "num_stages=7 ratio=0.8", each a CPR training
+    "toy_recordings": int,  # of a class of the built-in data, the last 2 for testing
+    "toy_takes": int,  # videos of a recording
+}
+
+
+def from_notebook(cls: type, namespace: Mapping[str, Any], **overrides: Any) -> Any:
+    """Build a dataclass from the variables of a notebook that bear its fields' names.
+
+    Args:
+        cls: the dataclass.
+        namespace: a notebook's ``globals()``, or a plain dict in which every name must be a field.
+        overrides: values that take the place of the notebook's.
+
+    Raises:
+        ValueError: a wrong type, or a name that no parameter has, even if plain papermill set it.
+    """
+    hints, notebook = get_type_hints(cls), "__name__" in namespace
+    names = {field.name for field in fields(cls) if field.init}
+    for name in {*overrides, *(() if notebook else namespace)} - names:
+        raise ValueError(unknown(name, names))
+    _refuse_injected(namespace.get("In", ()) if notebook else ())
+    given = {k: v for k, v in namespace.items() if k in names} | overrides
+    return cls(**{name: coerce(name, value, hints[name]) for name, value in given.items()})
+
+
+def _refuse_injected(cells: Iterable[str]) -> None:
+    """Refuse a name in the cell that papermill adds, "# Parameters", if no cell before has it."""
+    declared: set[str] = set()
+    for source in cells:
+        names = set(re.findall(r"^(\w+)\s*(?::[^=\n]+)?=(?!=)", source, re.MULTILINE))
+        if declared and source.startswith("# Parameters\n") and names - declared:
+            raise ValueError(unknown(min(names - declared), declared))
+        declared |= names

@@ -1,0 +1,250 @@
+"""Strict notebook runner: ``python -m cprlib.notebook.runner NOTEBOOK OUT -f params.yaml -p name value``.
+
+Papermill only warns about a misspelt parameter and then works for hours with the default. This
+runner refuses it, checks types before anything starts, makes the output folder, runs in this very
+Python from any directory, and ends with one line where papermill ends with a page.
+"""
+
+import argparse
+import ast
+import io
+import os
+import sys
+import tempfile
+import time
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from cprlib.notebook.page import write_page
+from cprlib.notebook.parameters import DATA_PARAMETERS
+from cprlib.store.files import atomic_path, project_root, resolve
+from cprlib.store.settings import coerce, unknown
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """Read a notebook; what is not there or not a notebook is named."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except FileNotFoundError:
+        there = ", ".join(sorted(p.name for p in path.parent.glob("*.ipynb"))) or "no notebook"
+        raise FileNotFoundError(f"{path}: no such notebook; in that folder: {there}") from None
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        raise ValueError(f"{path}: not a notebook ({type(error).__name__})") from error
+
+
+def notebook_parameters(path: Path) -> dict[str, Any]:
+    """Names in the cell tagged ``parameters``, each with its annotated type or its default's."""
+    cells = read_notebook(path).cells
+    tagged = (c.source for c in cells if "parameters" in c.metadata.get("tags", ()))
+    types = {}
+    for line in ast.parse(next(tagged, "")).body:
+        match line:
+            case ast.AnnAssign(target=ast.Name(name), annotation=hint):
+                types[name] = eval(ast.unparse(hint), dict(vars(typing)))
+            case ast.Assign(targets=[ast.Name(name)], value=ast.Constant(None)):
+                types[name] = Any
+            case ast.Assign(targets=[ast.Name(name)], value=value):
+                types[name] = type(ast.literal_eval(value))
+    return types
+
+
+def known_parameters(folder: Path | None = None) -> dict[str, dict[str, Any]]:
+    """All names that a parameter file may hold, as one file serves every notebook.
+
+    Args:
+        folder: where the notebooks are; default the project's.
+
+    Returns:
+        name -> who reads it -> the type it wants.
+    """
+    known = {name: {"Snakefile": hint} for name, hint in DATA_PARAMETERS.items()}
+    for path in sorted((folder or project_root() / "notebooks").glob("*.ipynb")):
+        for name, hint in notebook_parameters(path).items():
+            known.setdefault(name, {})[path.name] = hint
+    return known
+
+
+def check_shared(values: Mapping[str, Any], folder: Path | None = None) -> None:
+    """Check names and types of settings that all notebooks share.
+
+    Raises:
+        ValueError: a name that nothing reads, with the closest that exists; a wrong type.
+    """
+    known = known_parameters(folder)
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(unknown(name, known))
+        for hint in known[name].values():
+            coerce(name, value, hint)
+
+
+def read_params(path: Path) -> dict[str, Any]:
+    """Read a flat YAML file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such parameter file")
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected lines 'name: value', got a {type(values).__name__}")
+    return values
+
+
+def choose(notebook: Path, files: Iterable = (), options: Iterable = ()) -> dict[str, Any]:
+    """The parameters a notebook is run with.
+
+    Args:
+        notebook: its ``parameters`` cell says what there is.
+        files: paths of flat YAML files, later ones win; names of other notebooks are passed over.
+        options: (name, text) pairs that win over the files, names of this very notebook.
+
+    Raises:
+        ValueError: a name that does not exist, with the closest that does, or a wrong type.
+    """
+    types, chosen = notebook_parameters(notebook), {}
+    for path in files:
+        values = read_params(path)
+        try:
+            check_shared({k: v for k, v in values.items() if k not in types}, notebook.parent)
+            chosen |= {k: coerce(k, v, types[k]) for k, v in values.items() if k in types}
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    for name, text in options:
+        if name not in types:
+            raise ValueError(f"{notebook.name}: {unknown(name, types)}")
+        chosen[name] = _parse(name, text, types[name])
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
+
+
+def _parse(name: str, text: str, hint: Any) -> Any:
+    """Read a value from the command line: as YAML, unless the text itself will do."""
+    try:
+        return coerce(name, yaml.safe_load(text), hint)
+    except (ValueError, yaml.YAMLError):
+        return coerce(name, text, hint)
+
+
+def run_notebook(notebook: Path, out: Path, parameters: Mapping, page: bool = False) -> None:
+    """Run a notebook with checked parameters in this Python, in the project's folder.
+
+    Args:
+        notebook: the notebook.
+        out: the executed notebook; after a failure as far as it came, with the error in it.
+        parameters: see `choose`.
+        page: write a page beside it that needs nothing from the network.
+
+    Raises:
+        RuntimeError: the cell that failed and its error, in one line.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    failure = None
+    with atomic_path(out) as tmp, tempfile.TemporaryDirectory(prefix="cprlib-") as sockets:
+        try:
+            papermill.execute_notebook(
+                notebook,
+                tmp,
+                dict(parameters),
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                stdout_file=_Prefixed(out.stem),
+                cwd=project_root(),
+                kernel_manager_class=_this_python(sockets),
+            )
+        except papermill.PapermillExecutionError as error:
+            message = " ".join(error.evalue.split())
+            failure = f"{notebook.name}, cell [{error.exec_count}]: {error.ename}: {message}"
+        except DeadKernelError:
+            failure = f"{notebook.name}: its process was killed; was there too little memory?"
+        _finish(tmp, out, failure)
+    if page:
+        write_page(out)
+    if failure:
+        raise RuntimeError(f"{failure} (see {out})")
+
+
+def _finish(tmp: Path, out: Path, failure: str | None) -> None:
+    """Put right where the notebook lies, and head it with what went wrong."""
+    executed = read_notebook(tmp)
+    executed.metadata.papermill["output_path"] = str(out)
+    if failure:
+        executed.cells.insert(0, nbformat.v4.new_markdown_cell(f"**Stopped:** `{failure}`"))
+    nbformat.write(executed, tmp)
+
+
+def _this_python(sockets: str) -> type:
+    """A kernel manager that starts this interpreter, whatever kernels Jupyter knows by name.
+
+    It talks through files in the folder `sockets`: of two runners that start at once, one could
+    take the network port that the other has just picked.
+    """
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    from traitlets import default
+
+    class ThisPython(AsyncKernelManager):
+        @default("transport")
+        def _transport(self) -> str:
+            return "ipc" if os.name == "posix" else "tcp"
+
+        @default("connection_file")
+        def _connection_file(self) -> str:
+            return os.path.join(sockets, "kernel.json")
+
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            options = ["-f", "{connection_file}", "--log-level=CRITICAL"]
+            command = [sys.executable, "-m", "ipykernel_launcher", *options]
+            env = {"CPR_BATCH": "1"}  # lines, not bars: see cprlib.store.folders.progress
+            return KernelSpec(argv=command, env=env, display_name="Python", language="python")
+
+    return ThisPython
+
+
+class _Prefixed(io.TextIOBase):
+    """Passes on whole lines, each headed by the notebook that printed it."""
+
+    def __init__(self, name: str):
+        self.name, self.rest = name, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            print(f"{self.name} | {line}", flush=True)
+        return len(text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser("python -m cprlib.notebook.runner", description=__doc__.split("\n")[0])
+    parser.add_argument("notebook", help="paths are relative to the project's folder")
+    parser.add_argument("out", help="the executed notebook")
+    parser.add_argument("-f", "--file", action="append", default=[], help="flat YAML of parameters")
+    parser.add_argument("-p", "--param", nargs=2, action="append", default=[], help="NAME VALUE")
+    parser.add_argument("--html", action="store_true", help="also write a page beside OUT")
+    args = parser.parse_args(argv)
+    notebook, out = resolve(args.notebook), resolve(args.out)
+    if notebook == out:
+        parser.error("OUT is the notebook itself; name another file")
+    start = time.monotonic()
+    try:
+        parameters = choose(notebook, map(resolve, args.file), args.param)
+        print(f"{out.stem} | started", flush=True)
+        run_notebook(notebook, out, parameters, args.html)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    print(f"{out.stem} | finished in {time.monotonic() - start:.0f} s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""Explorers for JupyterLab: menus and sliders, each a thin shell over a static figure function.
+
+Every control works by keyboard (Tab, then the arrow keys), a move draws one picture, and what cannot be drawn is said
+in its place. Outside a running notebook nothing moves; a notebook therefore shows a static figure before each.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from cprlib.cascade import plan_stages
+from cprlib.data.manifest import Manifest
+from cprlib.evaluation.retrieval import nearest_neighbours, prepare_views
+from cprlib.report.explorers.embedding_svg import clip_previews, embedding_html
+from cprlib.report.figures.cascade_view import cascade_figure
+from cprlib.report.figures.embedding import Projection, project
+from cprlib.report.figures.examples import neighbour_figure
+from cprlib.report.figures.style import method_style, view_label
+from cprlib.store.progress import progress
+from cprlib.training.snapshots import Memory
+
+WIDE = widgets.Layout(width="min(100%, 34em)")
+DESCRIPTION = {"description_width": "9em"}
+
+
+class Explorer(widgets.VBox):
+    """Controls and a picture; where they cannot live, as in a notebook that was not run, they say so."""
+
+    def __repr__(self) -> str:
+        return "Run this cell in JupyterLab to get controls; until then the figure above stands for them."
+
+
+def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> Explorer:
+    """Controls above a picture that is drawn anew whenever one of them is moved.
+
+    Args:
+        draw: takes the value of each control by its name; returns a figure, or HTML. A ValueError or
+            FileNotFoundError is shown as text.
+        controls: name -> a widget with a value.
+    """
+    picture = widgets.HTML()
+
+    def show(*_: Any) -> None:
+        try:
+            drawn = draw(**{name: control.value for name, control in controls.items()})
+            picture.value = drawn if isinstance(drawn, str) else figure_html(drawn)
+        except (ValueError, FileNotFoundError) as error:
+            picture.value = f'<p role="alert"><b>Cannot be drawn:</b> {html.escape(str(error))}</p>'
+
+    for name, control in controls.items():
+        control.description = control.description or name.replace("_", " ")
+        control.style, control.layout = DESCRIPTION, WIDE
+        if hasattr(control, "continuous_update"):
+            control.continuous_update = False  # one picture for a drag, not one for each step of it
+        control.observe(show, "value")
+    show()
+    return Explorer([*controls.values(), picture])
+
+
+def figure_html(figure: Figure) -> str:
+    """A figure as an HTML image; its titles are what is read out where it cannot be seen."""
+    png, canvas = io.BytesIO(), FigureCanvasAgg(figure)
+    canvas.draw()  # savefig would draw twice and compress harder, which a slider does not wait for
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).save(png, "PNG", compress_level=1)
+    titles = [text.get_text() for text in figure.texts]
+    titles += [axes.get_title(side) for axes in figure.axes for side in ("left", "center")]
+    alt = html.escape("; ".join(" ".join(title.split()) for title in titles if title))
+    data = base64.b64encode(png.getvalue()).decode()
+    return f'<img style="max-width:100%; background:white" alt="{alt}" src="data:image/png;base64,{data}">'
+
+
+def cascade_explorer(
+    memories: Mapping[int, Memory],
+    names: Sequence[str],
+    thumbnail: Callable[[int], np.ndarray],
+    query: int = 0,
+    num_stages: int = 5,
+    ratio: float = 0.5,
+    top_k: int = 5,
+) -> Explorer:
+    """Mine in the memory of any epoch with any cascade: funnel, mined rows, PMR.
+
+    Args:
+        memories: epoch -> memory of two views or more.
+        names: class names, indexed by label.
+        thumbnail: video_id -> picture.
+        query, num_stages, ratio, top_k: where the controls stand at first.
+    """
+    last = memories[max(memories)]
+    views = list(last.features)
+    orders = {" → ".join([*map(view_label, order), "…"]): order for order in (views, views[::-1])}
+    orders |= {f"{view_label(view)} only": [view] for view in views}
+
+    def draw(
+        query: int, order: list[str], num_stages: int, ratio: float, top_k: int, epoch: int | None = None
+    ) -> Figure:
+        memory = memories[max(memories) if epoch is None else epoch]
+        plan = plan_stages(len(memory.label), order, num_stages, ratio, top_k)
+        return cascade_figure(memory, plan, min(query, len(memory.label) - 1), names, thumbnail)
+
+    epochs = {"epoch": widgets.SelectionSlider(options=sorted(memories), value=max(memories))}
+    return explorer(
+        draw,
+        **(epochs if len(memories) > 1 else {}),
+        query=widgets.IntSlider(query, 0, len(last.label) - 1),
+        order=widgets.Dropdown(options=orders, description="order of views"),
+        num_stages=widgets.IntSlider(num_stages, 1, max(9, num_stages), description="stages"),
+        ratio=widgets.FloatSlider(ratio, min=min(0.1, ratio), max=max(0.9, ratio), step=0.05),
+        top_k=widgets.IntSlider(top_k, 1, max(10, top_k), description="top k"),
+    )
+
+
+def embedding_explorer(
+    memories: Mapping[str, Mapping[int, Memory]], names: Sequence[str], manifest: Manifest, frames: Any
+) -> Explorer:
+    """The memory of every network on a plane, epoch by epoch; whoever points at a clip sees it move.
+
+    All clips are read at the start, so that a move only draws.
+
+    Args:
+        memories: network, e.g. "cpr_rgb_cycle1" -> epoch -> memory of some hundred rows, see
+            :func:`cprlib.training.snapshots.follow`; its last view is the one that was trained.
+        names: class names, indexed by label.
+        manifest: of the run.
+        frames: source of frames.
+    """
+    lengths = dict(zip(manifest.table.video_id, manifest.table.num_frames, strict=True))
+
+    seen = sorted({video for by_epoch in memories.values() for m in by_epoch.values() for video in m.video_id.tolist()})
+
+    def clip(video: int) -> dict[str, np.ndarray]:
+        shown = np.linspace(0, lengths[video] - 1, 6).astype(int).tolist()
+        return {"rgb": np.asarray(frames.frames(video, "rgb", shown))}
+
+    previews = {video: clip_previews([video], clip)[video] for video in progress(seen, "reading clips")}
+
+    @cache
+    def plane(network: str) -> Projection:
+        return project(memories[network], list(memories[network][max(memories[network])].features)[-1])
+
+    def draw(network: str, epoch: int, by: str) -> str:
+        kept = min(memories[network], key=lambda other: abs(other - epoch))  # not every epoch's memory is kept
+        memory, projection = memories[network][kept], plane(network)
+        title = f"{network}, epoch {kept}: {projection.share:.0%} of the variance"
+        return embedding_html(projection.points[kept], memory, names, previews, by, title, projection.limits)
+
+    last = max(epoch for epochs in memories.values() for epoch in epochs)
+    return explorer(
+        draw,
+        network=widgets.Dropdown(options=list(memories), value=list(memories)[-1]),
+        epoch=widgets.IntSlider(last, 0, last),
+        by=widgets.Dropdown(options=["class", "source"], description="coloured by"),
+    )
+
+
+def retrieval_explorer(
+    features: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]],
+    test: Manifest,
+    train: Manifest,
+    thumbnail: Callable[[int], np.ndarray],
+) -> Explorer:
+    """Nearest training videos of any test video, by any method, in every view and in both.
+
+    Args:
+        features: method -> view -> raw (test, train) features, as for
+            :func:`cprlib.evaluation.retrieval.retrieval_table`.
+        test, train: the splits.
+        thumbnail: video_id -> picture, of both splits.
+    """
+    most = min(10, len(train))
+
+    @cache
+    def prepared(method: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return prepare_views(features[method])
+
+    def draw(method: str, query: int, k: int) -> Figure:
+        asked, gallery = prepared(method)
+        nearest = {v: nearest_neighbours(x[[query]], gallery[v], k)[0][0] for v, x in asked.items()}
+        return neighbour_figure(nearest, query, test, train, thumbnail)
+
+    return explorer(
+        draw,
+        method=widgets.Dropdown(options=[(method_style(m).label, m) for m in features], value=list(features)[-1]),
+        query=widgets.IntSlider(0, 0, len(test) - 1),
+        k=widgets.IntSlider(min(5, most), 1, most),
+    )

@@ -1,0 +1,240 @@
+"""Flow to look at: the colour wheel, arrows on a frame, RGB beside flow as a small looping picture."""
+
+import base64
+import difflib
+import html
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cprlib.data.flow import dequantise, estimate, flow_info
+from cprlib.data.frames import open_frames
+from cprlib.data.manifest import Manifest
+from cprlib.report.figures.style import RC, flow_colour, new_figure, show_image, view_label
+from cprlib.store.files import resolve
+
+LMDB_BOUND = 20.0  # of the flow that CoCLR published
+RIM = {"right": (1, 0, "u > 0"), "left": (-1, 0, "u < 0"), "down": (0, 1, "v > 0"), "up": (0, -1, "v < 0")}
+# slender, so that a short one, which shrinks as a whole, still tells its direction
+ARROWS = {"facecolor": "white", "edgecolor": "black", "linewidth": 0.7, "minshaft": 2}
+HEAD = {"headwidth": 3, "headlength": 3.6, "headaxislength": 3.2}
+
+
+class Look(NamedTuple):
+    """Some frames of a video and their flow.
+
+    Attributes:
+        row: the row of the manifest.
+        frames: (T, H, W, 3) uint8.
+        flow: (T, 2, H, W) float32, in pixels of `frames` per frame; u to the right, v downwards.
+    """
+
+    row: Any
+    frames: torch.Tensor
+    flow: torch.Tensor
+
+    @property
+    def fastest(self) -> int:
+        """The frame in which most moves."""
+        return int(self.flow.norm(dim=1).mean((1, 2)).argmax())
+
+
+def find_video(manifest: Manifest, video: int | str) -> Any:
+    """The row of a video.
+
+    Args:
+        manifest: the videos.
+        video: its video_id (a number, or in digits where no file alone is called so), its path, or a part of its file
+            name that no other has; "" is the first of the manifest.
+
+    Raises:
+        ValueError: nothing or several fit; names some that do.
+    """
+    table, text = manifest.table, str(video)
+    files = table.path.map(Path)
+    whole = table[
+        (files == resolve(text)) | (files.map(lambda p: p.name) == text) | (files.map(lambda p: p.stem) == text)
+    ]
+    by_number = table[table.video_id == int(text)] if text.isdecimal() else table[:0]
+    part = table[files.map(lambda p: text.lower() in p.name.lower())] if text else table[:1]
+    choices = (whole, by_number, part) if isinstance(video, str) else (by_number,)
+    found = next((rows for rows in choices if len(rows) == 1), choices[-1])
+    if len(found) != 1:
+        raise ValueError(_ambiguous(text, table, found))
+    return next(found.itertuples(index=False))
+
+
+def look(manifest: Manifest, video: int | str = "", flow_method: str = "dis", count: int = 24, short_side=128) -> Look:
+    """Read frames from the middle of a video with their flow: the stored one, or estimated where none is stored yet.
+
+    Args:
+        manifest: the videos, with or without flow.
+        video: see `find_video`.
+        flow_method: estimates flow that is not stored, "tvl1" or "dis".
+        count: frames, at most.
+        short_side: frames are shrunk to this height or width, whichever is the smaller, in pixels.
+
+    Raises:
+        ValueError: nothing or several videos fit, or an unknown method.
+        FileNotFoundError: the video or its flow is gone.
+    """
+    row = find_video(manifest, video)
+    size = min(row.height, row.width)
+    stored = ("flow",) if row.flow_path else ()
+    one = Manifest(manifest.table[manifest.table.video_id == row.video_id], manifest.table)
+    source = open_frames(one, ("rgb", *stored), min(short_side, size))
+    last = row.num_frames - 1  # the flow of the last frame is not known
+    start = max(0, (last - count) // 2)
+    shown = range(start, min(start + count, last))
+    if not stored:
+        frames = source.frames(row.video_id, "rgb", range(start, shown.stop + 1))
+        return Look(row, frames[:-1], estimate(frames, flow_method))
+    bound = LMDB_BOUND if row.reader == "lmdb" else flow_info(row.flow_path).bound
+    levels = source.frames(row.video_id, "flow", shown).numpy()
+    flow = dequantise(levels, bound * min(short_side, size) / size).transpose(0, 3, 1, 2)  # frames shrank, so does flow
+    return Look(row, source.frames(row.video_id, "rgb", shown), torch.from_numpy(flow.copy()))
+
+
+@rc_context(RC)
+def flow_arrows(frame: Any, flow: Any, step: int | None = None) -> Figure:
+    """A frame with arrows that say where its pixels go, its flow in colour, and the wheel that explains the colours.
+
+    Args:
+        frame: uint8 (H, W, 3).
+        flow: float (2, H, W), pixels per frame; u to the right, v downwards.
+        step: pixels between two arrows; None: about 14 in a row.
+
+    Raises:
+        ValueError: frame and flow differ in size.
+    """
+    frame, flow = np.asarray(frame), np.asarray(flow, dtype=np.float32)
+    height, width = frame.shape[:2]
+    if flow.shape != (2, height, width):
+        raise ValueError(f"flow is {flow.shape} of a frame {frame.shape}; expected (2, {height}, {width})")
+    panel = min(3.15, 4 * width / height)  # inches
+    figure = new_figure(2 * panel + 1.6, panel * height / width + 0.5)
+    left, middle, right = figure.subplots(1, 3, width_ratios=[panel, panel, 1.5])
+    step = step or max(1, round(max(height, width) / 14))
+    speed = np.hypot(*flow)
+    usual = float(np.quantile(speed, 0.98))  # a few wrong pixels must not make all arrows tiny
+    times = float(f"{1.4 * step / usual:.2g}") if usual else 1
+    show_image(left, frame, f"RGB; arrows {times:g} × the motion of one frame", 9.5)
+    _draw_arrows(left, flow, step, times)
+    show_image(middle, flow_colour(flow), "Flow", 9.5)
+    _draw_wheel(right, f"rim: {speed.max():.1f} pixels\nper frame")
+    return figure
+
+
+def looping_bytes(
+    clip: Mapping[str, Any], fps: float = 12, height: int = 128, quality: int = 60, still: bool = False
+) -> bytes:
+    """A clip as an animated WebP that repeats for ever, its views side by side.
+
+    Args:
+        clip: view -> uint8 (T, H, W, 3), or for "flow" float (T, 2, H, W) in pixels per frame.
+        fps: frames per second.
+        height: of the picture, in pixels.
+        quality: of WebP, 0..100.
+        still: the middle frame alone.
+
+    Returns:
+        the file: about 40 kB for 24 frames of two views at 128 pixels, an eighth of a GIF.
+
+    Raises:
+        ValueError: no view, or no frame.
+    """
+    length = min(map(len, clip.values()), default=0)
+    if not length:
+        raise ValueError(f"clip of the views {list(clip)}: expected at least one view with at least one frame")
+    pictures = [_colours(frames) if view == "flow" else np.asarray(frames) for view, frames in clip.items()]
+    shown = [length // 2] if still else range(length)
+    frames = [Image.fromarray(_side_by_side([view[i] for view in pictures], height)) for i in shown]
+    file = io.BytesIO()
+    more = {"save_all": True, "append_images": frames[1:], "duration": round(1000 / fps), "loop": 0}
+    frames[0].save(file, "WEBP", quality=quality, **more)
+    return file.getvalue()
+
+
+def looping_clip(clip: Mapping[str, Any], fps: float = 12, height: int = 128, name: str = "") -> str:
+    """A clip as HTML that moves, for `IPython.display.HTML`; it stands still where the reader wants no motion.
+
+    Args:
+        clip, fps, height: see `looping_bytes`.
+        name: of the clip, e.g. its class.
+    """
+    views = [view_label(view) for view in clip]
+    title, seen = html.escape(name or "A clip"), " beside ".join(views)
+    moving, still = (data_uri(looping_bytes(clip, fps, height, still=still)) for still in (False, True))
+    return (
+        f'<figure style="margin:0"><picture><source media="(prefers-reduced-motion: reduce)" srcset="{still}">'
+        f'<img src="{moving}" alt="{title}, moving in a loop: {seen}" style="max-width:100%"></picture>'
+        f"<figcaption>{title}: {seen}</figcaption></figure>"
+    )
+
+
+def data_uri(picture: bytes) -> str:
+    """A WebP as an address that holds the picture itself."""
+    return f"data:image/webp;base64,{base64.b64encode(picture).decode()}"
+
+
+def _ambiguous(text: str, table: pd.DataFrame, found: pd.DataFrame) -> str:
+    """Say that nothing or several videos fit, and name some."""
+    stems = table.path.map(lambda path: Path(path).stem)
+    close = table[stems.isin(difflib.get_close_matches(text, stems, 4, 0))] if found.empty else found
+    fits = f"is in the names of {len(found)} videos" if len(found) else f"is in no name of the {len(table)} videos"
+    some = ", ".join(f"{row.video_id} ({'/'.join(Path(row.path).parts[-2:])})" for row in close[:4].itertuples())
+    return f"video {text!r} {fits}; give a video_id or more of the name, e.g. {some}"
+
+
+def _colours(flow: Any) -> np.ndarray:
+    """Colours of a clip of flow (T, 2, H, W); the fastest 0.5 %, often errors, are capped and so pale no other."""
+    flow = np.asarray(flow, dtype=np.float32)
+    speed = np.hypot(flow[:, :1], flow[:, 1:])
+    limit = np.quantile(speed, 0.995) or speed.max() or 1
+    return flow_colour(flow * (limit / np.maximum(speed, limit)))
+
+
+def _side_by_side(pictures: list[np.ndarray], height: int) -> np.ndarray:
+    """Pictures (H, W, 3) uint8 at one height in a row, a white line between two; small ones grow smoothly."""
+    line = np.full((height, 4, 3), 255, np.uint8)
+    row = []
+    for picture in pictures:
+        width = round(picture.shape[1] * height / picture.shape[0])
+        how = cv2.INTER_AREA if height < picture.shape[0] else cv2.INTER_CUBIC
+        row += [line, cv2.resize(picture, (width, height), interpolation=how)]
+    return np.hstack(row[1:])
+
+
+def _draw_arrows(axes: Axes, flow: np.ndarray, step: int, times: float) -> None:
+    """Arrows of a sparse grid, from each pixel towards where it goes; none where all but nothing moves."""
+    height, width = flow.shape[1:]
+    y, x = np.mgrid[step // 2 : height : step, step // 2 : width : step]
+    u, v = flow[:, y, x] * times
+    moves = np.hypot(u, v) > 0.25 * step
+    exact = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "inches", "width": 0.03}
+    axes.quiver(x[moves], y[moves], u[moves], v[moves], **exact, **ARROWS, **HEAD)
+
+
+def _draw_wheel(axes: Axes, note: str) -> None:
+    v, u = np.mgrid[-1:1:129j, -1:1:129j]
+    inside = np.hypot(u, v) <= 1
+    colours = flow_colour(np.stack([u, v]) * inside)
+    axes.imshow(np.dstack([colours, 255 * inside.astype(np.uint8)]), extent=(-1, 1, 1, -1))  # y points down
+    places = {"right": ("left", "center"), "left": ("right", "center"), "down": ("center", "top")}
+    for word, (x, y, sign) in RIM.items():
+        ha, va = places.get(word, ("center", "bottom"))
+        axes.annotate("", (0.8 * x, 0.8 * y), (0, 0), arrowprops={"arrowstyle": "->", "color": "black"})
+        axes.text(1.1 * x, 1.1 * y, f"{word}\n{sign}", ha=ha, va=va, fontsize=8.5, linespacing=1.1)
+    axes.text(0, 2.0, note, ha="center", va="top", fontsize=8.5)
+    axes.set(xlim=(-2.1, 2.1), ylim=(2.6, -1.8), aspect="equal")
+    axes.axis("off")

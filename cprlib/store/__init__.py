@@ -1,0 +1,1 @@
+"""What is kept on disk: folders, fingerprints, atomic writes, checkpoints, released weights."""

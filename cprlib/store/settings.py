@@ -1,0 +1,75 @@
+"""Plain values, checked against the types that their readers declare."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+def unknown(name: str, valid: Iterable[str]) -> str:
+    """Say that nothing is called `name`, what comes closest, and what there is."""
+    valid = sorted(valid)
+    close = "".join(f" Did you mean '{n}'?" for n in difflib.get_close_matches(name, valid, n=1))
+    return f"unknown parameter '{name}'.{close} Valid: {', '.join(valid) or 'none'}"
+
+
+def coerce(name: str, value: Any, hint: Any) -> Any:
+    """Check a value against a type; change it only where nothing is lost.
+
+    Args:
+        name: what the value is called, for the message.
+        value: a plain value, as a person or a YAML file writes it.
+        hint: a class, or Optional, Union, Literal, list or tuple of such. Where it wants a float
+            an int will do, for a tuple a list, for a Path a str.
+
+    Raises:
+        ValueError: ``epochs: expected int, got 'ten' (str)``.
+    """
+    kind, args = get_origin(hint) or hint, get_args(hint)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is Any or (value is None and NoneType in args):
+        return value
+    if kind in (Union, UnionType):
+        for option in args:
+            try:
+                return coerce(name, value, option)
+            except ValueError:
+                continue
+    elif kind is Literal:
+        if any(value == option and type(value) is type(option) for option in args):
+            return value
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, args))}, got {value!r}")
+    elif kind in (list, tuple) and isinstance(value, list | tuple):
+        return _coerce_items(name, value, kind, args or (Any, ...))
+    elif kind is float and (number or _is_exponent(value)):
+        return float(value)
+    elif kind is Path and isinstance(value, str):
+        return Path(value)
+    elif isinstance(value, kind) and (number or kind is not int):  # a bool is an int to Python
+        return value
+    wanted = hint.__name__ if kind is hint else str(hint).replace("typing.", "")
+    raise ValueError(f"{name}: expected {wanted}, got {value!r} ({type(value).__name__})")
+
+
+def _coerce_items(name: str, value: list | tuple, kind: type, args: tuple) -> list | tuple:
+    if kind is list or args[-1] is ...:
+        args = args[:1] * len(value)
+    if len(args) != len(value):
+        raise ValueError(f"{name}: expected {len(args)} values, got {len(value)}: {value!r}")
+    return kind(coerce(f"{name}[{i}]", value[i], arg) for i, arg in enumerate(args))
+
+
+def _is_exponent(value: Any) -> bool:
+    """Whether a text is a number like 1e-3, which YAML takes for text since it has no dot."""
+    return isinstance(value, str) and bool(re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value))
+
+
+def check_types(obj: Any) -> None:
+    """Check each field of a dataclass by its annotation (`coerce`); first line of __post_init__."""
+    hints = get_type_hints(type(obj))
+    for field in fields(obj):  # object.__setattr__, as the dataclass may be frozen
+        value = coerce(field.name, getattr(obj, field.name), hints[field.name])
+        object.__setattr__(obj, field.name, value)

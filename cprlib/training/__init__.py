@@ -1,0 +1,1 @@
+"""Self-supervised training: configuration, step, fit, co-training, snapshots."""

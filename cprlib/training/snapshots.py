@@ -1,0 +1,133 @@
+"""The memory as it was at the end of an epoch: what a miner saw, kept to be looked at.
+
+A run folder keeps at most :data:`SNAPSHOTS` + 1 of them, evenly spaced and the last, in half precision.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cprlib.memory import FeatureQueue
+from cprlib.store.files import atomic_path, resolve
+
+SNAPSHOTS = 20
+IDS = ("video_id", "source_id", "label")
+
+
+class Memory(NamedTuple):
+    """The filled rows of a memory.
+
+    Attributes:
+        features: view -> (K, D) float32, L2-normalised; row j of every view is the same clip. The views stand in the
+            order in which a cascade looks: those of the frozen networks, then the trained one.
+        video_id, source_id, label: (K,) int64 of each row.
+    """
+
+    features: dict[str, Tensor]
+    video_id: Tensor
+    source_id: Tensor
+    label: Tensor
+
+
+def write_memory(folder: Path, epoch: int, queue: FeatureQueue) -> None:
+    """Keep the filled rows of a queue as ``memory/epoch-<epoch>.pt``."""
+    filled = queue.filled.cpu()
+    features = {view: rows.cpu()[filled].half() for view, rows in queue.features.items()}
+    ids = {name: getattr(queue, name).cpu()[filled] for name in IDS}
+    with atomic_path(folder / "memory" / f"epoch-{epoch:04d}.pt") as tmp:
+        torch.save({"features": features, **ids}, tmp)
+
+
+def memory_epochs(folder: str | Path) -> list[int]:
+    """The epochs of a run of which the memory was kept, in order; [] if none was."""
+    return sorted(int(path.stem.removeprefix("epoch-")) for path in (resolve(folder) / "memory").glob("epoch-*.pt"))
+
+
+def read_memory(folder: str | Path, epoch: int | None = None) -> Memory:
+    """Read the memory of an epoch.
+
+    Args:
+        folder: run folder of a network, e.g. ``outputs/toy/cpr_rgb_cycle1``.
+        epoch: one of :func:`memory_epochs`; None is the last.
+
+    Raises:
+        FileNotFoundError: no memory was kept, or not of this epoch.
+        ValueError: the file is damaged.
+    """
+    epochs = _kept_epochs(folder)
+    epoch = epochs[-1] if epoch is None else epoch
+    if epoch not in epochs:
+        raise FileNotFoundError(f"{resolve(folder)} has no memory of epoch {epoch}; choose from {epochs}")
+    path = resolve(folder) / "memory" / f"epoch-{epoch:04d}.pt"
+    try:
+        saved = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise ValueError(f"{path} is damaged; delete it") from error
+    features = {view: rows.float() for view, rows in saved["features"].items()}
+    return Memory(features, *(saved[name] for name in IDS))
+
+
+def _kept_epochs(folder: str | Path) -> list[int]:
+    epochs = memory_epochs(folder)
+    if not epochs:
+        raise FileNotFoundError(
+            f"no memory in {resolve(folder) / 'memory'}: train this network first (notebook 02, 03 or 04); one "
+            "trained before memories were kept has to be trained again"
+        )
+    return epochs
+
+
+class Memories(Mapping[int, Memory]):
+    """The memories of a network by epoch, each read when it is asked for; of the last four read none is read again.
+
+    Args:
+        folder: run folder of a network.
+
+    Raises:
+        FileNotFoundError: no memory was kept.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.epochs = _kept_epochs(folder)
+        self._read = lru_cache(maxsize=4)(lambda epoch: read_memory(folder, epoch))
+
+    def __getitem__(self, epoch: int) -> Memory:
+        if epoch not in self.epochs:
+            raise KeyError(epoch)
+        return self._read(epoch)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.epochs)
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+
+def follow(memories: Mapping[int, Memory], most: int = 300) -> dict[int, Memory]:
+    """The same videos in the memories of all epochs, a row each where they are there, so that they can be followed.
+
+    Args:
+        memories: epoch -> memory.
+        most: videos, at most: those that are in most of the memories, drawn at random among equals, as manifests are in
+            the order of classes.
+
+    Returns:
+        epoch -> memory of at most `most` rows.
+    """
+    videos = torch.cat([memory.video_id.unique() for memory in memories.values()])
+    counts = videos.bincount()
+    drawn = torch.randperm(len(counts), generator=torch.Generator().manual_seed(0))
+    chosen = drawn[counts[drawn].argsort(descending=True, stable=True)][: min(most, len(videos.unique()))]
+    return {epoch: _rows_of(memory, chosen) for epoch, memory in memories.items()}
+
+
+def _rows_of(memory: Memory, videos: Tensor) -> Memory:
+    """The first row of each of the videos, in the order of the memory."""
+    first = {video: row for row, video in reversed(list(enumerate(memory.video_id.tolist())))}
+    rows = torch.tensor(sorted(first[video] for video in videos.tolist() if video in first), dtype=torch.int64)
+    return Memory({v: x[rows] for v, x in memory.features.items()}, *(ids[rows] for ids in memory[1:]))

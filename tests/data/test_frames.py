@@ -1,0 +1,201 @@
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cprlib.data import frames as store
+from cprlib.data.flow import extract_flow
+from cprlib.data.frames import CachedFrames, VideoFrames, build_cache, open_frames
+from cprlib.data.manifest import Manifest
+from cprlib.data.video import probe, write_video
+
+VIEWS = ("rgb", "flow")
+
+
+def texture(num_frames: int, height: int, width: int, seed: int) -> torch.Tensor:
+    noise = np.random.default_rng(seed).uniform(0, 255, (height, width, 3)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 2).clip(0, 255).astype(np.uint8)
+    return torch.from_numpy(np.stack([np.roll(smooth, (t, 2 * t), (0, 1)) for t in range(num_frames)]))
+
+
+def make(folder: Path, with_flow: bool = True) -> Manifest:
+    """Three videos of different length, size and aspect ratio."""
+    rows = []
+    for number, shape in enumerate([(20, 48, 64), (9, 64, 40), (2, 32, 32)]):
+        path = folder / f"v{number}.mp4"
+        write_video(path, texture(*shape, number))
+        about = {"path": str(path), "label": 0, "class_name": "c", "source_id": str(number)}
+        about |= {"video_id": number, "split": "test" if number == 1 else "train", "flow_path": ""}
+        rows.append({**about, **probe(path)._asdict()})
+    manifest = Manifest(pd.DataFrame(rows)).validate()
+    return extract_flow(manifest, folder / "flow", "dis", workers=1) if with_flow else manifest
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory) -> Manifest:
+    return make(tmp_path_factory.mktemp("videos"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_cache_holds_what_the_files_hold(manifest, tmp_path, workers):
+    build_cache(manifest, tmp_path, VIEWS, 24, workers)
+    decoded = open_frames(manifest, VIEWS, 24)
+    cached = open_frames(manifest, VIEWS, 24, tmp_path)
+    assert isinstance(decoded, VideoFrames) and isinstance(cached, CachedFrames)
+    sizes = [(24, 32), (38, 24), (24, 24)]
+    for row in manifest.table.itertuples():
+        for view, channels in (("rgb", 3), ("flow", 2)):
+            last = row.num_frames - 1
+            for indices in (range(row.num_frames), [last, 0, 0, 1], np.array([last])):
+                a, b = (f.frames(row.video_id, view, indices) for f in (decoded, cached))
+                assert a.dtype == b.dtype == torch.uint8
+                assert a.shape == (len(indices), *sizes[row.video_id], channels)
+                assert torch.equal(a, b)
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".bin", ".bin", ".json", ".json"]
+
+
+def test_source_size_is_possible(manifest, tmp_path):
+    build_cache(manifest, tmp_path, ["rgb"], None, 1)
+    frames = open_frames(manifest, ["rgb"], None, tmp_path).frames(1, "rgb", [0])
+    assert torch.equal(frames, open_frames(manifest, ["rgb"]).frames(1, "rgb", [0]))
+    assert frames.shape == (1, 64, 40, 3)
+
+
+def test_frames_handed_out_are_the_callers_own(manifest, tmp_path):
+    build_cache(manifest, tmp_path, ["rgb"], 16, 1)
+    frames = open_frames(manifest, ["rgb"], 16, tmp_path)
+    first = frames.frames(0, "rgb", [0, 1])
+    kept = first.clone()
+    first.zero_()
+    assert torch.equal(frames.frames(0, "rgb", [0, 1]), kept)
+
+
+def test_a_part_of_the_manifest_opens_the_whole_cache(manifest, tmp_path):
+    build_cache(manifest, tmp_path, VIEWS, 16, 1)
+    part = open_frames(manifest.split("test"), VIEWS, 16, tmp_path)
+    whole = open_frames(manifest, VIEWS, 16, tmp_path)
+    assert torch.equal(part.frames(1, "flow", [3]), whole.frames(1, "flow", [3]))
+    with pytest.raises(KeyError):
+        part.frames(0, "rgb", [0])
+
+
+def _sum(frames, video_id: int) -> int:
+    return int(frames.frames(video_id, "rgb", [0, 1]).sum())
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_loader_workers_can_use_it(manifest, tmp_path, method):
+    build_cache(manifest, tmp_path, ["rgb"], 16, 1)
+    frames = open_frames(manifest, ["rgb"], 16, tmp_path)
+    assert len(pickle.dumps(frames)) < 20_000  # not the frames themselves
+    with get_context(method).Pool(1) as pool:
+        assert pool.apply(_sum, (frames, 0)) == _sum(frames, 0)
+
+
+@pytest.mark.parametrize("folder", [None, "cache"])
+def test_frames_outside_are_refused(manifest, tmp_path, folder):
+    if folder:
+        build_cache(manifest, tmp_path / folder, VIEWS, 16, 1)
+    frames = open_frames(manifest, VIEWS, 16, folder and tmp_path / folder)
+    for view in VIEWS:
+        for wrong in ([20], [-1], [3, 21]):
+            with pytest.raises(IndexError):
+                frames.frames(0, view, wrong)
+
+
+def test_clear_errors(manifest, tmp_path):
+    with pytest.raises(ValueError, match="'depth'.*rgb, flow"):
+        open_frames(manifest, ["depth"])
+    with pytest.raises(FileNotFoundError, match="rgb_16.bin; run build_cache"):
+        open_frames(manifest, ["rgb"], 16, tmp_path)
+    without = Manifest(manifest.table.assign(flow_path=""))
+    for call in (open_frames, lambda *a: build_cache(a[0], tmp_path, a[1], 16)):
+        with pytest.raises(ValueError, match="no flow yet for .*v0.mp4"):
+            call(without, VIEWS)
+    build_cache(manifest, tmp_path, ["rgb"], 16, 1)
+    other = manifest.table.assign(num_frames=[20, 8, 2])
+    with pytest.raises(ValueError, match="v1.mp4 as they are in the manifest; run build_cache"):
+        open_frames(Manifest(other), ["rgb"], 16, tmp_path)
+
+
+def test_a_finished_cache_is_kept_and_a_changed_video_makes_it_anew(tmp_path, monkeypatch):
+    manifest, filled = make(tmp_path, with_flow=False), []
+    fill = store._fill
+    monkeypatch.setattr(store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1])
+    build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
+    build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
+    assert filled == [0, 1, 2]
+    write_video(manifest.table.path[1], texture(9, 64, 40, 77))
+    build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
+    assert filled == [0, 1, 2] * 2
+    cached = open_frames(manifest, ["rgb"], 16, tmp_path / "c").frames(1, "rgb", [4])
+    assert torch.equal(cached, open_frames(manifest, ["rgb"], 16).frames(1, "rgb", [4]))
+
+
+def test_a_broken_video_is_named_and_the_rest_is_not_done_twice(tmp_path, monkeypatch):
+    manifest, filled = make(tmp_path, with_flow=False), []
+    good = Path(manifest.table.path[1]).read_bytes()
+    fingerprints = {path: store.fingerprint(path) for path in manifest.table.path}
+    monkeypatch.setattr(store, "fingerprint", fingerprints.get)
+    Path(manifest.table.path[1]).write_bytes(good[:-300])
+    with pytest.raises(RuntimeError, match="1 of 3 videos .*v1.mp4"):
+        build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
+    with pytest.raises(FileNotFoundError):
+        open_frames(manifest, ["rgb"], 16, tmp_path / "c")
+    Path(manifest.table.path[1]).write_bytes(good)
+    fill = store._fill
+    monkeypatch.setattr(store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1])
+    build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
+    assert filled == [1]
+
+
+KILLED = """
+import sys, time
+from cprlib.data import frames as store
+from cprlib.data.manifest import Manifest
+
+fill = store._fill
+def slow(job, **arguments):
+    if job[0] == 2:
+        time.sleep(60)
+    return fill(job, **arguments)
+store._fill = slow
+store.build_cache(Manifest.read(sys.argv[1]), sys.argv[2], ["rgb"], 16, 1)
+"""
+
+
+def test_a_killed_build_goes_on(tmp_path, monkeypatch):
+    manifest, filled = make(tmp_path, with_flow=False), []
+    manifest.write(tmp_path / "m.csv")
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "m.csv"), str(tmp_path / "c")]
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
+    log, deadline = tmp_path / "c" / "rgb_16.done", time.monotonic() + 60
+    while not log.exists() or len(log.read_text().splitlines()) < 3:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    log.write_text(log.read_text() + "2")  # a note that the kill cut off
+    fill = store._fill
+    monkeypatch.setattr(store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1])
+    build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
+    assert filled == [2]
+    cached, decoded = (
+        open_frames(manifest, ["rgb"], 16, tmp_path / "c"),
+        open_frames(manifest, ["rgb"], 16),
+    )
+    for row in manifest.table.itertuples():
+        every = range(row.num_frames)
+        a, b = (f.frames(row.video_id, "rgb", every) for f in (cached, decoded))
+        assert torch.equal(a, b)

@@ -1,0 +1,155 @@
+"""Tables and figures of an ablation: what is in them, from numbers that can be worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cprlib.report.figures import ablation
+from cprlib.report.tables.comparison import to_markdown
+from cprlib.report.tables.published import paper_table
+
+BASE = {"num_stages": 7, "ratio": 0.5, "top_k": 5, "anchor": "paper", "cycles": 1, "K": 320}
+POINTS = [{"num_stages": n} for n in (1, 3, 5, 7)] + [{"num_stages": n, "ratio": 0.8} for n in (5, 7)]
+OTHERS = [{"top_k": 10}, {"top_k": 1}, {"anchor": "released"}]
+SEEDS = (-0.02, 0, 0.02)  # added to every measure; their standard deviation is 0.02
+
+
+def value(point, view):
+    """0.40 and 0.01 for each stage, 0.03 less at ratio 0.8, 0.1 more in flow, 0.01 for each of the top k."""
+    height = 0.4 + 0.01 * point["num_stages"] + 0.01 * point["top_k"]
+    return height - 0.03 * (point["ratio"] == 0.8) + 0.1 * (view == "flow")
+
+
+def make_ablation(changes=(*POINTS, *OTHERS)):
+    rows = []
+    for change in changes:
+        point = BASE | change
+        name = " ".join(f"{setting}={value}" for setting, value in point.items())
+        for seed, shift in enumerate(SEEDS):
+            for view in ("rgb", "flow", "both"):
+                number = value(point, view) + shift
+                measures = {"pmr_end": np.nan if view == "both" else number, "r1": number}
+                rows.append({"point": name, **point, "view": view, "seed": seed, **measures})
+    return pd.DataFrame(rows)
+
+
+def lines(axes):
+    return {c.get_label(): (c.lines[0].get_xdata(), c.lines[0].get_ydata()) for c in axes.containers}
+
+
+def error_lengths(container):
+    return [segment[1, 1] - segment[0, 1] for segment in container.lines[2][0].get_segments()]
+
+
+def test_summary_is_mean_and_spread_of_each_point_and_view():
+    summary = ablation.ablation_summary(make_ablation())
+    assert summary["view"].tolist()[:4] == ["rgb", "flow", "both", "rgb"]
+    assert summary["num_stages"].tolist()[::3] == [1, 3, 5, 7, 5, 7, 7, 7, 7]
+    assert (summary["n"] == 3).all()
+    first = summary.iloc[1]
+    assert (first["pmr_end"], first["pmr_end_std"], first["r1"]) == pytest.approx((56, 2, 56))
+    assert summary.loc[2, ["pmr_end", "pmr_end_std"]].isna().all()
+
+
+def test_words():
+    words = ablation.ablation_words(ablation.ablation_summary(make_ablation(POINTS[:2])))
+    assert list(words) == ["Point", "View", "Runs", "PMR", "R@1"]
+    assert words.iloc[0].tolist() == [
+        "num_stages=1 ratio=0.5 top_k=5 anchor=paper cycles=1 K=320",
+        "RGB",
+        "3",
+        "46.0 ± 2.0",
+        "46.0 ± 2.0",
+    ]
+    assert words.iloc[2].tolist()[1:] == ["Both views", "3", "–", "46.0 ± 2.0"]
+    assert to_markdown(words).splitlines()[1] == "| --- | --- | ---: | ---: | ---: |"
+    one = make_ablation(POINTS[:1]).query("seed == 1")
+    assert ablation.ablation_words(ablation.ablation_summary(one))["PMR"].tolist() == ["46.0", "56.0", "–"]
+
+
+def test_sweep_is_the_largest_group_that_differs_in_nothing_else():
+    frame = make_ablation()
+    assert set(ablation.sweep(frame, "num_stages", "ratio")["point"]) == set(make_ablation(POINTS)["point"])
+    assert set(ablation.sweep(frame, "top_k")["top_k"]) == {1, 5, 10}
+    assert (ablation.sweep(frame, "top_k")["num_stages"] == 7).all()
+    assert (ablation.sweep(frame, "num_stages")["ratio"] == 0.5).all()
+    with pytest.raises(ValueError, match="can be drawn at .*: hand over the rows of one of them"):
+        ablation.sweep(make_ablation([{}, {"cycles": 2}]), "num_stages", "ratio")
+    with pytest.raises(ValueError, match=r"settings \['stages'\] of a sweep: choose from num_stages"):
+        ablation.sweep(frame, "stages")
+
+
+def test_curves_draw_the_means_over_seeds():
+    figure = ablation.ablation_curves(make_ablation())
+    assert [axes.get_title() for axes in figure.axes] == ["RGB", "Flow"]  # both views together mine nothing
+    for axes, view in zip(figure.axes, ("rgb", "flow"), strict=True):
+        drawn = lines(axes)
+        assert list(drawn) == ["Ratio 0.5", "Ratio 0.8"]
+        for ratio, stages in ((0.5, [1, 3, 5, 7]), (0.8, [1, 5, 7])):
+            x, y = drawn[f"Ratio {ratio}"]
+            assert np.round(x).tolist() == stages
+            # one stage never uses the ratio: it belongs to both lines
+            points = [BASE | {"num_stages": n, "ratio": ratio if n > 1 else 0.5} for n in stages]
+            assert y == pytest.approx([100 * value(point, view) for point in points])
+        assert error_lengths(axes.containers[0]) == pytest.approx([4] * 4)  # ± one standard deviation
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["1\n(CoCLR)", "3", "5", "7"]
+        assert axes.get_xlabel() == "Number of stages"
+    assert figure.axes[0].get_ylabel() == "PMR (%)"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Ratio 0.5", "Ratio 0.8"]
+    looks = [container.lines[0] for container in figure.axes[0].containers]
+    assert len({line.get_linestyle() for line in looks}) == len({line.get_marker() for line in looks}) == 2  # in grey
+
+
+def test_curves_of_another_measure_have_a_panel_for_both_views():
+    figure = ablation.ablation_curves(make_ablation(), "r1")
+    assert [axes.get_title() for axes in figure.axes] == ["RGB", "Flow", "Both views"]
+    assert figure.axes[0].get_ylabel() == "R@1 (%)"
+    alone = ablation.ablation_curves(make_ablation(POINTS[:1]).query("seed == 0"))  # one point, one seed
+    assert lines(alone.axes[0])["Ratio 0.5"][1].tolist() == pytest.approx([44])
+
+
+def test_bars_of_one_setting():
+    frame = make_ablation()
+    (axes,) = ablation.sweep_bars(frame, "top_k", "r1").axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "5", "10"]
+    bars = {c.get_label(): c for c in axes.containers if hasattr(c, "patches")}
+    assert list(bars) == ["RGB", "Flow", "Both views"]
+    for label, view in (("RGB", "rgb"), ("Flow", "flow"), ("Both views", "both")):
+        heights = [100 * value(BASE | {"top_k": k}, view) for k in (1, 5, 10)]
+        assert [bar.get_height() for bar in bars[label]] == pytest.approx(heights)
+    assert error_lengths(bars["RGB"].errorbar) == pytest.approx([4] * 3)
+    assert axes.texts[0].get_text() == "48.0" and axes.get_xlabel() == "Top k"
+    assert len({bar.patches[0].get_hatch() for bar in bars.values()}) == 3
+    anchors = ablation.sweep_bars(frame, "anchor").axes[0]
+    assert [label.get_text() for label in anchors.get_xticklabels()] == ["paper", "released"]
+
+
+def test_results_for_the_tables_of_the_paper():
+    ours = ablation.ablation_results(make_ablation(), "built-in", "built-in", "tiny")
+    table = paper_table(1, ours).query("View == 'Flow'")
+    assert table["Stages"].tolist() == ["1", "3", "5", "7"]
+    assert table["PMR end, built-in (ours, tiny)"].tolist() == [f"{v}.0 ± 2.0" for v in (56, 58, 60, 62)]
+    table = paper_table(2, ours).query("View == 'RGB'")
+    assert list(zip(table["Stages"], table["Ratio"], strict=True)) == [(s, r) for s in "57" for r in ("0.5", "0.8")]
+    assert table["R@1, built-in (ours, tiny)"].str[:4].tolist() == ["50.0", "47.0", "52.0", "49.0"]
+
+
+@pytest.mark.parametrize(
+    "frame, message",
+    [
+        (make_ablation().drop(columns="anchor"), "no column anchor"),
+        (make_ablation().iloc[:0], "no rows"),
+        (make_ablation().assign(view="depth"), r"views \['depth'\]"),
+        (pd.concat([make_ablation()] * 2), "view rgb, seed 0 is there twice"),
+    ],
+)
+def test_bad_frames(frame, message):
+    with pytest.raises(ValueError, match=message):
+        ablation.ablation_summary(frame)
+
+
+def test_a_measure_that_is_not_there():
+    with pytest.raises(ValueError, match="measure accuracy: choose from pmr_end"):
+        ablation.ablation_curves(make_ablation(), "accuracy")
+    with pytest.raises(ValueError, match="no point of the ablation has a probe"):
+        ablation.sweep_bars(make_ablation(), "top_k", "probe")

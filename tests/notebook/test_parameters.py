@@ -1,0 +1,114 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Optional
+
+import pytest
+import yaml
+
+from cprlib.notebook.parameters import from_notebook
+from cprlib.notebook.runner import check_shared
+from cprlib.store.files import project_root
+from cprlib.store.settings import check_types, coerce, unknown
+
+
+@dataclass(frozen=True)
+class Settings:
+    out: Path = Path("out")
+    epochs: int = 10
+    lr: float = 1e-3
+    steps: tuple[int, ...] = (80,)
+    init: str | None = None
+    flip: bool = True
+
+    def __post_init__(self):
+        check_types(self)
+
+
+@pytest.mark.parametrize(
+    "value, hint, result",
+    [
+        (3, int, 3),
+        (3, float, 3.0),
+        ("1e-3", float, 0.001),  # YAML reads 1e-3 as text
+        ("-2.5E+4", float, -25000.0),
+        (None, Optional[int], None),  # noqa: UP045 - the form that notebooks use
+        (3, Optional[float], 3.0),  # noqa: UP045
+        (None, str | None, None),
+        ([1, 2], tuple[int, ...], (1, 2)),
+        ((1, 2), list[int], [1, 2]),
+        ([1, "a"], tuple[int, str], (1, "a")),
+        ([1, "a", None], list, [1, "a", None]),
+        ("a/b", Path, Path("a/b")),
+        ("dis", Literal["tvl1", "dis"], "dis"),
+        ({"flow": "run"}, Mapping[str, str], {"flow": "run"}),
+        (object, Any, object),
+        (False, bool, False),
+    ],
+)
+def test_values_that_fit(value, hint, result):
+    got = coerce("x", value, hint)
+    assert got == result and type(got) is type(result)
+
+
+@pytest.mark.parametrize(
+    "value, hint, message",
+    [
+        ("ten", int, "x: expected int, got 'ten' (str)"),
+        (3.0, int, "x: expected int, got 3.0 (float)"),
+        (True, int, "x: expected int, got True (bool)"),
+        (True, float, "x: expected float, got True (bool)"),
+        ("fast", float, "x: expected float, got 'fast' (str)"),
+        (1, bool, "x: expected bool, got 1 (int)"),
+        (None, str, "x: expected str, got None (NoneType)"),
+        ("3", Optional[int], "x: expected Optional[int], got '3' (str)"),  # noqa: UP045
+        (3, list[int], "x: expected list[int], got 3 (int)"),
+        ([1, "b"], list[int], "x[1]: expected int, got 'b' (str)"),
+        ([1], tuple[int, int], "x: expected 2 values, got 1: [1]"),
+        ("tvl2", Literal["tvl1", "dis"], "x: expected one of 'tvl1', 'dis', got 'tvl2'"),
+        (True, Literal[1, 2], "x: expected one of 1, 2, got True"),
+    ],
+)
+def test_values_that_do_not_fit(value, hint, message):
+    with pytest.raises(ValueError) as error:
+        coerce("x", value, hint)
+    assert str(error.value) == message
+
+
+def test_a_dataclass_checks_and_tidies_its_fields():
+    settings = Settings(out="runs/a", lr=1, steps=[60, 80])
+    assert settings == Settings(Path("runs/a"), 10, 1.0, (60, 80))
+    assert hash(settings.steps) and type(settings.lr) is float
+    with pytest.raises(ValueError, match=r"epochs: expected int, got 'ten' \(str\)"):
+        Settings(epochs="ten")
+
+
+def test_from_the_variables_of_a_notebook():
+    variables = {"__name__": "__main__", "epochs": 3, "lr": 1, "steps": [1], "Path": Path, "_": 5}
+    assert from_notebook(Settings, variables, flip=False) == Settings(epochs=3, lr=1.0, steps=(1,), flip=False)
+    with pytest.raises(ValueError, match="epochs: expected int, got None"):
+        from_notebook(Settings, variables | {"epochs": None})
+
+
+def test_unknown_names_are_refused_with_the_closest():
+    with pytest.raises(ValueError, match="unknown parameter 'epcohs'. Did you mean 'epochs'"):
+        from_notebook(Settings, {"epcohs": 3})
+    with pytest.raises(ValueError, match="'epoch'. Did you mean 'epochs'"):
+        from_notebook(Settings, {"__name__": "__main__"}, epoch=3)
+    assert unknown("zzz", ["b", "a"]) == "unknown parameter 'zzz'. Valid: a, b"
+
+
+def test_a_name_that_plain_papermill_let_in_is_refused():
+    declared = "epochs: int = 10  # passes\nrun: str = 'a=b'\nOptional[int]"
+    fine = {"__name__": "__main__", "In": ["", declared, "# Parameters\nepochs = 3\nrun = 'b'\n"]}
+    assert from_notebook(Settings, fine | {"epochs": 3}).epochs == 3
+    misspelt = fine | {"In": ["", declared, "# Parameters\nepcohs = 3\n", "x = 1"]}
+    with pytest.raises(ValueError, match=r"'epcohs'. Did you mean 'epochs'\? Valid: epochs, run"):
+        from_notebook(Settings, misspelt)
+    own_heading = fine | {"In": ["", "# Parameters\nepochs: int = 10"]}
+    assert from_notebook(Settings, own_heading) == Settings()
+
+
+@pytest.mark.parametrize("path", sorted((project_root() / "params").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_parameter_file_names_what_some_notebook_or_the_pipeline_knows(path):
+    check_shared(yaml.safe_load(path.read_text()))

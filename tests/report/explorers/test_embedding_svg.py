@@ -1,0 +1,99 @@
+"""Each row of the memory is a mark that shows its clip, in a picture that needs nothing else."""
+
+import base64
+import io
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cprlib.report.explorers.embedding_svg import clip_previews, embedding_html
+from cprlib.report.figures.embedding import look_of
+from cprlib.training.snapshots import Memory
+
+NAMES = ["walk", "<jump> & run", "dive"]
+MEMORY = Memory({}, torch.tensor([7, 3, 7, 9]), torch.tensor([5, 1, 5, 4]), torch.tensor([0, 1, 0, 2]))
+POINTS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.5, 0.25]])
+
+
+def clip(video_id):
+    """Three frames of different brightness."""
+    return {"rgb": np.stack([np.full((12, 16, 3), 10 * video_id + 50 * t, np.uint8) for t in range(3)])}
+
+
+def drawn(page):
+    """The picture as a tree, and its marks."""
+    tree = ElementTree.fromstring(page.replace('xmlns="http://www.w3.org/2000/svg"', ""))
+    return tree, tree.findall(".//g[@class='at']")
+
+
+def test_a_preview_for_each_video_made_once():
+    asked = []
+    previews = clip_previews(MEMORY.video_id, lambda v: asked.append(v) or clip(v), height=24)
+    assert asked == [7, 3, 9] == list(previews)
+    picture = Image.open(io.BytesIO(base64.b64decode(previews[7].removeprefix("data:image/webp;base64,"))))
+    assert picture.n_frames == 3 and picture.size == (32, 24)
+    assert abs(int(np.asarray(picture.convert("RGB"))[12, 16, 0]) - 70) < 12
+
+
+def test_every_row_has_its_mark_title_and_preview():
+    previews = {7: "data:image/webp;base64,QUJD", 9: "data:image/webp;base64,REVG"}
+    page = embedding_html(POINTS, MEMORY, NAMES, previews, title="Epoch 3 & last", limits=(-0.5, 1.5))
+    tree, marks = drawn(page)
+    titles = [mark.find("title").text for mark in marks]
+    assert titles == ["walk, video 7", "<jump> & run, video 3", "walk, video 7", "dive, video 9"]
+    assert all(mark.get("tabindex") == "0" and mark.find("g").get("class") == "more" for mark in marks)
+    images = [mark.find("g/image") for mark in marks]
+    assert [image is not None and image.get("href") for image in images] == [
+        previews[7],
+        False,  # a video without a preview shows its name
+        previews[7],
+        previews[9],
+    ]
+    assert ["".join(mark.find("g/text").itertext()) for mark in marks] == titles
+    assert [mark.find("use").get("fill") for mark in marks] == [look_of(i)[0] for i in (0, 1, 0, 2)]
+    frame = tree.findall(".//svg/rect")[1]
+    left, top, side = (float(frame.get(name)) for name in ("x", "y", "width"))
+    for mark, (x, y) in zip(marks, POINTS, strict=True):
+        place = [float(mark.find("use").get(name)) for name in ("x", "y")]
+        assert place == pytest.approx([left + side * (x + 0.5) / 2, top + side * (1.5 - y) / 2], abs=0.06)
+        assert [float(mark.find("g/circle").get(name)) for name in ("cx", "cy")] == place
+    assert tree.find("svg").get("aria-label") == "Epoch 3 & last: 4 clips on a plane"
+
+
+def test_outlines_and_names_belong_together():
+    tree, marks = drawn(embedding_html(POINTS, MEMORY, NAMES, {}))
+    outlines = {path.get("id"): path.get("d") for path in tree.findall(".//defs/path")}
+    assert len(set(outlines.values())) == 12
+    used = [mark.find("use").get("href").removeprefix("#") for mark in marks]
+    assert used[0] == used[2] and len(set(used)) == 3 and set(used) <= set(outlines)
+    listed = dict(zip(NAMES, tree.findall("svg/use"), strict=True))
+    texts = [text.text for text in tree.findall("svg/text")]
+    assert texts[-3:] == NAMES
+    for name, number in zip(NAMES, (0, 1, 3), strict=True):
+        for attribute in ("href", "fill"):
+            assert listed[name].get(attribute) == marks[number].find("use").get(attribute)
+    tree, marks = drawn(embedding_html(POINTS, MEMORY, NAMES, {}, by="source"))
+    assert not tree.findall("svg/use") and marks[1].find("use").get("fill") == look_of(1)[0]
+    assert marks[0].find("use").get("fill") == look_of(5)[0]
+    square = outlines[listed["<jump> & run"].get("href").removeprefix("#")]
+    assert square == "M-5.5 5.5L5.5 5.5L5.5 -5.5L-5.5 -5.5Z"
+
+
+def test_nothing_is_fetched_nothing_runs_and_two_do_not_clash():
+    one = embedding_html(POINTS, MEMORY, NAMES, {}, title="one")
+    two = embedding_html(POINTS, MEMORY, NAMES, {}, title="two")
+    assert one == embedding_html(POINTS, MEMORY, NAMES, {}, title="one")
+    for page in (one, two):
+        assert "<script" not in page and not re.search(r"\son\w+=", page)
+        assert re.findall(r"https?://[^\"]*", page) == ["http://www.w3.org/2000/svg"]
+    ids = [set(re.findall(r'\sid="([^"]+)"', page)) for page in (one, two)]
+    assert len(ids[0]) == 12 and not ids[0] & ids[1]
+    rules = re.search(r"<style>(.*?)</style>", one)[1]
+    key = re.search(r'svg class="(\w+)"', one)[1]
+    assert all(part.startswith(f".{key}") for rule in rules.split("}")[:-1] for part in rule.split("{")[0].split(","))
+    with pytest.raises(ValueError, match="4 rows"):
+        embedding_html(POINTS[:3], MEMORY, NAMES, {})

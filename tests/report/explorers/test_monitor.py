@@ -1,0 +1,65 @@
+"""The training monitor without a browser: what it says of a run, and when it looks again."""
+
+import asyncio
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cprlib.report.explorers import monitor
+from tests.report.explorers.test_widgets import control, shown
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Two networks, one finished; the other one has just begun."""
+    for name, epochs, rows in (("infonce_rgb", 2, 2), ("cpr_rgb_cycle1", 5, 1)):
+        folder = tmp_path / "run" / name
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({"epochs": epochs}))
+        table = pd.DataFrame({"epoch": range(rows), "loss": np.linspace(3, 2, rows), "pmr": 0.5})
+        (table if "cpr" in name else table.assign(pmr=None)).to_json(
+            folder / "metrics.jsonl", orient="records", lines=True
+        )
+    (tmp_path / "run/infonce_rgb/metrics.json").write_text(json.dumps({"epochs": 2}))
+    return tmp_path / "run"
+
+
+def test_monitor_tells_the_state_of_each_network_and_draws_what_was_measured(run):
+    page = monitor.monitor_html(run, "loss")
+    assert "epoch 1 of 5" in page and "2 epochs" in page and "unfinished" in page
+    assert "<td>infonce_rgb</td>" in monitor.monitor_html(run, "pmr")  # in the table, though it mines nothing
+    (run / "infonce_rgb").rename(run / "frozen_infonce_rgb")  # a classifier: its loss is another one
+    assert "frozen" not in monitor.monitor_html(run, "loss")
+    (run / "frozen_infonce_rgb").rename(run / "infonce_rgb")
+    with pytest.raises(ValueError, match="no network of .* has measured lr yet"):
+        monitor.monitor_html(run, "lr")
+    with pytest.raises(FileNotFoundError, match="start a training"):
+        monitor.monitor_html(run / "nothing")
+
+
+def test_monitor_looks_again_when_asked_and_while_it_follows(run):
+    async def use():
+        box = monitor.training_monitor(run, seconds=0.01)
+        assert "epoch 1 of 5" in shown(box)
+        path = run / "cpr_rgb_cycle1/metrics.jsonl"
+        path.write_text(path.read_text() + '{"epoch":1,"loss":1.5,"pmr":0.6}\n')
+        assert "epoch 1 of 5" in shown(box)
+        control(box, "Look again").click()
+        assert "epoch 2 of 5" in shown(box)
+        path.write_text(path.read_text() + '{"epoch":2,"loss":1.2,"pmr":0.6}\n')
+        follow = control(box, "follow, every 0.01 s")
+        follow.value = True
+        await asyncio.sleep(0.1)
+        assert "epoch 3 of 5" in shown(box)
+        follow.value = False
+        await asyncio.sleep(0.05)
+        assert len(asyncio.all_tasks()) == 1  # this one
+        for ticked in (True, False, True):
+            follow.value = ticked
+        await asyncio.sleep(0.05)
+        assert len(asyncio.all_tasks()) == 2  # and one that follows, however often it was ticked
+        follow.value = False
+
+    asyncio.run(use())

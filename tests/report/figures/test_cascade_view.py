@@ -1,0 +1,165 @@
+"""What a cascade shows of one query: rows, shares and pictures, against loops over all rows."""
+
+import numpy as np
+import pytest
+import torch
+
+from cprlib.cascade import Stage, plan_stages
+from cprlib.report.figures import cascade_view
+from cprlib.report.figures.cascade_diagram import KEPT, REMOVED, cascade_diagram
+from cprlib.report.figures.cascade_view import cascade_figure, trace, typical_query
+from cprlib.training.snapshots import Memory
+
+NAMES = ["Dive", "JumpRope", "Walk"]
+
+
+def random_memory(size=40, seed=0):
+    """Three classes, four recordings each, a clip of each video twice."""
+    draw = torch.Generator().manual_seed(seed)
+    features = {v: torch.nn.functional.normalize(torch.randn(size, 8, generator=draw)) for v in ("flow", "rgb")}
+    video = torch.arange(size) // 2
+    return Memory(features, video, video % 12, video % 3)
+
+
+def picture(video_id):
+    return np.full((6, 8, 3), video_id, np.uint8)
+
+
+def flow_picture(video_id):
+    return np.full((6, 8, 3), 100 + video_id, np.uint8)
+
+
+def slow_rows(memory, stages, query):
+    """The rows left after each stage, by sorting lists."""
+    rows = [[row for row in range(len(memory.label)) if memory.source_id[row] != memory.source_id[query]]]
+    for view, keep in stages:
+        scores = {row: float(memory.features[view][row] @ memory.features[view][query]) for row in rows[-1]}
+        rows.append(sorted(rows[-1], key=lambda row: -scores[row])[:keep])
+    return rows
+
+
+def slow_pmr(memory, stages):
+    found = [slow_rows(memory, stages, query)[-1] for query in range(len(memory.label))]
+    return np.mean([np.mean([memory.label[r] == memory.label[q] for r in rows]) for q, rows in enumerate(found)])
+
+
+def test_trace_is_what_a_loop_over_all_rows_finds():
+    memory, stages = random_memory(), plan_stages(40, num_stages=3, top_k=4)
+    found = trace(memory, stages, 7)
+    assert [rows.tolist() for rows in found.rows] == slow_rows(memory, stages, 7)
+    for rows, correct in zip(found.rows, found.correct, strict=True):
+        assert correct.tolist() == [bool(memory.label[row] == memory.label[7]) for row in rows]
+    assert found.pmr == pytest.approx(slow_pmr(memory, stages)) and found.queries == 40
+
+
+def test_a_stage_that_keeps_more_than_is_allowed_shows_no_forbidden_row():
+    memory = random_memory()._replace(source_id=torch.tensor([0] * 38 + [1, 2]))
+    found = trace(memory, [Stage("flow", 20), Stage("rgb", 5)], 0)
+    assert [sorted(rows.tolist()) for rows in found.rows] == [[38, 39]] * 3
+    alone = memory._replace(source_id=torch.zeros(40, dtype=torch.long))
+    assert np.isnan(trace(alone, [Stage("flow", 5)], 0).pmr) and not len(trace(alone, [Stage("flow", 5)], 0).rows[0])
+    with pytest.raises(ValueError, match="one recording"):
+        typical_query(alone, [Stage("flow", 5)])
+
+
+def test_of_a_large_memory_evenly_spaced_rows_are_measured(monkeypatch):
+    memory, stages = random_memory(), plan_stages(40, num_stages=2, top_k=4)
+    monkeypatch.setattr(cascade_view, "SIMILARITIES", 40 * 4)
+    found = [slow_rows(memory, stages, query)[-1] for query in (0, 13, 26, 39)]
+    shares = [
+        np.mean([memory.label[r] == memory.label[q] for r in f]) for q, f in zip((0, 13, 26, 39), found, strict=True)
+    ]
+    found = trace(memory, stages, 5)
+    assert found.pmr == pytest.approx(np.mean(shares)) and found.queries == 4
+    assert "PMR of 4 queries" in cascade_figure(memory, stages, 5, NAMES, picture).texts[1].get_text()
+
+
+def test_a_typical_query_is_as_good_as_the_median_one():
+    memory, stages = random_memory(), plan_stages(40, num_stages=3, top_k=4)
+    shares = [float(trace(memory, stages, query).correct[-1].float().mean()) for query in range(40)]
+    median = sorted(shares)[19]
+    drawn = {typical_query(memory, stages, seed) for seed in range(20)}
+    assert {shares[query] for query in drawn} == {median} and len(drawn) > 1
+    assert typical_query(memory, stages, 3) == typical_query(memory, stages, 3)
+
+
+def test_a_query_outside_the_memory_is_named():
+    with pytest.raises(ValueError, match=r"query is 40; the memory has the rows 0\.\.39"):
+        trace(random_memory(), [Stage("flow", 2)], 40)
+
+
+def marks(axes, gid="wrong"):
+    return sum(len(line.get_xdata()) for line in axes.lines if line.get_gid() == gid)
+
+
+def pixels(axes):
+    return [int(image.get_array().ravel()[0]) for image in axes.images]
+
+
+def test_cascade_figure_shows_the_funnel_and_both_strips():
+    memory, stages = random_memory(), plan_stages(40, num_stages=3, top_k=4)
+    figure = cascade_figure(memory, stages, 7, NAMES, picture, shown=3)
+    funnel, shares, query, mined, single = figure.axes
+    found, one = trace(memory, stages, 7), trace(memory, [Stage("flow", 4)], 7)
+    counts, hits = [len(rows) for rows in found.rows], [int(c.sum()) for c in found.correct]
+    assert [t.get_text() for t in funnel.get_yticklabels()] == ["Memory", "1 · Flow", "2 · RGB", "3 · Flow"]
+    assert [text.get_text() for text in funnel.texts] == [str(count) for count in counts]
+    expected = [f"{n} rows, {h} true: {100 * h / n:.0f} %" for n, h in zip(counts, hits, strict=True)]
+    assert [text.get_text() for text in shares.texts] == expected
+    whole, true = shares.containers
+    assert [bar.get_width() for bar in whole] == [100] * 4
+    assert [bar.get_width() for bar in true] == pytest.approx([100 * h / n for n, h in zip(counts, hits, strict=True)])
+    assert true[0].get_hatch() and not whole[0].get_hatch()
+    assert pixels(query) == [3]
+    for axes, result in ((mined, found), (single, one)):
+        assert pixels(axes) == memory.video_id[result.rows[-1][:3]].tolist()
+        assert marks(axes) == len(axes.patches) == int((~result.correct[-1][:3]).sum())
+        assert [t.get_text() for t in axes.texts] == [NAMES[int(memory.label[row])] for row in result.rows[-1][:3]]
+    shares = [f"(40 queries: {100 * pmr:.1f} %)" for pmr in (found.pmr, one.pmr)]
+    assert mined.get_title("left") == f"Mined by this cascade: {hits[-1]} of 4 true {shares[0]}"
+    assert single.get_title("left") == f"One stage (flow): {int(one.correct[-1].sum())} of 4 true {shares[1]}"
+    texts = [text.get_text() for text in figure.texts]
+    assert texts == ["Query: Dive", f"PMR of 40 queries: {100 * found.pmr:.1f} %", "Flow 20 → RGB 10 → Flow 4"]
+
+
+def test_cascade_figure_of_a_query_without_candidates():
+    memory = random_memory()._replace(source_id=torch.zeros(40, dtype=torch.long))
+    figure = cascade_figure(memory, plan_stages(40, num_stages=2), 0, NAMES, picture)
+    assert figure.axes[1].texts[0].get_text() == "0 rows, 0 true: 0 %" and not figure.axes[3].images
+    assert figure.texts[1].get_text() == "PMR of 40 queries: –"
+
+
+def test_cascade_diagram_shows_what_each_stage_keeps_and_removes():
+    memory, stages = random_memory(), plan_stages(40, num_stages=2, top_k=4)
+    (axes,) = cascade_diagram(memory, stages, 7, NAMES, picture, flow_picture).axes
+    rows = slow_rows(memory, stages, 7)
+
+    def column(number):
+        left = [im for im in axes.images if int(im.get_extent()[0] / (axes.get_xlim()[1] / 4)) == number]
+        return [int(im.get_array().ravel()[0]) for im in sorted(left, key=lambda im: im.get_extent()[2])]
+
+    def distinct(some):
+        return list(dict.fromkeys(int(memory.video_id[row]) for row in some))
+
+    assert column(0) == [3, 103]  # the query in RGB, then in flow
+    kept = distinct(rows[1])
+    assert column(1)[:KEPT] == [100 + kept[0], 100 + kept[(len(kept) - 1) // 2], 100 + kept[-1]]
+    rgb, flow = memory.features["rgb"] @ memory.features["rgb"][7], memory.features["flow"] @ memory.features["flow"][7]
+    removed = distinct(sorted(set(rows[0]) - set(rows[1]), key=lambda row: -rgb[row]))[:REMOVED]
+    assert column(1)[KEPT:] == [int(255 - 0.4 * (255 - (100 + video))) for video in removed]
+    removed = distinct(sorted(set(rows[1]) - set(rows[2]), key=lambda row: -flow[row]))[:REMOVED]
+    assert column(2)[-REMOVED:] == [int(255 - 0.4 * (255 - video)) for video in removed]
+    assert column(3) == [int(memory.video_id[row]) for row in rows[2]]
+    texts = [text.get_text() for text in axes.texts]
+    assert {"Query", "1 · Flow", "2 · RGB", "Mined", "Dive"} <= set(texts)
+    true = sum(int(memory.label[row] == memory.label[7]) for row in rows[2])
+    assert texts.count(f"4 rows\n{25 * true} % true") == 2
+    assert marks(axes) + marks(axes, "right") == len(axes.images) - 2 + 2  # all but the query, and the legend
+
+
+def test_cascade_diagram_leaves_out_the_middle_of_many_stages():
+    memory, stages = random_memory(), plan_stages(40, num_stages=9, ratio=0.8, top_k=4)
+    (axes,) = cascade_diagram(memory, stages, 7, NAMES, picture, flow_picture).axes
+    texts = [text.get_text() for text in axes.texts]
+    assert [t for t in texts if "·" in t] == [f"{n} · {'Flow' if n % 2 else 'RGB'}" for n in (1, 2, 3, 4, 7, 8, 9)]
+    assert texts.count("…") == 1

@@ -1,0 +1,68 @@
+"""What the walkthrough draws and counts, on a memory of six clips."""
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.colors import to_hex
+
+from cprlib.data.manifest import Manifest
+from cprlib.report.figures import lesson
+
+NAMES = ["slide_ball", "slide_ball", "slide_star", "spin_ball", "spin_star", "slide_ball"]
+
+
+def test_kinds_of_mined_rows_by_hand():
+    mined = {"flow": torch.tensor([[1, 2], [0, 2], [4, 3], [0, 4], [3, 2], [4, 3]])}
+    # of row 0: both, motion; 1: both, motion; 2: look, none; 3: look, motion; 4: motion, look; 5: none, look
+    found = lesson.mined_kinds(mined, NAMES)["flow"]
+    assert found.index.tolist() == ["motion and look: right (PMR)", "motion only", "look only", "neither"]
+    assert found.tolist() == [16.7, 33.3, 33.3, 16.7]
+
+
+def test_mean_similarity_leaves_out_a_clip_with_itself():
+    x = torch.eye(6)
+    x[1] = x[0]  # the only alike pair shares motion and look
+    means = lesson.mean_similarity({"rgb": x}, NAMES)["rgb"]
+    assert means["motion and look"] == round(2 / 6, 2)  # rows 0, 1 and 5: six ordered pairs
+    assert means[["motion only", "look only", "neither"]].eq(0).all()
+
+
+def test_mined_rows_shows_the_videos_of_the_rows():
+    table = {"video_id": [10, 11, 12], "label": [0, 0, 1], "class_name": NAMES[1:4]}
+    videos = Manifest(pd.DataFrame(table))
+    figure = lesson.mined_rows(videos, 0, {"flow": torch.tensor([2, 1])}, lambda v: np.full((3, 4, 3), v, np.uint8))
+    query, strip = figure.axes
+    assert query.images[0].get_array()[0, 0, 0] == 10
+    assert [image.get_array()[0, 0, 0] for image in strip.images] == [12, 11]
+    assert [patch.get_x() for patch in strip.patches] == [0]  # the first is of another class
+
+
+def test_similarities_are_written_in_their_cells():
+    figure = lesson.similarity_figure({"flow": torch.tensor([[1.0, 0.25], [0.25, 1.0]])}, ["query", "same"])
+    (axes,) = figure.axes
+    assert axes.get_title() == "Similarity in Flow"
+    assert [text.get_text() for text in axes.texts] == ["1.00", "0.25", "0.25", "1.00"]
+    assert [text.get_color() for text in axes.texts] == ["white", "black", "black", "white"]
+
+
+def test_pull_draws_each_path_and_each_share():
+    paths = {"Siblings alone": torch.tensor([[0.0, 0], [1, 1]]), "Cascade": torch.tensor([[0.0, 0], [2, 3]])}
+    same = torch.tensor([True, False, True])
+    found = {"Siblings alone": [0.2, 0.3], "Cascade": [0.2, 0.5]}
+    places, shares = lesson.pull_figure(paths, torch.rand(3, 2), same, found).axes
+    assert [len(part.get_offsets()) for part in places.collections] == [1, 2]
+    ends = [line.get_xydata().tolist() for line in places.lines if len(line.get_xdata()) == 1]
+    assert ends == [[[1, 1]], [[2, 3]], [[0, 0]]]  # where each path ends, and where all of them start
+    assert {line.get_label(): line.get_ydata().tolist() for line in shares.lines} == {
+        "Siblings alone": [20, 30],
+        "Cascade": [20, 50],
+    }
+    assert len({to_hex(line.get_color()) for line in shares.lines}) == 2
+    assert len({line.get_linestyle() for line in shares.lines}) == 2
+
+
+def test_clips_stand_side_by_side(toy_manifest):
+    videos = Manifest.read(toy_manifest).split("train")
+    page = lesson.side_by_side(videos, {"query": 0, "look": 30}, height=40)
+    names = [f"{name}: {videos.table.class_name[row]}" for name, row in (("query", 0), ("look", 30))]
+    assert page.count("<picture>") == 2 and all(name in page for name in names)

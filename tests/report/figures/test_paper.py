@@ -1,0 +1,191 @@
+"""The paper's figures of a made-up run: which there are, what they show, what is said of the others."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cprlib.cascade import plan_stages
+from cprlib.data.frames import open_frames
+from cprlib.data.manifest import Manifest
+from cprlib.memory import FeatureQueue
+from cprlib.report.figures import paper as paper_figures
+from cprlib.report.figures.cascade_view import typical_query
+from cprlib.report.figures.examples import thumbnails
+from cprlib.report.figures.paper import figures_of_run, save_paper_figures
+from cprlib.report.figures.style import flow_colour
+from cprlib.report.run_files import RunFiles
+from cprlib.training.snapshots import read_memory, write_memory
+
+PLAN = {"num_stages": 3, "ratio": 0.5, "top_k": 4}
+
+
+def mine(manifest, folder, seed, epochs=2):
+    """Three rows for each training video, drawn at random."""
+    train = manifest.split("train").table.set_index("video_id")
+    draw = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        rows = pd.DataFrame([(q, rank, draw.choice(train.index)) for q in train.index for rank in range(3)])
+        rows.columns = ["query", "rank", "mined"]
+        for side, name in (("query", "query"), ("mined", "mined")):
+            rows[f"{name}_label"] = train.label[rows[side]].to_numpy()
+            rows[f"{name}_source"] = pd.factorize(train.source_id)[0][train.index.get_indexer(rows[side])]
+        rows = rows.assign(epoch=epoch, step=0, correct=rows.query_label == rows.mined_label)
+        (folder / "mining.parquet").mkdir(parents=True, exist_ok=True)
+        rows.to_parquet(folder / "mining.parquet" / f"epoch-{epoch:04d}.parquet")
+
+
+def remember(manifest, folder, views):
+    """A memory of random features of the training videos."""
+    train = manifest.split("train")
+    draw = torch.Generator().manual_seed(0)
+    queue = FeatureQueue(len(train), 4, views)
+    features = {v: torch.nn.functional.normalize(torch.randn(len(train), 4, generator=draw)) for v in views}
+    ids = (torch.tensor(train.table[name].to_numpy()) for name in ("video_id", "label"))
+    video, label = ids
+    queue.enqueue(features, video, torch.tensor(train.source_codes), label)
+    write_memory(folder, 1, queue)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, toy_manifest):
+    """All that a run has, but for the fine-tuning and the flow network of CoCLR."""
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    manifest = Manifest.read(toy_manifest)
+    for seed, name in enumerate(("cpr_rgb_cycle1", "cpr_rgb_cycle2", "cpr_flow_cycle1", "coclr_rgb_cycle1")):
+        mine(manifest, folder / name, seed)
+        config = {"manifest": str(toy_manifest), "cache": None, "short_side": 20, **PLAN}
+        (folder / name / "config.json").write_text(json.dumps(config))
+        if name.startswith("cpr"):
+            remember(manifest, folder / name, ("flow", "rgb") if "rgb" in name else ("rgb", "flow"))
+    (folder / "tables").mkdir()
+    videos = pd.DataFrame({"class_name": ["B", "A", "A"], "predicted": ["A", "A", "B"], "p_B": 0.5, "p_A": 0.5})
+    videos.to_csv(folder / "tables" / "predictions_probe_cpr_both.csv")
+    points = pd.DataFrame({"num_stages": [1, 3], "pmr_end": [0.3, 0.5], "view": "rgb", "seed": 0, "ratio": 0.5})
+    points = points.assign(top_k=4, anchor="paper", cycles=1, K=36, point=["a", "b"], r1=np.nan)
+    points.to_csv(folder / "tables" / "ablation.csv")
+    return folder
+
+
+def test_every_figure_that_the_run_has_data_for(run):
+    figures = figures_of_run(run)
+    mined = [f"fig2_mined_{view}_{number}" for view in ("rgb", "flow") for number in range(3)]
+    by_class = [f"{name}_{view}" for name in ("fig4_found", "fig5_classes", "fig6_cmr") for view in ("rgb", "flow")]
+    cascades = ["fig1_cascade_rgb", "fig1_cascade_flow"]
+    others = ["ablation_stages_pmr_end", "confusion_probe_cpr"]
+    assert list(figures) == [*cascades, *mined, "fig3_pmr", *by_class, *others]
+    captions = {name: figure.caption for name, figure in figures.items()}
+    assert captions["fig1_cascade_flow"].startswith("Figure 1. ") and "flow network" in captions["fig1_cascade_flow"]
+    assert "CPR finds" in captions["fig5_classes_rgb"] and "RGB network" in captions["fig5_classes_rgb"]
+    assert captions["confusion_probe_cpr"].startswith("CPR, linear probe, both views: ")
+    assert all(figure.name == name and "{" not in figure.caption for name, figure in figures.items())
+
+
+def test_the_cascade_is_that_of_the_last_cycle(run):
+    memory = read_memory(run / "cpr_flow_cycle1")
+    (axes,) = figures_of_run(run, seed=3)["fig1_cascade_flow"].draw().axes
+    texts = [text.get_text() for text in axes.texts]
+    assert [text for text in texts if "·" in text] == ["1 · RGB", "2 · Flow", "3 · RGB"]
+    size = len(memory.label)
+    assert texts[texts.index("1 · RGB") + 1].startswith(f"{size // 2} rows\n")
+    files = RunFiles(run)
+    query = typical_query(memory, plan_stages(size, ("rgb", "flow"), **PLAN), 3)
+    assert np.array_equal(axes.images[0].get_array(), files.thumbnails()(int(memory.video_id[query])))
+    assert np.array_equal(axes.images[1].get_array(), files.thumbnails("flow")(int(memory.video_id[query])))
+
+
+def test_what_is_drawn_comes_from_the_logs_of_all_cycles(run):
+    figures = figures_of_run(run)
+    curves = figures["fig3_pmr"].draw().axes[0]
+    lines = {line.get_label(): len(line.get_xdata()) for line in curves.lines}
+    assert lines == {"CoCLR": 2, "CPR": 4}  # epochs: one cycle, two cycles
+    found = figures["fig4_found_rgb"].draw().axes[0]
+    log = RunFiles(run).logs["rgb"]["cpr"]
+    last = log[(log.epoch == 3) & log.correct]
+    by_class = last.groupby("mined_label").mined.nunique()
+    bars = next(c for c in found.containers if c.get_label() == "CPR")
+    assert sorted(bar.get_width() for bar in bars if bar.get_width()) == sorted(by_class)
+    assert [bar.get_width() for bar in found.containers[-1]] == [3] * 12  # all training videos
+    confusion = figures["confusion_probe_cpr"].draw().axes[0]
+    assert [t.get_text() for t in confusion.get_yticklabels()] == ["B", "A"]  # in the order of their labels
+    assert confusion.images[0].get_array().tolist() == [[0, 100], [50, 50]]
+
+
+def test_queries_are_drawn_and_the_seed_decides(run):
+    def query(seed):
+        return figures_of_run(run, seed)["fig2_mined_flow_0"].draw().axes[0].images[0].get_array().tobytes()
+
+    assert query(0) == query(0) and len({query(seed) for seed in range(4)}) > 1
+
+
+def test_files_are_written_and_the_rest_is_explained(run, tmp_path, monkeypatch, capsys):
+    small = tmp_path / "small"
+    (small / "tables").mkdir(parents=True)
+    (small / "params.yaml").write_text("run: small\n")
+    (small / "tables" / "predictions_probe_cpr_both.csv").write_text("class_name,predicted,p_A\nA,A,1.0\n")
+    monkeypatch.setattr(sys, "argv", ["paper_figures", str(small), "--formats", "pdf", "png"])
+    paper_figures.main()
+    written = sorted(path.name for path in (small / "figures" / "paper").iterdir())
+    assert written == ["captions.txt", "confusion_probe_cpr.pdf", "confusion_probe_cpr.png"]
+    assert "confusion_probe_cpr\nCPR, linear probe" in (small / "figures" / "paper" / "captions.txt").read_text()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:3] == [str(small / "figures" / "paper" / name) for name in (*written[1:], written[0])]
+    assert [line.split(" is left out: ")[0] for line in printed[3:]] == [
+        *("fig1_cascade", "fig2_mined", "fig3_pmr", "fig4_found", "fig5_classes", "fig6_cmr", "ablation")
+    ]
+    assert "notebook 04" in printed[3] and "notebooks 03 and 04" in printed[4] and "make tables" in printed[-1]
+
+
+def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(run, tmp_path, monkeypatch):
+    kept = {"fig1_cascade": paper_figures.FINDERS["fig1_cascade"], "fig3_pmr": paper_figures.FINDERS["fig3_pmr"]}
+    monkeypatch.setattr(paper_figures, "FINDERS", kept)
+    monkeypatch.setattr(RunFiles, "manifest", property(lambda self: Manifest.read(tmp_path / "gone.csv")))
+    paths, left_out = save_paper_figures(run, tmp_path / "out", ("png",))
+    assert [path.name for path in paths] == ["fig3_pmr.png", "captions.txt"]
+    assert set(left_out) == {"fig1_cascade_rgb", "fig1_cascade_flow"} and "gone.csv" in left_out["fig1_cascade_rgb"]
+
+
+def test_what_is_no_run_is_an_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["paper_figures", str(tmp_path)])
+    with pytest.raises(SystemExit) as stop:
+        paper_figures.main()
+    assert stop.value.code == 1
+    assert f"error: {tmp_path} holds no run; runs in" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_videos_than_the_run_was_trained_on_are_not_drawn(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    for network in copy.glob("c*_cycle*"):
+        (network / "videos.json").write_text('{"sha1": "of other videos"}')
+    figures, left_out = save_paper_figures(copy, formats=("png",))
+    assert not [path for path in figures if path.name.startswith(("fig1", "fig2", "fig4", "fig5", "fig6"))]
+    assert "was trained on other videos" in left_out["fig1_cascade_rgb"]
+    (copy / "coclr_rgb_cycle1/mining.parquet/epoch-0000.parquet").write_text("broken")
+    _, left_out = save_paper_figures(copy, formats=("png",))
+    assert "fig3_pmr" in left_out and "confusion" not in left_out
+
+
+def test_thumbnails_are_middle_frames_read_once(toy_manifest):
+    manifest = Manifest.read(toy_manifest)
+    source = open_frames(manifest, ["rgb", "flow"], 20)
+    asked = []
+
+    class Counting:
+        def frames(self, *arguments):
+            asked.append(arguments)
+            return source.frames(*arguments)
+
+    middle = int(manifest.table.num_frames[5] // 2)
+    rgb, flow = (thumbnails(manifest, Counting(), view) for view in ("rgb", "flow"))
+    assert np.array_equal(rgb(5), source.frames(5, "rgb", [middle])[0]) and rgb(np.int64(5)) is rgb(5)
+    levels = source.frames(5, "flow", [middle])[0].numpy().astype(float)
+    assert np.array_equal(flow(5), flow_colour((levels - 127.5).transpose(2, 0, 1)))
+    assert asked == [(5, "rgb", [middle]), (5, "flow", [middle])]
+    with pytest.raises(ValueError, match="video_id 4711 is not in the manifest"):
+        rgb(4711)

@@ -1,0 +1,96 @@
+"""Checkpoints: round trip, and refusal of what is not one."""
+
+import pickle
+
+import pytest
+import torch
+
+from cprlib.encoders import ReleasedFlowInput, build_encoder
+from cprlib.evaluation.finetune import Classifier
+from cprlib.store.checkpoints import load_checkpoint, load_encoder, save_checkpoint
+from cprlib.training.config import TrainingConfig
+from cprlib.training.fit import new_state
+
+CONFIG = {"backbone": "tiny", "dim": 8, "view": "rgb"}
+
+
+def test_encoder_comes_back(tmp_path):
+    encoder = build_encoder("tiny", 8).eval()
+    save_checkpoint(tmp_path, {"config": CONFIG, "encoder": encoder.state_dict()})
+    clips = torch.randn(2, 3, 4, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(load_encoder(tmp_path, "rgb")(clips), encoder(clips))
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.fixture
+def of_released_flow(tmp_path):
+    """A network of flow that takes the released code's input, and the run folder that it lies in."""
+    encoder = build_encoder("tiny", 8).eval()
+    encoder.input = ReleasedFlowInput()
+    save_checkpoint(tmp_path / "flow", {"config": CONFIG | {"view": "flow"}, "encoder": encoder.state_dict()})
+    return encoder, tmp_path / "flow"
+
+
+def test_input_of_released_flow_comes_back(tmp_path, of_released_flow):
+    encoder, folder = of_released_flow
+    back, clips = load_encoder(folder, "flow"), torch.randn(2, 3, 4, 16, 16)
+    assert isinstance(back.input, ReleasedFlowInput)
+    with torch.no_grad():
+        assert torch.equal(back(clips), encoder(clips))
+    state = {key: value for key, value in encoder.state_dict().items() if key != "input.shift"}
+    save_checkpoint(tmp_path / "cut", {"config": CONFIG, "encoder": state})
+    with pytest.raises(ValueError, match="cut: the weights do not fit backbone 'tiny'"):
+        load_encoder(tmp_path / "cut")
+
+
+def test_what_starts_from_released_flow_keeps_its_input(tmp_path, of_released_flow):
+    encoder, folder = of_released_flow
+    clips = torch.randn(2, 3, 4, 16, 16)
+    plain = TrainingConfig("m.csv", "out", backbone="tiny", dim=8, K=8, device="cpu")
+    state = new_state(TrainingConfig(**{**vars(plain), "view": "flow", "init": str(folder)}))
+    save_checkpoint(tmp_path / "next", {"config": CONFIG, **state.state_dict()})  # as fit() does after an epoch
+    fresh = new_state(TrainingConfig(**{**vars(plain), "view": "flow", "init": str(folder)}))
+    fresh.load_state_dict(load_checkpoint(tmp_path / "next"))  # as fit() does when it goes on
+    sampler = new_state(TrainingConfig(**{**vars(plain), "samplers": {"flow": str(folder)}})).samplers["flow"]
+    classifier = Classifier(load_encoder(folder), 3, frozen=True, dropout=0.0)
+    kept = {k.removeprefix("encoder."): v for k, v in classifier.state_dict().items() if k.startswith("encoder.")}
+    save_checkpoint(tmp_path / "classifier", {"config": CONFIG, "encoder": kept})
+    networks = [state.encoder, state.key_encoder, fresh.encoder, fresh.key_encoder, sampler, classifier.encoder]
+    networks += [load_encoder(tmp_path / "next"), load_encoder(tmp_path / "classifier")]
+    with torch.no_grad():
+        expected = encoder(clips)
+        assert all(torch.equal(network.eval()(clips), expected) for network in networks)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda p: p.write_bytes(b""), "not a readable checkpoint"),
+        (lambda p: p.write_bytes(pickle.dumps(Evil())), "not a readable checkpoint"),
+        (
+            lambda p: torch.save({"config": CONFIG, "encoder": Evil()}, p),
+            r"holds a Python object \(print\) and is refused",
+        ),
+        (lambda p: torch.save({"state_dict": {}}, p), "not a checkpoint of cprlib"),
+        (lambda p: torch.save({"config": CONFIG, "encoder": {}}, p), "do not fit backbone 'tiny'"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused_and_never_run(tmp_path, capsys, write, message):
+    write(tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match=message):
+        load_encoder(tmp_path)
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_missing_and_wrong_view_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint at .*train that network first"):
+        load_checkpoint(tmp_path)
+    save_checkpoint(tmp_path, {"config": CONFIG, "encoder": build_encoder("tiny", 8).state_dict()})
+    with pytest.raises(ValueError, match="a flow network is needed"):
+        load_encoder(tmp_path, "flow")

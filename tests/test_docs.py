@@ -196,5 +196,5 @@ def test_the_glossary_is_in_order_and_explains_each_word_once():
 
 def test_a_changed_message_would_be_noticed():
     module = ast.parse("def f(x):\n  y = f'bad {x!r}: ' 'mend it'\n  raise ValueError(y)")
-    assert set(texts_raised_by(functions_in(module)[0], module)) == {f"bad {GAP}: mend it"}
+    assert set(texts_raised_by(functions_in(module)[0], functions_in(module))) == {f"bad {GAP}: mend it"}
     assert with_gaps("bad ‹what, e.g. 3›:\n  mend it") == f"bad {GAP}: mend it"

@@ -16,7 +16,8 @@ import sys
 import yaml
 
 from cprlib.cascade import plan_stages
-from cprlib.store.folders import COTRAINED, network_folder
+from cprlib.methods import COTRAINED
+from cprlib.store.folders import network_folder
 from cprlib.notebook.runner import check_shared, notebook_parameters
 from cprlib.store.files import atomic_path, project_root, resolve
 

@@ -1,7 +1,8 @@
 """Miners: anchors and memory in, positives out. What tells InfoNCE, UberNCE, CoCLR and CPR apart.
 
 A miner is a function ``(anchors, bank, exclude) -> Retrieval``. It sees features and which rows are forbidden, never a
-label; UberNCE, the supervised upper bound, is therefore no miner but :func:`label_positives`.
+label; UberNCE, the supervised upper bound, is therefore no miner but :func:`label_positives`. :mod:`cprlib.methods`
+names the methods; each function here that builds a miner takes (bank_size, views, num_stages, ratio, top_k).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,40 +10,23 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from cprlib.cascade import Retrieval, cascade_retrieve, plan_stages
+from cprlib.cascade import Retrieval, Stage, cascade_retrieve, plan_stages
 
 Miner = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor], Retrieval]
-METHODS = ("infonce", "ubernce", "coclr", "cpr")
 
 
-def build_miner(
-    method: str, views: Sequence[str], bank_size: int, num_stages: int = 7, ratio: float = 0.5, top_k: int = 5
-) -> Miner | None:
-    """The miner of a method.
+def coclr(bank_size: int, views: Sequence[str], num_stages: int, ratio: float, top_k: int) -> Miner:
+    """CoCLR: a cascade of one stage, in the first view (the frozen network's)."""
+    return cascade(plan_stages(bank_size, views, 1, ratio, top_k))
 
-    Args:
-        method: one of :data:`METHODS`.
-        views: those of the stages in turn: the frozen networks' views, then the trained one's.
-        bank_size: K, rows of the memory.
-        num_stages: of CPR; CoCLR always takes one, in ``views[0]``.
-        ratio: share of the rows that a stage of CPR keeps.
-        top_k: positives per query.
 
-    Returns:
-        The miner, or None for the methods that mine nothing (InfoNCE, UberNCE).
+def cpr(bank_size: int, views: Sequence[str], num_stages: int, ratio: float, top_k: int) -> Miner:
+    """CPR: a cascade of `num_stages` stages in the views in turn (section 3.2)."""
+    return cascade(plan_stages(bank_size, views, num_stages, ratio, top_k))
 
-    Raises:
-        ValueError: unknown method, too few views, or an impossible cascade.
-    """
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}; choose one of {METHODS}")
-    if method in ("infonce", "ubernce"):
-        return None
-    if len(views) < 2:
-        raise ValueError(
-            f"{method} mines in another view, but the only view is {list(views)}; give it a frozen sampler"
-        )
-    stages = plan_stages(bank_size, views, num_stages if method == "cpr" else 1, ratio, top_k)
+
+def cascade(stages: Sequence[Stage]) -> Miner:
+    """The miner that follows a plan of stages."""
 
     def mine(anchors: Mapping[str, Tensor], bank: Mapping[str, Tensor], exclude: Tensor) -> Retrieval:
         return cascade_retrieve(anchors, bank, stages, exclude)

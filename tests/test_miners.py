@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cprlib.cascade import Retrieval, cascade_retrieve, plan_stages
-from cprlib.miners import build_miner, label_positives, positives_mask
+from cprlib.methods import build_miner
+from cprlib.miners import label_positives, positives_mask
 
 
 def features(rows, seed):

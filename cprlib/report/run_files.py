@@ -13,10 +13,11 @@ from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import video_rows
 from cprlib.evaluation.mining import class_mining_recall, join_cycles, read_mining_log
+from cprlib.methods import COTRAINED
 from cprlib.report.figures.examples import thumbnails
 from cprlib.report.run_state import is_run, settings_of
 from cprlib.store.files import read_json, resolve
-from cprlib.store.folders import COTRAINED, cotrained_networks
+from cprlib.store.folders import cotrained_networks
 from cprlib.training.fit import check_same_videos
 from cprlib.training.snapshots import Memory, read_memory
 

@@ -5,9 +5,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from cprlib.methods import COTRAINED
 from cprlib.notebook.runner import read_params
 from cprlib.store.files import read_json, resolve
-from cprlib.store.folders import COTRAINED, is_finished, network_folder
+from cprlib.store.folders import is_finished, network_folder
 
 DATASETS = {"toy": "the built-in data", "ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics": "Kinetics"}
 DATASETS |= {"folder": "own videos", "coclr_lmdb": "UCF101 (CoCLR's LMDB)"}

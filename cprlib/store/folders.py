@@ -9,10 +9,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from cprlib.methods import COTRAINED
 from cprlib.store.files import read_json, resolve, write_json
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "av", "decord", "opencv-contrib-python-headless")
-COTRAINED = ("coclr", "cpr")
 
 
 def network_folder(run: str | Path, method: str, view: str, cycles: int = 1) -> str:

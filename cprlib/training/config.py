@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cprlib.cascade import plan_stages
-from cprlib.miners import METHODS
+from cprlib.methods import METHODS
 from cprlib.store.settings import check_types
 from cprlib.training.schedule import PRECISIONS
 

@@ -15,7 +15,7 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import ClipPairs, EpochSampler
 from cprlib.encoders import build_encoder, momentum_copy
 from cprlib.memory import FeatureQueue
-from cprlib.miners import build_miner
+from cprlib.methods import build_miner
 from cprlib.store.checkpoints import CHECKPOINT, load_checkpoint, load_encoder, save_checkpoint
 from cprlib.store.files import atomic_path, read_json, resolve, write_json
 from cprlib.store.folders import is_finished, open_run

@@ -14,7 +14,8 @@ from cprlib.data.sampling import step_seed
 from cprlib.encoders import Encoder, momentum_update
 from cprlib.losses import contrastive_logits, multi_instance_nce
 from cprlib.memory import FeatureQueue
-from cprlib.miners import Miner, build_miner, label_positives, positives_mask
+from cprlib.methods import build_miner
+from cprlib.miners import Miner, label_positives, positives_mask
 from cprlib.training.config import TrainingConfig
 from cprlib.training.schedule import decay
 

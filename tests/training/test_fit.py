@@ -153,7 +153,7 @@ def test_items_of_a_run_have_both_views_of_the_key(config, tmp_path):
 def test_one_step_of_the_papers_recipe(name):
     """S3D, 32 x 128 x 128, K 2048, 7 stages: values from paper.md, one step on the CPU."""
     from cprlib.memory import FeatureQueue
-    from cprlib.miners import build_miner
+    from cprlib.methods import build_miner
     from cprlib.training.step import State, train_step
 
     values = yaml.safe_load((project_root() / "params" / f"{name}.yaml").read_text())

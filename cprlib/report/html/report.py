@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from cprlib.data.manifest import Manifest
+from cprlib.methods import COTRAINED
 from cprlib.report.html import record, results
 from cprlib.report.html.drawings import all_pictures
 from cprlib.report.html.index import write_index
@@ -17,7 +18,6 @@ from cprlib.report.html.page import Section, write_page
 from cprlib.report.html.pictures import Picture
 from cprlib.report.run_state import dataset_of, find_run, networks_of, settings_of, state_of
 from cprlib.store.files import resolve
-from cprlib.store.folders import COTRAINED
 
 
 def report_sections(run: Path) -> list[Section]:

@@ -1,6 +1,8 @@
-"""Video containers through PyAV: open, decode, seek where that is safe, and write H.264."""
+"""Video containers through PyAV: open, decode, and write H.264."""
 
 import json
+import struct
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -8,9 +10,12 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from cprlib.store.files import atomic_path
 
+RATES = (Fraction(1, 36000), Fraction(1000))  # frames per second that an mp4 can hold: from one in ten hours
+_own = threading.local()  # what a thread keeps for its next frame
 FULL_RANGE = av.video.reformatter.ColorRange.JPEG  # 0..255 where television has 16..235
 
 
@@ -28,8 +33,8 @@ class VideoError(ValueError):
 def decode(path: str | Path) -> Iterator[np.ndarray]:
     """All frames of a video in order, (H, W, 3) uint8 RGB each."""
     with open_video(path) as (container, stream):
-        for frame in container.decode(stream):
-            yield rgb(frame)
+        for picture in container.decode(stream):
+            yield rgb(picture)
 
 
 @contextmanager
@@ -58,7 +63,8 @@ def encode(
     options = {"crf": str(crf), "g": str(gop), "bf": "0", "threads": "1", "mbtree": "0"}
     with atomic_path(path) as tmp, av.open(str(tmp), "w", format="mp4") as container:
         container.metadata["comment"] = json.dumps(comment)
-        rate = Fraction(fps).limit_denominator(1001)
+        rate = Fraction(fps).limit_denominator(1001 if fps >= 1 else 10**6)
+        rate = min(max(rate, RATES[0]), RATES[1])
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.pix_fmt = "yuv420p"
         if full_range:
@@ -72,9 +78,32 @@ def encode(
 
 
 def rgb(picture: av.VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8, upright: phones store a turned picture and the angle."""
-    frame = picture.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(frame, picture.rotation // 90))
+    """(H, W, 3) uint8, upright: phones store a turned or mirrored picture and how to put it right."""
+    if not hasattr(_own, "reformatter"):
+        _own.reformatter = VideoReformatter()  # one for all frames: making its tables takes 3 ms
+    frame = _own.reformatter.reformat(picture, format="rgb24").to_ndarray()
+    return upright(frame, display_matrix(picture))
+
+
+def display_matrix(picture: av.VideoFrame) -> tuple[int, int, int, int]:
+    """(a, b, c, d): a stored pixel (x, y) is shown at (a x + c y, b x + d y), up to shift and scale."""
+    data = picture.side_data.get("DISPLAYMATRIX")
+    a, b, _, c, d = struct.unpack("<5i", bytes(data)[:20]) if data else (1, 0, 0, 0, 1)
+    return a, b, c, d
+
+
+def is_upright(picture: av.VideoFrame) -> bool:
+    """Whether a picture is shown as it is stored."""
+    a, b, c, d = display_matrix(picture)
+    return abs(b) + abs(c) <= abs(a) + abs(d) and a >= 0 and d >= 0
+
+
+def upright(frame: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Turn and mirror a (H, W, C) frame as its display matrix says, to the nearest quarter of a turn."""
+    a, b, c, d = matrix
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        frame, a, d = frame.transpose(1, 0, 2), c, b  # rows become columns; then only mirrors are left
+    return np.ascontiguousarray(frame[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def grey_picture(plane: np.ndarray) -> av.VideoFrame:
@@ -89,35 +118,3 @@ def brightness(picture: av.VideoFrame) -> np.ndarray:
     """The bytes of the brightness plane, (H, W) uint8, unconverted."""
     plane = picture.planes[0]
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : picture.width]
-
-
-def pictures_at(container, stream, indices: list[int]) -> Iterator[av.VideoFrame]:
-    """The frames with sorted, distinct numbers `indices`, as far as they exist.
-
-    Files that `encode` wrote have evenly spaced frames and can be entered at any key frame; any
-    other file is decoded from its start, which is slow and never wrong.
-    """
-    if container.metadata.get("comment", "").startswith('{"cprlib"') and not stream.start_time:
-        yield from _seeking(container, stream, indices)
-        return
-    wanted = set(indices)
-    for number, picture in enumerate(container.decode(stream)):
-        if number in wanted:
-            yield picture
-        if number == indices[-1]:
-            return
-
-
-def _seeking(container, stream, indices: list[int]) -> Iterator[av.VideoFrame]:
-    """`pictures_at` for our own files."""
-    frame_time = 1 / (stream.average_rate * stream.time_base)  # in the stream's clock
-    position, pictures = -1, container.decode(stream)
-    for index in indices:
-        if index - position > 12:  # nearer ones are reached sooner by decoding on
-            container.seek(round(index * frame_time), stream=stream)
-            pictures = container.decode(stream)
-        for picture in pictures:
-            position = round(picture.pts / frame_time)
-            if position >= index:
-                yield picture
-                break

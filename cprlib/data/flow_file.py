@@ -5,8 +5,8 @@ the brightness plane of an H.264 file; colour stays empty, so nothing is lost to
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -21,15 +21,18 @@ from cprlib.data.container import (
     encode,
     grey_picture,
     open_video,
-    pictures_at,
 )
+from cprlib.data.seeking import frame_index, pictures_at
 
 CRF = 26  # TV-L1 and DIS files come out about as large as a compact RGB video
 GOP = 12  # key frames close enough for reading clips from the middle
 
 
 class FlowInfo(NamedTuple):
-    """How a flow file was made: method, bound in pixels per frame, size, frames, which video."""
+    """How a flow file was made: method, bound in pixels per frame, size, frames, which video, in what unit.
+
+    `short_side` is that of a picture whose pixels the flow is counted in; 0: the video's own pixels.
+    """
 
     method: str
     bound: float
@@ -37,6 +40,7 @@ class FlowInfo(NamedTuple):
     height: int
     num_frames: int
     source: str
+    short_side: int = 0
 
 
 def quantise(flow: np.ndarray, bound: float) -> np.ndarray:
@@ -57,6 +61,7 @@ def write_flow(
     bound: float = 20.0,
     fps: float = 25.0,
     source: str = "",
+    short_side: int = 0,
 ) -> None:
     """Write flow as an H.264 mp4, atomically.
 
@@ -67,6 +72,7 @@ def write_flow(
         bound: larger displacements are clipped, in pixels per frame; recorded.
         fps: frames per second of the video.
         source: `fingerprint` of the video; recorded.
+        short_side: of the pictures whose pixels `flow` is counted in, 0 = the video's own; recorded.
 
     Raises:
         ValueError: no flow frame, or a bound that is not positive.
@@ -78,7 +84,9 @@ def write_flow(
     if first is None:
         raise ValueError(f"{path}: no flow frame to write; a video needs at least two frames")
     height, width = first.shape[1:]
-    about = dict(method=method, bound=bound, width=width, height=height, source=source, version=1)
+    about = dict(
+        method=method, bound=bound, width=width, height=height, source=source, short_side=short_side, version=2
+    )
     pictures = (grey_picture(_plane(quantise(f, bound))) for f in chain([first], frames))
     encode(path, pictures, fps, CRF, GOP, {"cprlib": "flow", **about}, full_range=True)
 
@@ -97,13 +105,13 @@ def read_flow_levels(path: str | Path, frame_indices: Sequence[int]) -> torch.Te
     Raises:
         FileNotFoundError, IndexError, VideoError: as for `read_clip`.
     """
-    with _open_flow(path) as (info, container, stream):
-        asked = np.asarray(frame_indices, dtype=np.int64)
-        if asked.size == 0 or asked.min() < 0 or asked.max() > info.num_frames:
-            raise IndexError(f"{path}: frames {asked.tolist()} asked for, its video has {info.num_frames + 1}")
-        indices, places = np.unique(asked.clip(max=info.num_frames - 1), return_inverse=True)
-        pictures = pictures_at(container, stream, indices.tolist())
-        levels = [_levels(brightness(picture), info) for picture in pictures]
+    info = flow_info(path)
+    asked = np.asarray(frame_indices, dtype=np.int64)
+    if asked.size == 0 or asked.min() < 0 or asked.max() > info.num_frames:
+        raise IndexError(f"{path}: frames {asked.tolist()} asked for, its video has {info.num_frames + 1}")
+    indices, places = np.unique(asked.clip(max=info.num_frames - 1), return_inverse=True)
+    pictures = pictures_at(path, indices.tolist(), frame_index(path))
+    levels = [_levels(brightness(picture), info) for picture in pictures]
     if len(levels) < len(indices):
         raise VideoError(path, "flow frames are missing; delete the file and extract flow again")
     return torch.from_numpy(np.stack(levels)[places])
@@ -122,8 +130,23 @@ def flow_info(path: str | Path) -> FlowInfo:
         FileNotFoundError: no such file.
         VideoError: not a file of `write_flow`.
     """
-    with _open_flow(path) as (info, _, _):
-        return info
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no flow at {path}; run notebook 01_flow_extraction again")
+    stat = Path(path).stat()
+    return _flow_info(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(4096)
+def _flow_info(path: str, size: int, mtime_ns: int) -> FlowInfo:
+    try:
+        with open_video(path) as (container, stream):
+            about = json.loads(container.metadata.get("comment", "{}"))
+            if not isinstance(about, dict) or about.get("cprlib") != "flow":
+                raise VideoError(path, "not a flow file; delete it and extract flow again")
+            known = {name: about[name] for name in FlowInfo._fields if name in about}
+            return FlowInfo(**{**known, "num_frames": stream.frames})
+    except (av.FFmpegError, json.JSONDecodeError, TypeError) as error:
+        raise VideoError(path, "not a flow file; delete it and extract flow again") from error
 
 
 def _padded(height: int, width: int) -> tuple[int, int]:
@@ -144,19 +167,3 @@ def _levels(plane: np.ndarray, info: FlowInfo) -> np.ndarray:
     rows, columns = _padded(info.height, info.width)
     levels = plane[: 2 * rows, :columns].reshape(2, rows, columns)
     return levels[:, : info.height, : info.width].transpose(1, 2, 0)
-
-
-@contextmanager
-def _open_flow(path: str | Path) -> Iterator[tuple]:
-    """Open a flow file: (FlowInfo, container, stream)."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no flow at {path}; run notebook 01_flow_extraction again")
-    try:
-        with open_video(path) as (container, stream):
-            about = json.loads(container.metadata.get("comment", "{}"))
-            if not isinstance(about, dict) or about.get("cprlib") != "flow":
-                raise VideoError(path, "not a flow file; delete it and extract flow again")
-            fields = {name: about.get(name) for name in FlowInfo._fields}
-            yield FlowInfo(**{**fields, "num_frames": stream.frames}), container, stream
-    except (av.FFmpegError, json.JSONDecodeError) as error:
-        raise VideoError(path, "not a flow file; delete it and extract flow again") from error

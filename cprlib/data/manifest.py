@@ -1,5 +1,11 @@
-"""The manifest: a typed table with one row per video, the only description of a data set."""
+"""The manifest: a typed table with one row per video, the only description of a data set.
 
+In the file, a path below the manifest's folder, or below the project if the manifest is, too, is relative to the
+manifest's folder, so that what is moved together stays together; in memory all paths are absolute.
+"""
+
+import io
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -7,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from cprlib.data.lmdb_frames import check_lmdbs, lmdb_file
-from cprlib.store.files import atomic_path
+from cprlib.data.text_table import read_text_table
+from cprlib.store.files import atomic_path, project_root
 
 COLUMNS = {
     "video_id": "int64",  # the row's number, 0..N-1
@@ -15,6 +22,7 @@ COLUMNS = {
     "label": "int64",  # 0..classes-1
     "class_name": "str",
     "source_id": "str",  # the recording it was cut from; siblings share it
+    "group": "str",  # videos of a group stay on one side of a split (a person, a camera); source_id where not given
     "split": "str",  # one of SPLITS
     "num_frames": "int64",
     "width": "int64",  # pixels
@@ -23,8 +31,9 @@ COLUMNS = {
     "flow_path": "str",  # "" = no flow yet
     "reader": "str",  # one of READERS
 }
+PATHS = ("path", "flow_path")
 SPLITS = ("train", "test", "unused")
-READERS = ("decord", "pyav", "lmdb")
+READERS = ("seek", "pyav", "decord", "lmdb")
 
 
 @dataclass(frozen=True)
@@ -83,33 +92,41 @@ class Manifest:
         return Manifest(table, self.whole)
 
     def write(self, path: str | Path) -> None:
-        """Validate and write as CSV or parquet, by the suffix of `path`."""
-        table, path = self.validate().table, Path(path)
+        """Validate and write as CSV or parquet, by the suffix of `path`; a file that says the same is left alone."""
+        table, path = self.validate().table, Path(os.path.abspath(path))
         _check_suffix(path)
-        with atomic_path(path) as tmp:
-            if path.suffix == ".csv":
-                table.to_csv(tmp, index=False)
-            else:
-                table.to_parquet(tmp, index=False)
+        for column in PATHS:
+            table[column] = [_stored(text, path.parent) for text in table[column]]
+        content = io.BytesIO()
+        if path.suffix == ".csv":
+            table.to_csv(content, index=False, encoding="utf-8")
+        else:
+            table.to_parquet(content, index=False)
+        if not path.is_file() or path.read_bytes() != content.getvalue():
+            with atomic_path(path) as tmp:
+                tmp.write_bytes(content.getvalue())
 
     @classmethod
     def read(cls, path: str | Path) -> "Manifest":
-        """Read a CSV or parquet file and validate it.
+        """Read a CSV or parquet file and validate it; paths become absolute, relative ones start at its folder.
 
         Raises:
             FileNotFoundError: no such file.
             ValueError: the file breaks a rule; the message names file, row and remedy.
         """
-        path = Path(path)
+        path = Path(os.path.abspath(path))
         _check_suffix(path)
         if not path.is_file():
             raise FileNotFoundError(f"no manifest at {path}; make it with python -m data_prep.ucf101 (or own_videos …)")
         try:
             if path.suffix == ".csv":
-                table = pd.read_csv(path, dtype=str, keep_default_na=False)
+                table = read_text_table(path)[0]
             else:
                 table = pd.read_parquet(path)
-            return cls(table).validate()
+            table = cls(table).validate().table
+            for column in PATHS:
+                table[column] = [os.path.normpath(path.parent / text) if text else "" for text in table[column]]
+            return cls(table)
         except (ValueError, OSError) as error:  # pandas and pyarrow errors derive from them
             raise ValueError(f"{path}: {error}") from error
 
@@ -144,6 +161,13 @@ def file_of(path: str, reader: str) -> Path:
     return lmdb_file(Path(path).parents[1]) if reader == "lmdb" else Path(path)
 
 
+def _stored(text: str, folder: Path) -> str:
+    """A path as it stands in a manifest of this folder."""
+    path, root = Path(text), project_root()
+    together = path.is_relative_to(folder) or (path.is_relative_to(root) and folder.is_relative_to(root))
+    return os.path.relpath(path, folder) if together and path.is_absolute() else text
+
+
 def _check_suffix(path: Path) -> None:
     if path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"{path}: a manifest ends in .csv or .parquet")
@@ -151,6 +175,9 @@ def _check_suffix(path: Path) -> None:
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """The columns in order and in their types."""
+    if "source_id" in table:
+        group = table["group"] if "group" in table else table.source_id
+        table = table.assign(group=group.where(group.notna() & (group.astype(str) != ""), table.source_id))
     missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise ValueError(f"column {missing[0]!r} is missing; a manifest has {', '.join(COLUMNS)}")

@@ -1,5 +1,6 @@
 """Paths that start at the project, and files that are written whole or not at all."""
 
+import hashlib
 import json
 import os
 import re
@@ -7,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(10))}
 
 
 def project_root() -> Path:
@@ -23,11 +26,34 @@ def resolve(path: str | Path) -> Path:
     Raises:
         ValueError: the path names an environment variable that is not set.
     """
-    with_defaults = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda m: os.environ.get(m[1]) or m[2], str(path))
+    there, rest = project_root(), str(path)
+    while "$" in rest:  # a folder whose own name holds a $ is no variable
+        head, _, tail = rest.partition("/")
+        if not os.path.lexists(there / (head or "/")):
+            break
+        there, rest = there / (head or "/"), tail
+    with_defaults = re.sub(r"\$\{(\w+):-([^}]*)\}", lambda m: os.environ.get(m[1]) or m[2], rest)
     expanded = os.path.expanduser(os.path.expandvars(with_defaults))
     if "$" in expanded:
         raise ValueError(f"{path}: an environment variable in this path is not set; export it first")
-    return Path(os.path.normpath(project_root() / expanded))
+    return Path(os.path.normpath(there / expanded))
+
+
+def safe_name(text: str) -> str:
+    """A file name for a text that comes from data: short, plain ASCII, in one folder, and no other text's.
+
+    A text of lower-case letters, digits, ``_``, ``-`` and dots is its own name; any other is made readable and gets a
+    hash of the text, which also tells apart what a file system without capitals would take for one name.
+
+    >>> safe_name("walk"), safe_name("../Walk the dog")
+    ('walk', 'Walk_the_dog-493233f52d0d')
+    """
+    plain = re.fullmatch(r"[a-z0-9_][a-z0-9._-]{0,99}", text) and not text.endswith(".")
+    stem = text.partition(".")[0]
+    if plain and stem not in DEVICES and not re.search(r"-[0-9a-f]{12}$", text):
+        return text
+    kept = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")[:60] or "_"
+    return f"{kept}-{hashlib.sha1(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
 @contextmanager
@@ -41,7 +67,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:20]}-", suffix=path.suffix[-20:], dir=path.parent)
     os.close(handle)
     tmp = Path(name)
     try:

@@ -1,0 +1,149 @@
+"""Look through a video once: is it whole, what is in it, and how can it be read?"""
+
+from array import array
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+import av
+import numpy as np
+
+from cprlib.data.container import VideoError, open_video, rgb
+from cprlib.data.seeking import FrameIndex, IndexMaker, pictures_at
+
+SEEK_CHECKS = 8  # frames that are read singly, each behind another key frame
+MARK = 24  # pixels in height and width that a frame is known by
+FILE_HEADS = (b"RIFF", b"\x1aE\xdf\xa3")  # AVI; Matroska and WebM
+DECLARING = {"matroska", "webm", "avi", "flv", "asf"}  # containers whose head says how long they are
+
+
+class VideoInfo(NamedTuple):
+    """What a manifest holds of a video: frames, size in pixels, frames per second, reader."""
+
+    num_frames: int
+    width: int
+    height: int
+    fps: float
+    reader: str
+
+
+def probe(path: str | Path, min_frames: int = 2) -> VideoInfo:
+    """Decode a whole video once and find out how it is read reliably; 12 bytes of memory a frame.
+
+    Args:
+        path: video file.
+        min_frames: fewer make the video too short.
+
+    Returns:
+        Counted, not declared, properties, of the upright picture; `fps` is the mean rate; `reader` is "seek" if frames
+        read singly are those of a sequential decode, else "pyav".
+
+    Raises:
+        FileNotFoundError: no such file.
+        VideoError: empty, truncated, no video stream, too short, or not a video.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no video at {path}")
+    if path.stat().st_size == 0:
+        raise VideoError(path, "empty")
+    try:
+        with open_video(path) as (container, stream):
+            found = _scan(path, container, stream)
+            fps = _rate(stream, found.stamps)
+    except av.FFmpegError as error:
+        with path.open("rb") as file:
+            head = file.read(8)
+        known = head[4:] == b"ftyp" or head[:4] in FILE_HEADS
+        raise VideoError(path, "truncated" if known else "not a video") from error
+    if len(found.marks) < min_frames:
+        raise VideoError(path, f"too short ({len(found.marks)} frames)")
+    height, width = found.size
+    return VideoInfo(len(found.marks), width, height, fps, "seek" if _seek_agrees(path, found) else "pyav")
+
+
+class _Found(NamedTuple):
+    """What a sequential decode found: a mark and a stamp for every frame, the size, and what the packets say."""
+
+    marks: array
+    stamps: array | None
+    size: tuple[int, int]
+    index: FrameIndex | None
+
+
+def _scan(path: Path, container, stream) -> _Found:
+    """Decode everything, one frame in memory at a time."""
+    marks, stamps, known, size, complete, end = array("I"), array("q"), True, (0, 0), True, 0.0
+    index = IndexMaker()
+    try:
+        for packet in container.demux():
+            end = max(end, _end(packet))
+            if packet.stream_index != stream.index:
+                continue
+            complete &= not packet.is_corrupt
+            index.add(packet)
+            for picture in packet.decode():
+                frame = rgb(picture)
+                size = size if marks else frame.shape[:2]
+                if frame.shape[:2] != size:
+                    raise VideoError(path, "frame size changes")
+                marks.append(_mark(frame))
+                stamps.append(picture.pts or 0)
+                known &= picture.pts is not None
+    except av.FFmpegError:
+        complete = False
+    stamps = stamps if known else None
+    if not complete or _ends_early(path, container, stream, stamps, end):
+        raise VideoError(path, f"truncated ({len(marks)} frames readable)")
+    return _Found(marks, stamps, size, index.made())
+
+
+def _mark(frame: np.ndarray) -> int:
+    """A number that a frame is known by, of about 24 x 24 of its pixels."""
+    rows, columns = (max(1, side // MARK) for side in frame.shape[:2])
+    return crc32(np.ascontiguousarray(frame[::rows, ::columns]))
+
+
+def _end(packet: av.Packet) -> float:
+    """When what a packet holds is over, in seconds."""
+    start = packet.dts if packet.pts is None else packet.pts
+    return 0.0 if start is None else float((start + (packet.duration or 0)) * packet.time_base)
+
+
+def _ends_early(path: Path, container, stream, stamps: array | None, end: float) -> bool:
+    """Whether a file ends before its head says: its bytes for mp4, else its time, as rates and counts may vary."""
+    entries = [s.index_entries for s in container.streams if getattr(s, "index_entries", None) is not None]
+    kinds = set(container.format.name.split(","))
+    if "mp4" in kinds and entries:
+        return max((e.pos + e.size for e in chain.from_iterable(entries)), default=0) > path.stat().st_size
+    if not kinds & (DECLARING | {"mp4"}):
+        return False  # other lengths are guesses from the file as it is
+    lengths = [float(s.duration * s.time_base) for s in container.streams if s.duration]
+    length = float(container.duration / av.time_base) if container.duration else max(lengths, default=0.0)
+    gap = float((stamps[-1] - stamps[-2]) * stream.time_base) if stamps and len(stamps) > 1 else 0.0
+    return end + max(gap, 1 / float(stream.guessed_rate or 25)) < 0.95 * length
+
+
+def _rate(stream, stamps: array | None) -> float:
+    """Mean frames per second: as declared, where it agrees with the stamps."""
+    declared = float(stream.average_rate or stream.guessed_rate or 25)
+    if not stamps or stamps[-1] <= stamps[0]:
+        return declared
+    seen = (len(stamps) - 1) / float((stamps[-1] - stamps[0]) * stream.time_base)
+    return declared if abs(declared / seen - 1) < 0.02 else seen
+
+
+def _seek_agrees(path: Path, found: _Found) -> bool:
+    """Whether the packets tell the stamps of all frames, and frames behind some key frames are read rightly."""
+    index = found.index
+    if index is None or found.stamps is None or not np.array_equal(index.stamps, found.stamps):
+        return False
+    draw = np.random.default_rng(0)
+    starts = np.searchsorted(index.stamps, index.keys)
+    numbers = starts[draw.permutation(len(starts))[:SEEK_CHECKS]]
+    numbers = np.minimum(numbers + draw.integers(0, 12, len(numbers)), len(index.stamps) - 1)
+    for number in [*numbers.tolist(), len(index.stamps) - 1]:
+        if [_mark(rgb(picture)) for picture in pictures_at(path, [number], index)] != [found.marks[number]]:
+            return False
+    return True

@@ -1,0 +1,142 @@
+"""Frames by number, without decoding a video from its start: exact, or not at all.
+
+One pass over a file's packets, which decodes nothing, tells the stamp (time) of every frame and where a decoder may
+begin. To read a frame is to go to the last such place before it and decode on until its stamp comes. Wherever a file
+does not do what its packets said, it is decoded from its start, which is slow and never wrong.
+"""
+
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from cprlib.data.container import open_video
+
+STAMPED = {"mp4", "matroska", "webm", "flv"}  # containers that store when each frame is shown
+REMEMBERED = 4096  # files whose index a process keeps
+
+
+class FrameIndex(NamedTuple):
+    """Stamps of all frames in the order in which they are shown, and of the key frames; (N,) and (K,) int64."""
+
+    stamps: np.ndarray
+    keys: np.ndarray
+
+
+class Lost(Exception):
+    """Seeking did not lead where the index says."""
+
+
+def frame_index(path: str | Path, any_container: bool = True) -> FrameIndex | None:
+    """The index of a file, from its packets alone.
+
+    Args:
+        path: video file.
+        any_container: also of containers that do not store when a frame is shown, as AVI: there a comparison with a
+            sequential decode must have shown that the index is right.
+
+    Returns:
+        None where packets have no stamps, or not one each.
+    """
+    stat = os.stat(path)
+    stores, index = _frame_index(str(path), stat.st_size, stat.st_mtime_ns)
+    return index if stores or any_container else None
+
+
+@lru_cache(REMEMBERED)
+def _frame_index(path: str, size: int, mtime_ns: int) -> tuple[bool, FrameIndex | None]:
+    index = IndexMaker()
+    with open_video(path) as (container, stream):
+        stores = not STAMPED.isdisjoint(container.format.name.split(","))
+        for packet in container.demux(stream):
+            index.add(packet)
+    return stores, index.made()
+
+
+class IndexMaker:
+    """Puts the index together from the packets of a stream, one after the other."""
+
+    def __init__(self):
+        self.stamps, self.keys, self.known = array("q"), array("q"), True
+
+    def add(self, packet: av.Packet) -> None:
+        """Note a packet; those that an edit list cuts off are decoded for the sake of others and never shown."""
+        if not packet.size or packet.is_discard:
+            return
+        if packet.pts is None:
+            self.known = False
+            return
+        self.stamps.append(packet.pts)
+        if packet.is_keyframe:
+            self.keys.append(packet.pts)
+
+    def made(self) -> FrameIndex | None:
+        """The index, unless some packet has no stamp, or that of another."""
+        stamps, keys = (np.sort(np.frombuffer(a, np.int64)) if a else np.empty(0) for a in (self.stamps, self.keys))
+        if not self.known or not len(keys) or (np.diff(stamps) == 0).any() or keys[0] > stamps[0]:
+            return None
+        return FrameIndex(stamps, keys)
+
+
+def pictures_at(path: str | Path, indices: Sequence[int], index: FrameIndex | None) -> Iterator[av.VideoFrame]:
+    """The frames with sorted, distinct numbers `indices`, as far as they exist.
+
+    Args:
+        path: video file.
+        indices: frame numbers from 0 on.
+        index: see `frame_index`; None: decode from the start.
+    """
+    done = 0
+    if index is not None:
+        known = [number for number in indices if number < len(index.stamps)]
+        try:
+            with open_video(path) as (container, stream):
+                for picture in _seeking(container, stream, index, index.stamps[known].tolist()):
+                    yield picture
+                    done += 1
+            return
+        except Lost:
+            pass
+    wanted = set(indices[done:])
+    with open_video(path) as (container, stream):
+        for number, picture in enumerate(container.decode(stream)):
+            if number in wanted:
+                yield picture
+            if number >= indices[-1]:
+                return
+
+
+def _seeking(container, stream, index: FrameIndex, stamps: list[int]) -> Iterator[av.VideoFrame]:
+    """The pictures with these stamps, in order."""
+    place, pictures = -1, container.decode(stream)  # the key frame that was passed last, by its number
+    for stamp in stamps:
+        key = int(np.searchsorted(index.keys, stamp, "right")) - 1
+        if key > max(place, 0):
+            pictures, place = _from_key(container, stream, index.keys, key, stamp), key
+        for picture in pictures:
+            if picture.pts is None or picture.pts >= stamp:
+                break
+        else:
+            raise Lost
+        if picture.pts != stamp:
+            raise Lost
+        yield picture
+
+
+def _from_key(container, stream, keys: np.ndarray, key: int, stamp: int) -> Iterator[av.VideoFrame]:
+    """Decode from a key frame on, or from one before it where the container leads no nearer."""
+    for target in dict.fromkeys((key, max(0, key - 1), 0)):
+        container.seek(int(keys[target]), stream=stream)
+        packets = container.demux(stream)
+        first = next((packet for packet in packets if packet.size), None)
+        if first is not None and first.is_keyframe and first.pts is not None and first.pts <= stamp:
+            yield from first.decode()
+            for packet in packets:
+                yield from packet.decode()
+            return
+    raise Lost

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cprlib.data.container import VideoError
-from cprlib.data.lmdb_frames import lmdb_names, read_jpegs, read_lmdb
+from cprlib.data.lmdb_frames import lmdb_file, lmdb_names, read_jpegs, read_lmdb
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import VideoInfo
 from cprlib.store.files import resolve
@@ -28,7 +28,12 @@ SPREAD = 8  # levels; what JPEG makes of flow's constant channel stays far below
 
 
 def build(
-    rgb: str | Path, flow: str | Path | None, splits: str | Path, split: int = 1, workers: int | None = None
+    rgb: str | Path,
+    flow: str | Path | None,
+    splits: str | Path,
+    split: int = 1,
+    workers: int | None = None,
+    memory: Path | None = None,
 ) -> tuple[Manifest, pd.DataFrame]:
     """Describe the videos of one official split.
 
@@ -38,6 +43,7 @@ def build(
         splits: folder of the official lists.
         split: 1, 2 or 3.
         workers: processes; None = one per core.
+        memory: file that keeps what was found in each video, so that it is looked into once.
 
     Returns:
         The manifest, and the problems (columns path, reason). Where flow is too short for a video, so is the video.
@@ -55,7 +61,12 @@ def build(
         reason = f"has no flow in {resolve(flow)}"
         problems += [{"path": str(entry.path), "reason": reason} for entry in entries if not entry.flow_path]
         entries = [entry for entry in entries if entry.flow_path]
-    return describe(entries, classes, workers, problems, look=_look)
+    return describe(entries, classes, workers, problems, look=_look, memory=memory, files=_files)
+
+
+def _files(entry: Entry) -> list[Path]:
+    """The LMDBs that a video is read from."""
+    return [lmdb_file(Path(path).parents[1]) for path in (entry.path, entry.flow_path) if str(path)]
 
 
 def _videos(folder: str | Path) -> list[Path]:
@@ -97,7 +108,7 @@ def main() -> None:
     parser.add_argument("flow", help="LMDB of flow, or - for none")
     parser.add_argument("splits", help="folder of the official lists")
     parser.add_argument("--split", type=int, choices=(1, 2, 3), default=1)
-    run(parser, lambda a: build(a.rgb, None if a.flow == "-" else a.flow, a.splits, a.split, a.workers))
+    run(parser, lambda a: build(a.rgb, None if a.flow == "-" else a.flow, a.splits, a.split, a.workers, a.memory))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import VideoInfo, fingerprint, probe
 from cprlib.store.files import atomic_path, resolve
+from data_prep.files import printable
+from data_prep.remembered import Remembered, beside
 
-SUFFIXES = {".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"}
 MISSING = "listed but missing"
 MISSING_CLASS = "listed but missing, like all videos of its class"
 UNLISTED = "present but not in the split lists"
@@ -30,6 +31,7 @@ class Entry:
     source_id: str
     split: str
     flow_path: str = ""  # where the source has flow, too
+    group: str = ""  # what stays on one side of a split; empty: the recording
 
     def __str__(self) -> str:
         return str(self.path)
@@ -43,25 +45,7 @@ class Listed:
     class_name: str
     source_id: str
     split: str
-
-
-def find_videos(folder: str | Path) -> list[Path]:
-    """All video files below a folder, sorted; hidden ones are left alone.
-
-    Raises:
-        FileNotFoundError: no such folder, or no video in it.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no video folder at {folder}; give the one that holds the videos")
-    files = []
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(root, name) for name in names if not name.startswith(".")]
-    files = [path for path in files if path.suffix.lower() in SUFFIXES]
-    if not files:
-        raise FileNotFoundError(f"no video in {folder} (looked for {', '.join(sorted(SUFFIXES))}); unpack them there")
-    return sorted(files)
+    group: str = ""
 
 
 def match(videos: Sequence[Path], listed: Sequence[Listed], source: Path) -> tuple[list[Entry], list[dict]]:
@@ -89,7 +73,7 @@ def match(videos: Sequence[Path], listed: Sequence[Listed], source: Path) -> tup
             f"none of the {len(videos)} videos (the first is {videos[0]}) is in the split lists of "
             f"{source}; do lists and videos belong to the same data set?"
         )
-    found = [item for item in listed if Path(item.name).stem.lower() in files]
+    found = one_class_each([item for item in listed if Path(item.name).stem.lower() in files])
     classes = {item.class_name for item in found}
     for item in listed:
         if Path(item.name).stem.lower() not in files:
@@ -97,8 +81,25 @@ def match(videos: Sequence[Path], listed: Sequence[Listed], source: Path) -> tup
             problems.append({"path": item.name, "reason": reason})
     unlisted = (path for stem, path in files.items() if stem not in names)
     problems += [{"path": str(path), "reason": UNLISTED} for path in unlisted]
-    entries = [Entry(files[Path(i.name).stem.lower()], i.class_name, i.source_id, i.split) for i in found]
-    return entries, problems
+    return [
+        Entry(files[Path(i.name).stem.lower()], i.class_name, i.source_id, i.split, group=i.group) for i in found
+    ], problems
+
+
+def one_class_each(listed: Sequence[Listed]) -> list[Listed]:
+    """Recordings of one class each: siblings are positives, and two actions of one film are not.
+
+    A film or YouTube video of several classes becomes a recording for each, and stays a group.
+    """
+    classes: dict[str, set[str]] = {}
+    for item in listed:
+        classes.setdefault(item.source_id, set()).add(item.class_name)
+    return [
+        item
+        if len(classes[item.source_id]) == 1
+        else replace(item, source_id=f"{item.source_id}/{item.class_name}", group=item.source_id)
+        for item in listed
+    ]
 
 
 def look_into(entry: Entry, min_frames: int) -> tuple[VideoInfo, str]:
@@ -113,8 +114,10 @@ def describe(
     problems: Sequence[dict] = (),
     min_frames: int = 2,
     look: Callable[[Entry, int], tuple[VideoInfo, str]] = look_into,
+    memory: str | Path | None = None,
+    files: Callable[[Entry], Sequence[str | Path]] = lambda entry: [entry.path],
 ) -> tuple[Manifest, pd.DataFrame]:
-    """Look into every video and make the manifest; unusable files are left out and listed.
+    """Look into every video that is new or changed and make the manifest; unusable files are left out and listed.
 
     Args:
         entries: the videos.
@@ -123,6 +126,8 @@ def describe(
         problems: found so far.
         min_frames: a shorter video is unusable.
         look: called with an entry and `min_frames`; describes videos that are no files.
+        memory: file that keeps what was found, see `data_prep.remembered`.
+        files: what a video is read from.
 
     Returns:
         The manifest and the problems (columns path, reason).
@@ -131,7 +136,7 @@ def describe(
         ValueError: a class without a usable video, or without one for training.
     """
     entries = [replace(entry, path=Path(os.path.abspath(entry.path))) for entry in entries]
-    looked = dict(parallel_map(partial(look, min_frames=min_frames), entries, workers, "videos"))
+    looked = _looked(entries, workers, partial(look, min_frames=min_frames), Remembered(memory), files)
     problems, rows, seen = [*problems], [], {}
     for entry in entries:
         path, found = str(entry.path), looked[entry]
@@ -158,9 +163,20 @@ def describe(
     return Manifest(videos).validate(), table
 
 
+def _looked(entries: Sequence[Entry], workers, look: Callable, memory: Remembered, files: Callable) -> dict:
+    """What there is to say of each video: from memory, or by looking into it."""
+    known = {entry: memory.get(str(entry), files(entry)) for entry in entries}
+    new = {entry: memory.state(files(entry)) for entry in entries if known[entry] is None}
+    for entry, found in parallel_map(look, list(new), workers, "videos"):
+        known[entry] = found
+        memory.put(str(entry), new[entry], found)
+    memory.save()
+    return known
+
+
 def summary(problems: pd.DataFrame) -> list[str]:
     """One line per kind of problem: how many, and the first names."""
-    kinds = problems.reason.str.replace(r"\s*\(.*\)$| to .*| as .*", "", regex=True)
+    kinds = problems.reason.str.replace(r"\s*\(.*\)$| to /.*| as /.*", "", regex=True)
     lines = []
     for kind, group in problems.groupby(kinds, sort=False):
         if kind == MISSING_CLASS:
@@ -168,32 +184,34 @@ def summary(problems: pd.DataFrame) -> list[str]:
             lines.append(f"{MISSING}: {len(group)} videos of {classes} classes without any video")
             continue
         more = ", …" if len(group) > EXAMPLES else ""
-        names = ", ".join(Path(path).name for path in group.path[:EXAMPLES])
+        names = ", ".join(printable(Path(path).name) for path in group.path[:EXAMPLES])
         lines.append(f"{kind}: {len(group)} ({names}{more})")
     return lines
 
 
 def save(manifest: Manifest, problems: pd.DataFrame, out: str | Path) -> None:
-    """Write the manifest and, beside it, ``<name>_problems.csv``; print what is there."""
+    """Write the manifest and, beside it, ``<name>_problems.csv``, where they changed; print what is there."""
     out = resolve(out)
     manifest.write(out)
-    beside = out.with_name(f"{out.stem}_problems.csv")
-    with atomic_path(beside) as tmp:
-        problems.to_csv(tmp, index=False)
+    listed, text = out.with_name(f"{out.stem}_problems.csv"), problems.to_csv(index=False)
+    if not listed.is_file() or listed.read_bytes() != text.encode():
+        with atomic_path(listed) as tmp:
+            tmp.write_bytes(text.encode())
     splits = manifest.table.split.value_counts().to_dict()
     counts = ", ".join(f"{count} {split}" for split, count in splits.items())
     print(f"{out}: {len(manifest)} videos of {len(manifest.class_names)} classes ({counts})")
     for line in summary(problems):
         print(f"  {line}")
     if len(problems):
-        print(f"{len(problems)} remarks, one by one: {beside}")
+        print(f"{len(problems)} remarks, one by one: {listed}")
 
 
 def run(parser: argparse.ArgumentParser, build: Callable[[argparse.Namespace], tuple]) -> None:
-    """Run a command: build and save, ending a foreseeable error with its one line."""
+    """Run a command: build and save, ending a foreseeable error with its one line; `args.memory` is for `describe`."""
     parser.add_argument("out", help="manifest to write, .csv or .parquet")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     args = parser.parse_args()
+    args.memory = beside(resolve(args.out))
     try:
         save(*build(args), args.out)
     except (ValueError, OSError) as error:

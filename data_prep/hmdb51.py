@@ -3,7 +3,8 @@
     python -m data_prep.hmdb51 VIDEOS SPLITS OUT_MANIFEST --split 1
 
 VIDEOS holds the videos, at any depth and in any container; SPLITS holds <class>_test_split1.txt.
-Clips cut from one film share its name: the recording of 21_wave_u_nm_np1_fr_goo_5 is 21.
+Clips cut from one film share its name: the recording of 21_wave_u_nm_np1_fr_goo_5 is 21. A film of several classes is
+a recording of each of them, as two actions are no siblings.
 """
 
 import argparse
@@ -13,13 +14,14 @@ import pandas as pd
 
 from cprlib.data.manifest import Manifest
 from cprlib.store.files import resolve
-from data_prep.common import Listed, describe, find_videos, match, run
+from data_prep.common import Listed, describe, match, run
+from data_prep.files import find_videos
 
 PARTS = {"0": "unused", "1": "train", "2": "test"}
 
 
 def build(
-    videos: str | Path, splits: str | Path, split: int = 1, workers: int | None = None
+    videos: str | Path, splits: str | Path, split: int = 1, workers: int | None = None, memory: Path | None = None
 ) -> tuple[Manifest, pd.DataFrame]:
     """Describe the videos of one official split; those marked 0 become "unused".
 
@@ -35,10 +37,12 @@ def build(
     listed = []
     for path in lists:
         class_name = path.name.removesuffix(f"_test_split{split}.txt")
-        lines = path.read_text().splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
         listed += [_listed(line, class_name, path) for line in lines if line.strip()]
-    entries, problems = match(find_videos(resolve(videos)), listed, folder)
-    return describe(entries, sorted({item.class_name for item in listed}), workers, problems)
+    aside: list[dict] = []
+    entries, problems = match(find_videos(resolve(videos), aside), listed, folder)
+    classes = sorted({item.class_name for item in listed})
+    return describe(entries, classes, workers, problems + aside, memory=memory)
 
 
 def _listed(line: str, class_name: str, path: Path) -> Listed:
@@ -55,7 +59,7 @@ def main() -> None:
     parser.add_argument("videos", help="folder of videos")
     parser.add_argument("splits", help="folder of the official lists")
     parser.add_argument("--split", type=int, choices=(1, 2, 3), default=1)
-    run(parser, lambda args: build(args.videos, args.splits, args.split, args.workers))
+    run(parser, lambda args: build(args.videos, args.splits, args.split, args.workers, args.memory))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ import pandas as pd
 
 from cprlib.data.manifest import Manifest
 from cprlib.store.files import resolve
-from data_prep.common import Listed, describe, find_videos, match, run
+from data_prep.common import Listed, describe, match, run
+from data_prep.files import find_videos
 
 COLUMNS = {
     "label": ("label", "class", "class_name"),
@@ -32,7 +33,11 @@ TWICE = "listed more than once"
 
 
 def build(
-    videos: str | Path, lists: Sequence[str | Path], test_split: str = "val", workers: int | None = None
+    videos: str | Path,
+    lists: Sequence[str | Path],
+    test_split: str = "val",
+    workers: int | None = None,
+    memory: Path | None = None,
 ) -> tuple[Manifest, pd.DataFrame]:
     """Describe the training videos and those of one other split.
 
@@ -41,18 +46,20 @@ def build(
         lists: CSV files, or folders of them.
         test_split: "val" or "test": the split to test on.
         workers: processes; None = one per core.
+        memory: file that keeps what was found in each video, so that it is looked into once.
 
     Returns:
         The manifest, and the problems (columns path, reason). Labels are in alphabetical order; clips of one
-        YouTube video are siblings.
+        YouTube video and class are siblings.
 
     Raises:
         FileNotFoundError: no such folder or CSV, or no video.
         ValueError: a row that cannot be read, no label, or lists of other videos.
     """
     files = _files([resolve(path) for path in lists])
-    found = find_videos(resolve(videos))
-    there, listed, others, problems = {path.stem.lower() for path in found}, {}, set(), []
+    problems: list[dict] = []
+    found = find_videos(resolve(videos), problems)
+    there, listed, others = {path.stem.lower() for path in found}, {}, set()
     for place, row in (item for path in files for item in _rows(path)):
         name = _name(row, there)
         if row["split"] not in ("train", test_split):
@@ -68,7 +75,7 @@ def build(
     wanted = [path for path in found if path.stem.lower() not in others] or found
     entries, missing = match(wanted, list(listed.values()), files[0])
     classes = sorted({item.class_name for item in listed.values()})
-    return describe(entries, classes, workers, problems + missing)
+    return describe(entries, classes, workers, problems + missing, memory=memory)
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -134,7 +141,7 @@ def main() -> None:
     parser.add_argument("videos", help="folder of videos")
     parser.add_argument("lists", nargs="+", metavar="csv", help="CSV files, or folders of them")
     parser.add_argument("--test-split", choices=("val", "test"), default="val", help="what to test on")
-    run(parser, lambda args: build(args.videos, args.lists, args.test_split, args.workers))
+    run(parser, lambda args: build(args.videos, args.lists, args.test_split, args.workers, args.memory))
 
 
 if __name__ == "__main__":

@@ -2,33 +2,47 @@
 
     python -m data_prep.own_videos FOLDER_OR_CSV OUT_MANIFEST
 
-FOLDER/<class>/<video>: every video is a recording of its own. FOLDER/<class>/<recording>/<video>: the
-videos of one folder were cut from one recording. CSV: columns path (absolute, or relative to the CSV) and
-class_name; split (train, test, unused) and source_id (the recording) may be added. Without split, about
-a fifth of each class's recordings is set aside for testing, drawn by a hash of their names: adding
-videos later hardly moves the others.
+FOLDER/<class>/<video>: every video is a recording of its own. FOLDER/<class>/<recording>/<video>: the videos of one
+folder were cut from one recording. FOLDER/<split>/<class>/… and FOLDER/<class>/<split>/…, with train, training, test,
+testing, val, valid or validation for <split>, give the split as well. CSV: columns path (absolute, or relative to the
+CSV) and class_name; split (also unused), source_id (the recording) and group (what stays on one side of a split: a
+person, a camera) may be added. Validation is tested on where nothing is called test, else it is unused. Without split,
+about a fifth of each class's groups is set aside for testing, drawn by a hash of their names: adding videos later
+hardly moves the others.
 """
 
 import argparse
+import os
+import unicodedata
+from collections.abc import Iterable
 from hashlib import sha1
 from pathlib import Path
 
 import pandas as pd
 
-from cprlib.data.manifest import SPLITS, Manifest
+from cprlib.data.manifest import Manifest
+from cprlib.data.text_table import read_text_table
 from cprlib.store.files import resolve
-from data_prep.common import MISSING, Entry, describe, find_videos, run
+from data_prep.common import MISSING, Entry, describe, run
+from data_prep.files import SAME, find_videos, printable
 
 TEST_SHARE = 0.2
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+SPLITS |= dict.fromkeys(("val", "valid", "validation"), "validation")
+SEVERAL = "recording of several classes"
+TORN = "group in several splits"
 
 
-def build(source: str | Path, seed: int = 0, workers: int | None = None) -> tuple[Manifest, pd.DataFrame]:
+def build(
+    source: str | Path, seed: int = 0, workers: int | None = None, memory: Path | None = None
+) -> tuple[Manifest, pd.DataFrame]:
     """Describe your own videos.
 
     Args:
         source: folder with one folder per class, or a CSV file.
-        seed: of the draw of test recordings, where no split is given.
+        seed: of the draw of test groups, where no split is given.
         workers: processes; None = one per core.
+        memory: file that keeps what was found in each video, so that it is looked into once.
 
     Returns:
         The manifest, and the problems (columns path, reason). Labels are in alphabetical order.
@@ -37,14 +51,19 @@ def build(source: str | Path, seed: int = 0, workers: int | None = None) -> tupl
         FileNotFoundError: no such folder or file, or no video in it.
         ValueError: a column or value of the CSV is missing or wrong, or nothing to train on or to test with.
     """
-    source = resolve(source)
-    table = read_csv(source) if source.suffix.lower() == ".csv" else read_folder(source)
-    there = table.path.map(lambda path: Path(path).is_file())
-    problems = [{"path": path, "reason": MISSING} for path in table.path[~there]]
+    source, problems = resolve(source), []
+    table = read_csv(source) if source.suffix.lower() == ".csv" else read_folder(source, problems)
+    table["group"] = (
+        table["group"].where(table["group"] != "", table.source_id) if "group" in table else table.source_id
+    )
+    given = "split" in table
+    there = table.path.map(os.path.isfile)
+    problems += [{"path": printable(path), "reason": MISSING} for path in table.path[~there]]
+    problems += remarks(table)
     rows = table[there].assign(split=table.get("split", "train")).itertuples(index=False)
-    entries = [Entry(Path(r.path), r.class_name, r.source_id, r.split) for r in rows]
-    manifest, found = describe(entries, sorted(set(table.class_name)), workers, problems)
-    if "split" in table:
+    entries = [Entry(Path(r.path), r.class_name, r.source_id, r.split, group=r.group) for r in rows]
+    manifest, found = describe(entries, sorted(set(table.class_name)), workers, problems, memory=memory)
+    if given:
         return manifest, found
     split = draw_split(manifest.table, seed)  # of the usable videos: a broken one must not stand for its class
     if "test" not in split:
@@ -55,73 +74,137 @@ def build(source: str | Path, seed: int = 0, workers: int | None = None) -> tupl
     return Manifest(manifest.table.assign(split=split)).validate(), found
 
 
-def read_folder(folder: Path) -> pd.DataFrame:
-    """Path, class and recording of ``folder/<class>/<video>`` and ``folder/<class>/<recording>/<video>``."""
+def remarks(table: pd.DataFrame) -> list[dict]:
+    """Recordings of several classes, whose clips would be positives of each other, and groups that a split tears."""
+    found = []
+    for column, other, what in (("source_id", "class_name", SEVERAL), ("group", "split", TORN)):
+        if other not in table:
+            continue
+        for name, values in table.groupby(column)[other].unique().items():
+            if len(values) > 1:
+                found.append({"path": name, "reason": f"{what} ({', '.join(sorted(values))})"})
+    return found
+
+
+def read_folder(folder: Path, problems: list[dict] | None = None) -> pd.DataFrame:
+    """Path, class, recording and, if the folders tell, split of each video below a folder."""
+    problems = [] if problems is None else problems
+    videos = [(path, path.relative_to(folder).parts) for path in find_videos(folder, problems)]
+    level = split_level([parts for _, parts in videos])
     rows, loose = [], []
-    for path in find_videos(folder):
-        inside = path.relative_to(folder)
-        if len(inside.parts) < 2:
+    for path, parts in videos:
+        names = [part for place, part in enumerate(parts) if place != level]
+        if len(names) < 2:
             loose.append(path)
-        else:
-            recording = inside.parent if len(inside.parts) > 2 else inside.with_suffix("")
-            rows.append((str(path), inside.parts[0], str(recording)))
+            continue
+        inside = path.relative_to(folder)
+        recording = inside.parent if len(names) > 2 else inside.with_suffix("")
+        split = "" if level is None else SPLITS[parts[level].casefold()]
+        rows.append((str(path), class_name(names[0]), str(recording), split))
     if loose:
         raise ValueError(
             f"{loose[0]} ({len(loose)} videos) lies in no class folder; "
             "make it folder/<class>/<video>, or give a CSV with path and class_name"
         )
-    filled = {row[1] for row in rows}
-    for empty in folder.iterdir():
-        if empty.is_dir() and empty.name not in filled and not empty.name.startswith("."):
+    _check_empty(folder, level, {row[1] for row in rows}, problems)
+    table = pd.DataFrame(rows, columns=["path", "class_name", "source_id", "split"])
+    layout = ["<class>", "[<recording>]", "<video>"]
+    if level is not None:
+        layout.insert(level, "<split>")
+    print(f"{folder}: read as {'/'.join(layout)}")
+    if level is None or set(table.split) == {"train"}:
+        return table.drop(columns="split")  # drawn
+    return table.assign(split=decided(table.split))
+
+
+def split_level(paths: list[tuple[str, ...]]) -> int | None:
+    """Which folder of the paths is a split: the first or the second, or None where that is not certain."""
+    for level in (0, 1):
+        names = {parts[level].casefold() for parts in paths if len(parts) > level + 1}
+        deep = [parts for parts in paths if len(parts) > 2]
+        if names and names <= SPLITS.keys() and deep and (level == 0 or len(deep) == len(paths)):
+            return level
+    return None
+
+
+def decided(splits: Iterable[str]) -> list[str]:
+    """The splits of a manifest: validation is tested on where nothing is called test."""
+    splits = list(splits)
+    becomes = "unused" if "test" in splits else "test"
+    if "validation" in splits:
+        print(f"validation videos: {'tested on, as no split is called test' if becomes == 'test' else becomes}")
+    return [becomes if split == "validation" else split for split in splits]
+
+
+def class_name(text: str) -> str:
+    """A class as people mean it: no blanks around it, accents in one way of writing."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def _check_empty(folder: Path, level: int | None, filled: set[str], problems: list[dict]) -> None:
+    """Refuse a class folder without a video, unless its videos were found elsewhere."""
+    linked = {Path(problem["path"]) for problem in problems if problem["reason"].startswith(SAME)}
+    tops = [folder] if level != 0 else [path for path in folder.iterdir() if path.name.casefold() in SPLITS]
+    for empty in (path for top in tops if top.is_dir() for path in sorted(top.iterdir())):
+        elsewhere = any(path.is_relative_to(empty) for path in linked) or empty.is_symlink()
+        if empty.is_dir() and class_name(empty.name) not in filled and not empty.name.startswith(".") and not elsewhere:
             raise ValueError(f"class folder {empty} holds no video; add videos or remove it")
-    return pd.DataFrame(rows, columns=["path", "class_name", "source_id"])
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Path, class, recording and, if given, split of each row of a CSV."""
+    """Path, class, recording and, if given, group and split of each row of a CSV."""
     if not path.is_file():
         raise FileNotFoundError(f"no CSV at {path}; it has the columns path and class_name")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
-    for column in ("path", "class_name"):
-        if column not in table:
-            raise ValueError(f"{path}: no column {column!r}; it needs path and class_name")
+    table, lines = read_text_table(path, ("path", "class_name"))
     if table.empty:
         raise ValueError(f"{path}: no row; it needs a path and a class_name in each")
-    table["path"] = [str(path.parent / p) if p else "" for p in table.path]
-    if "source_id" not in table:
-        table["source_id"] = ""
-    table["source_id"] = table.source_id.where(table.source_id != "", table.path)
-    for column, valid in {"path": None, "class_name": None, "split": SPLITS}.items():
+    splits = [*SPLITS, "unused"]
+    for column, valid in {"path": None, "class_name": None, "split": splits}.items():
         values = table.get(column, pd.Series(dtype=str))
-        wrong = values[~values.isin(valid) if valid else values == ""]
+        wrong = values[~values.str.casefold().isin(valid) if valid else values == ""]
         if len(wrong):
             raise ValueError(
-                f"{path}, line {wrong.index[0] + 2}: {column} is {wrong.iloc[0]!r}; expected "
+                f"{path}, line {lines[wrong.index[0]]}: {column} is {wrong.iloc[0]!r}; expected "
                 f"{' or '.join(valid) if valid else 'a name'}"
             )
+    if "split" in table:
+        table["split"] = decided(SPLITS.get(split.casefold(), "unused") for split in table.split)
+    if "source_id" not in table:
+        table["source_id"] = ""
+    table["source_id"] = table.source_id.where(table.source_id != "", table.path)  # as written: it may be moved
+    table["class_name"] = table.class_name.map(class_name)
+    table["path"] = [os.path.normpath(path.parent / text) for text in table.path]
     twice = table.path[table.path.duplicated()]
     if len(twice):
-        raise ValueError(f"{path}, line {twice.index[0] + 2}: {twice.iloc[0]} is listed twice")
+        raise ValueError(f"{path}, line {lines[twice.index[0]]}: {twice.iloc[0]} is listed twice")
     return table
 
 
 def draw_split(table: pd.DataFrame, seed: int) -> list[str]:
-    """Train or test for each row: all clips of a recording alike, a lone recording for training."""
-    chosen: dict[str, str] = {}
-    for _, sources in table.groupby("class_name").source_id:
-        order = sorted(sources.unique(), key=lambda s: sha1(f"{seed}/{s}".encode()).hexdigest())
+    """Train or test for each row: all videos of a group alike, also over classes; a lone group for training."""
+    groups, chosen = table.get("group", table.source_id), {}
+    classes = [list(found.unique()) for _, found in groups.groupby(table.class_name)]
+    for names in sorted(classes, key=len):  # where there is least to choose from first
+        order = sorted(names, key=lambda name: sha1(f"{seed}/{name}".encode()).hexdigest())
         count = max(1, round(TEST_SHARE * len(order))) if len(order) > 1 else 0
-        for place, source in enumerate(order):
-            chosen.setdefault(source, "test" if place < count else "train")
-    return table.source_id.map(chosen).tolist()
+        count -= sum(chosen.get(name) == "test" for name in order)
+        for name in (name for name in order if name not in chosen):
+            chosen[name] = "test" if count > 0 else "train"
+            count -= 1
+    return groups.map(chosen).tolist()
 
 
 def tell_recordings(manifest: Manifest, problems: pd.DataFrame) -> tuple[Manifest, pd.DataFrame]:
-    """Say it if no two videos share a recording: unnoticed siblings in train and test make any network look good."""
-    if manifest.table.source_id.is_unique:
+    """Say it if no two videos share a recording, as unnoticed siblings make any network look good, or too many do."""
+    if manifest.table.source_id.is_unique and manifest.table.group.is_unique:
         print(
             "every video counts as a recording of its own; clips cut from one recording belong in a folder of "
             "their own, <class>/<recording>/<clip>, or get the same source_id in a CSV"
+        )
+    if problems.reason.str.startswith(SEVERAL).any():
+        print(
+            "some recordings span several classes: their clips count as positives of each other; a person or a camera "
+            "belongs in the column group, which keeps videos on one side of the split and no more"
         )
     return manifest, problems
 
@@ -130,7 +213,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="folder with one folder per class, or a CSV")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of test recordings")
-    run(parser, lambda args: tell_recordings(*build(args.source, args.seed, args.workers)))
+    run(parser, lambda args: tell_recordings(*build(args.source, args.seed, args.workers, args.memory)))
 
 
 if __name__ == "__main__":

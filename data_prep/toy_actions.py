@@ -11,19 +11,23 @@ the same on every run.
 
 import argparse
 import itertools
+import json
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import torch
 
+from cprlib.data.container import VideoError, open_video
 from cprlib.data.flow import extract_flow
 from cprlib.data.frames import build_cache
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
-from cprlib.data.video import probe, write_video
+from cprlib.data.video import VideoInfo, probe, write_video
 from cprlib.store.files import resolve
+from data_prep.remembered import Remembered, beside
 
 MOTIONS = ("slide", "bounce", "spin", "pulse")
 LOOKS = ("ball_on_waves", "tile_on_clouds", "star_on_checks")
@@ -112,7 +116,7 @@ def _tint(brightness: np.ndarray, dark: np.ndarray, light: np.ndarray) -> np.nda
 
 
 def build(folder: Path, recordings: int = 20, takes: int = 2, seed: int = 0, workers: int = 2) -> Manifest:
-    """Render all videos that are missing and describe them.
+    """Render all videos that are missing, damaged or of another seed, and describe them.
 
     Args:
         folder: receives ``videos/<class>/<video>.mp4``.
@@ -131,7 +135,15 @@ def build(folder: Path, recordings: int = 20, takes: int = 2, seed: int = 0, wor
         raise ValueError(f"recordings is {recordings}, takes {takes}; at least 4 recordings and 1 take are needed")
     classes = list(itertools.product(MOTIONS, LOOKS))
     jobs = list(itertools.product(range(len(classes)), range(recordings), range(takes)))
-    done = dict(parallel_map(partial(_one, folder, seed), jobs, workers, "toy actions"))
+    memory = Remembered(beside(Path(folder) / "videos.csv"))
+    done = {job: _known(folder, seed, job, memory) for job in jobs}
+    new = [job for job in jobs if done[job] is None]
+    for job, row in parallel_map(partial(_one, folder, seed), new, workers, "toy actions"):
+        done[job] = row
+        if not isinstance(row, Exception):
+            info = VideoInfo(*(row[name] for name in VideoInfo._fields))
+            memory.put(row["path"], memory.state([row["path"]]), (info, str(seed)))
+    memory.save()
     failed = [error for error in done.values() if isinstance(error, Exception)]
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(jobs)} videos could not be rendered: {failed[0]}") from failed[0]
@@ -155,17 +167,50 @@ def build_all(folder: Path, recordings: int = 20, short_side: int = 60) -> Manif
     return manifest
 
 
-def _one(folder: Path, seed: int, job: tuple[int, int, int]) -> dict:
-    """Render one video unless it is there; its row of the manifest."""
+def _row(folder: Path, job: tuple[int, int, int]) -> dict:
+    """What the manifest says of a video before it is looked into."""
     number, recording, take = job
-    motion, look = list(itertools.product(MOTIONS, LOOKS))[number]
-    class_name = f"{motion}_{look}"
+    class_name = "_".join(list(itertools.product(MOTIONS, LOOKS))[number])
     source_id = f"{class_name}_g{recording + 1:02}"
     path = Path(folder) / "videos" / class_name / f"{source_id}_c{take + 1:02}.mp4"
-    if not path.exists():
-        write_video(path, render(motion, look, seed, number, recording, take), fps=FPS)
-    row = {"path": str(path), "label": number, "class_name": class_name, "source_id": source_id, "recording": recording}
-    return {**row, **probe(path)._asdict()}
+    return {
+        "path": str(path),
+        "label": number,
+        "class_name": class_name,
+        "source_id": source_id,
+        "recording": recording,
+    }
+
+
+def _known(folder: Path, seed: int, job: tuple[int, int, int], memory: Remembered) -> dict | None:
+    """The row of a video of this seed that has not changed since it was made."""
+    row = _row(folder, job)
+    found = memory.get(row["path"], [row["path"]])
+    return {**row, **found[0]._asdict()} if isinstance(found, tuple) and found[1] == str(seed) else None
+
+
+def _one(folder: Path, seed: int, job: tuple[int, int, int]) -> dict:
+    """Render one video unless that of this seed is there; its row of the manifest."""
+    row = _row(folder, job)
+    try:
+        if made_with_seed(row["path"]) == seed:
+            return {**row, **probe(row["path"])._asdict()}
+    except (OSError, VideoError):
+        pass  # missing or damaged
+    number, recording, take = job
+    frames = render(*list(itertools.product(MOTIONS, LOOKS))[number], seed, number, recording, take)
+    write_video(row["path"], frames, fps=FPS, about={"seed": seed} if seed else {})
+    return {**row, **probe(row["path"])._asdict()}
+
+
+def made_with_seed(path: str | Path) -> int | None:
+    """The seed of a video, which its comment tells, 0 if it does not; None for a video that is not ours."""
+    try:
+        with open_video(path) as (container, _):
+            about = json.loads(container.metadata.get("comment", "{}"))
+    except (av.FFmpegError, json.JSONDecodeError):
+        return None
+    return about.get("seed", 0) if about.get("cprlib") == "rgb" else None
 
 
 def main() -> None:

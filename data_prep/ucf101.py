@@ -13,11 +13,12 @@ import pandas as pd
 
 from cprlib.data.manifest import Manifest
 from cprlib.store.files import resolve
-from data_prep.common import Listed, describe, find_videos, match, run
+from data_prep.common import Listed, describe, match, run
+from data_prep.files import find_videos
 
 
 def build(
-    videos: str | Path, splits: str | Path, split: int = 1, workers: int | None = None
+    videos: str | Path, splits: str | Path, split: int = 1, workers: int | None = None, memory: Path | None = None
 ) -> tuple[Manifest, pd.DataFrame]:
     """Describe the videos of one official split.
 
@@ -26,6 +27,7 @@ def build(
         splits: folder of the official lists.
         split: 1, 2 or 3.
         workers: processes; None = one per core.
+        memory: file that keeps what was found in each video, so that it is looked into once.
 
     Returns:
         The manifest, and the problems (columns path, reason). Labels follow classInd.txt, over the
@@ -37,8 +39,9 @@ def build(
     """
     folder = resolve(splits)
     classes, listed = read_lists(folder, split)
-    entries, problems = match(find_videos(resolve(videos)), listed, folder)
-    return describe(entries, classes, workers, problems)
+    aside: list[dict] = []
+    entries, problems = match(find_videos(resolve(videos), aside), listed, folder)
+    return describe(entries, classes, workers, problems + aside, memory=memory)
 
 
 def read_lists(folder: Path, split: int) -> tuple[list[str], list[Listed]]:
@@ -62,7 +65,7 @@ def _lines(path: Path) -> list[str]:
             f"no {path.name} in {path.parent}; give the folder of the official UCF101 lists "
             "(ucfTrainTestlist) and --split 1, 2 or 3"
         )
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
 
 
 def _listed(line: str, split: str, classes: list[str], path: Path) -> Listed:
@@ -80,7 +83,7 @@ def main() -> None:
     parser.add_argument("videos", help="folder of videos")
     parser.add_argument("splits", help="folder of the official lists")
     parser.add_argument("--split", type=int, choices=(1, 2, 3), default=1)
-    run(parser, lambda args: build(args.videos, args.splits, args.split, args.workers))
+    run(parser, lambda args: build(args.videos, args.splits, args.split, args.workers, args.memory))
 
 
 if __name__ == "__main__":

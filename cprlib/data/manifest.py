@@ -120,7 +120,7 @@ class Manifest:
             raise FileNotFoundError(f"no manifest at {path}; make it with python -m data_prep.ucf101 (or own_videos …)")
         try:
             if path.suffix == ".csv":
-                table = read_text_table(path)[0]
+                table = read_text_table(path, strip=False)[0]
             else:
                 table = pd.read_parquet(path)
             table = cls(table).validate().table

@@ -20,7 +20,7 @@ from cprlib.data.flow import (
     write_flow,
 )
 from cprlib.data.manifest import Manifest
-from cprlib.data.video import probe, read_clip, write_video
+from cprlib.data.video import fingerprint, probe, read_clip, write_video
 
 DATA = Path(os.environ.get("CPR_DATA", "../shared")) / "videos" / "ucf101-12"
 
@@ -89,7 +89,7 @@ def test_levels_are_those_of_the_paper():
 def test_the_round_trip_costs_half_a_step_and_little_more(tmp_path, height, width):
     flow = smooth_flow(20, height, width)
     write_flow(tmp_path / "f.mp4", flow, "tvl1", bound=20.0, source="abc")
-    assert flow_info(tmp_path / "f.mp4") == ("tvl1", 20.0, width, height, 20, "abc")
+    assert flow_info(tmp_path / "f.mp4") == ("tvl1", 20.0, width, height, 20, "abc", 0)
     levels = read_flow_levels(tmp_path / "f.mp4", range(20))
     assert levels.shape == (20, height, width, 2) and levels.dtype == torch.uint8
     stored = quantise(flow.permute(0, 2, 3, 1), 20.0)
@@ -158,10 +158,11 @@ def test_extraction_fills_the_manifest(tmp_path, workers):
 def test_extraction_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     manifest = manifest_of(tmp_path, a=gliding(8, 1, 0), b=gliding(5, 0, 1))
     folder, made = tmp_path / "flow", []
+    names = {fingerprint(path): Path(path).stem for path in manifest.table.path}
     write = flow_module.write_flow
 
     def noted(path, *arguments):
-        made.append(Path(path).stem)
+        made.append(names[Path(path).stem])
         write(path, *arguments)
 
     monkeypatch.setattr(flow_module, "write_flow", noted)
@@ -173,23 +174,28 @@ def test_extraction_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
 
     assert remade() == ["a", "b"]
     assert remade() == []
-    (folder / "c" / "b.mp4").write_bytes(b"cut off")
+    Path(extract_flow(manifest, folder, "dis", workers=1).table.flow_path[1]).write_bytes(b"cut off")
     assert remade() == ["b"]
     write_video(manifest.table.path[0], gliding(8, -1, 0))  # another video of the same name
-    assert remade() == ["a"]
-    assert remade(bound=8.0) == ["a", "b"]
-    assert remade(bound=8.0, method="tvl1") == ["a", "b"]
-    assert flow_info(folder / "c" / "a.mp4")[:2] == ("tvl1", 8.0)
+    names[fingerprint(manifest.table.path[0])] = "new a"
+    assert remade() == ["new a"]
+    assert remade(bound=8.0) == ["new a", "b"]
+    assert remade(bound=8.0, method="tvl1") == ["new a", "b"]
+    assert remade(bound=8.0, method="tvl1", short_side=32) == ["new a", "b"]
+    assert remade(short_side=0) == []  # nothing else is touched by other settings
+    flow = extract_flow(manifest, folder, "tvl1", 8.0, 1, short_side=32).table.flow_path[0]
+    assert (flow_info(flow).method, flow_info(flow).bound, flow_info(flow).short_side) == ("tvl1", 8.0, 32)
 
 
 def test_a_failing_video_is_named_after_the_others_are_done(tmp_path):
-    videos = {name: gliding(6, 1, 0) for name in "abc"}
+    videos = {name: gliding(6, place, 0) for place, name in enumerate("abc")}
     manifest = manifest_of(tmp_path, **videos)
     Path(manifest.table.path[0]).write_bytes(b"broken")
     write_video(manifest.table.path[1], gliding(7, 1, 0))
     with pytest.raises(RuntimeError, match=r"2 of 3 videos.*a\.mp4.*b\.mp4.*longer has the 6"):
         extract_flow(manifest, tmp_path / "flow", "dis", workers=1)
-    assert flow_info(tmp_path / "flow" / "c" / "c.mp4").num_frames == 5
+    (flow,) = [path for path in (tmp_path / "flow").rglob("*.mp4") if path.stem == fingerprint(manifest.table.path[2])]
+    assert flow_info(flow).num_frames == 5
     Path(manifest.table.path[0]).unlink()
     with pytest.raises(FileNotFoundError, match="a.mp4"):
         extract_flow(manifest, tmp_path / "flow", "dis", workers=1)

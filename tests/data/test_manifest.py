@@ -12,6 +12,7 @@ def table(**changes) -> pd.DataFrame:
         "label": [0, 0, 1, 1, 2, 2],
         "class_name": ["wave", "wave", "None", "None", "007", "007"],  # names that pandas may eat
         "source_id": ["b", "b", "a", "c", "01", "1"],
+        "group": ["b", "b", "a", "a", "01", "1"],
         "split": ["train", "test", "train", "train", "unused", "train"],
         "num_frames": 40,
         "width": 64,

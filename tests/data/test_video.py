@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cprlib.data import video
+from cprlib.data import probing, seeking, video
 from cprlib.data.container import decode
 from cprlib.data.video import VideoError, VideoInfo, probe, read_clip, resize, write_video
 
@@ -39,7 +39,7 @@ def truth(path: Path) -> np.ndarray:
     return np.stack(list(decode(path)))
 
 
-@pytest.mark.parametrize("reader", ["decord", "pyav"])
+@pytest.mark.parametrize("reader", ["seek", "decord", "pyav"])
 @pytest.mark.parametrize("fps", [25.0, 29.97])
 def test_any_frames_in_any_order(tmp_path, reader, fps):
     frames = moving()
@@ -58,7 +58,7 @@ def test_pyav_is_right_in_files_of_others(tmp_path, name):
     np.testing.assert_array_equal(read_clip(path, [40, 7, 23], reader="pyav").numpy(), truth(path)[[40, 7, 23]])
 
 
-@pytest.mark.parametrize("reader", ["decord", "pyav"])
+@pytest.mark.parametrize("reader", ["seek", "decord", "pyav"])
 @pytest.mark.parametrize("indices", [[60], [-1, 3], [2, 1000]])
 def test_a_frame_outside_is_named(tmp_path, reader, indices):
     write_video(tmp_path / "v.mp4", moving())
@@ -115,7 +115,7 @@ def test_resizing_averages_areas(tmp_path):
 
 def test_probe_counts(tmp_path):
     write_video(tmp_path / "v.mp4", moving(), fps=12.5)
-    assert probe(tmp_path / "v.mp4") == VideoInfo(60, 64, 48, 12.5, "decord")
+    assert probe(tmp_path / "v.mp4") == VideoInfo(60, 64, 48, 12.5, "seek")
 
 
 def test_unusable_files_get_their_reason(tmp_path):
@@ -169,43 +169,47 @@ def test_sound_alone_is_no_video(tmp_path):
         probe(tmp_path / "sound.mp4")
 
 
-@pytest.mark.skipif(video._decord() is None, reason="decord is not installed")
-def test_h264_in_avi_is_given_to_pyav(tmp_path):
+def test_h264_in_avi_is_read_from_its_start(tmp_path):
     path = encoded(tmp_path / "v.avi", moving(100), bf="3", g="25")
     everything, info = truth(path), probe(path)
-    wrong = [i for i in range(100) if (video._read_decord(path, [i])[0] != everything[i]).any()]
-    assert wrong and info.reader == "pyav"  # decord does seek to wrong frames
-    np.testing.assert_array_equal(read_clip(path, wrong, reader=info.reader), everything[wrong])
+    seeking = [read_clip(path, [i], reader="seek")[0].numpy() for i in range(100)]
+    wrong = [i for i in range(100) if (seeking[i] != everything[i]).any()]
+    assert wrong and info.reader == "pyav"  # AVI does not store when a frame is shown
+    for reader in ("auto", info.reader):
+        np.testing.assert_array_equal(read_clip(path, wrong, reader=reader), everything[wrong])
 
 
-@pytest.mark.skipif(video._decord() is None, reason="decord is not installed")
-@pytest.mark.parametrize("fault", ["shifted", "longer", "smaller"])
-def test_a_decord_that_misreads_is_found_out(tmp_path, monkeypatch, fault):
+def test_a_file_whose_key_frames_are_none_is_found_out(tmp_path, monkeypatch):
     write_video(tmp_path / "v.mp4", moving())
-    everything = truth(tmp_path / "v.mp4")
+    everything, rightly = truth(tmp_path / "v.mp4"), probing.pictures_at
 
-    class Reader:
-        def __init__(self, path, num_threads):
-            pass
+    def shifted(path, indices, index):
+        return rightly(path, [max(0, number - 1) for number in indices], index)
 
-        def __len__(self):
-            return 61 if fault == "longer" else 60
-
-        def get_batch(self, indices):
-            self.frames = everything[np.asarray(indices) - (fault == "shifted")]
-            return self
-
-        def asnumpy(self):
-            return self.frames[:, ::2, ::2] if fault == "smaller" else self.frames
-
-    monkeypatch.setattr(video._decord(), "VideoReader", Reader)
+    monkeypatch.setattr(probing, "pictures_at", shifted)
     assert probe(tmp_path / "v.mp4").reader == "pyav"
+    clip = read_clip(tmp_path / "v.mp4", [50, 2], reader="pyav")
+    np.testing.assert_array_equal(clip, everything[[50, 2]])
+
+
+def test_where_seeking_leads_astray_a_file_is_decoded_from_its_start(tmp_path, monkeypatch):
+    write_video(tmp_path / "v.mp4", moving())
+    everything, asked = truth(tmp_path / "v.mp4"), []
+
+    def lost(*arguments):
+        asked.append(arguments)
+        raise seeking.Lost
+        yield
+
+    monkeypatch.setattr(seeking, "_from_key", lost)
+    clip = read_clip(tmp_path / "v.mp4", [3, 40, 50], reader="seek")
+    assert asked
+    np.testing.assert_array_equal(clip, everything[[3, 40, 50]])
 
 
 def test_without_decord_pyav_reads(tmp_path, monkeypatch):
     write_video(tmp_path / "v.mp4", moving())
     monkeypatch.setattr(video, "_decord", lambda: None)
-    assert probe(tmp_path / "v.mp4").reader == "pyav"
     clip = read_clip(tmp_path / "v.mp4", [50, 2], reader="decord")
     np.testing.assert_array_equal(clip, truth(tmp_path / "v.mp4")[[50, 2]])
 

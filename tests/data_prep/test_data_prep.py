@@ -12,7 +12,8 @@ import torch
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import write_video
 from data_prep import hmdb51, own_videos, ucf101
-from data_prep.common import MISSING, MISSING_CLASS, UNLISTED, find_videos, save, summary
+from data_prep.common import MISSING, MISSING_CLASS, UNLISTED, save, summary
+from data_prep.files import find_videos
 
 DATA = Path(os.environ.get("CPR_DATA", "../shared")).resolve()
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no real data: CPR_DATA is not set")
@@ -175,10 +176,12 @@ def test_hmdb51(tmp_path):
         names[0]: ("wave", "21", "train"),
         names[1]: ("wave", "21", "test"),
         names[2]: ("wave", "#2 Gum", "unused"),
-        names[3]: ("sword", "Blade_sword_Scene_1", "train"),
-        names[4]: ("sword_exercise", "Blade_sword_Scene_1", "train"),
+        names[3]: ("sword", "Blade_sword_Scene_1/sword", "train"),
+        names[4]: ("sword_exercise", "Blade_sword_Scene_1/sword_exercise", "train"),
     }
     assert manifest.class_names == ["sword", "sword_exercise", "wave"]
+    # one film, two actions: never siblings, and still not to be torn apart
+    assert set(manifest.table.group) == {"21", "#2 Gum", "Blade_sword_Scene_1"}
     assert pairs(problems) == {("gone_sword_exercise_u_0.avi", MISSING)}
     with pytest.raises(FileNotFoundError, match=r"\*_test_split1.txt in .*--split 1, 2 or 3"):
         hmdb51.build(folder, lists)
@@ -256,10 +259,10 @@ def test_own_csv(tmp_path):
     table = manifest.table
     assert problems.empty and table.split.tolist() == rows["split"]
     assert table.label.tolist() == [1, 1, 0, 0, 1, 0]
-    assert table.source_id.tolist() == ["x", "x", "y", "y", str(folder / "4.mp4"), "z"]
+    assert table.source_id.tolist() == ["x", "x", "y", "y", "4.mp4", "z"]
     missing = build(path=[*rows["path"][:4], "gone.mp4", rows["path"][5]])
     assert pairs(missing[1]) == {("gone.mp4", MISSING)} and len(missing[0]) == 5
-    for column, value in (("split", "val"), ("class_name", ""), ("path", "")):
+    for column, value in (("split", "dev"), ("class_name", ""), ("path", "")):
         with pytest.raises(ValueError, match=f"own.csv, line 6: {column} is '{value}'"):
             build(**{column: [*rows[column][:4], value, rows[column][5]]})
     with pytest.raises(ValueError, match="line 3: .*0.mp4 is listed twice"):

@@ -1,0 +1,75 @@
+"""Find video files below a folder, and say what was left aside."""
+
+import os
+from pathlib import Path
+
+SUFFIXES = {
+    *(".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"),
+    *(".mts", ".m2ts", ".3gp", ".3g2", ".ogv", ".vob", ".asf", ".mpe", ".m2v", ".divx", ".f4v"),
+}
+SAME = "same file as "  # another path of it
+
+
+def find_videos(folder: str | Path, problems: list[dict] | None = None) -> list[Path]:
+    """All video files below a folder, sorted; hidden ones are left alone, links are followed, a file is taken once.
+
+    Args:
+        folder: where to look.
+        problems: receives what was left aside, with the reason (path, reason).
+
+    Raises:
+        FileNotFoundError: no such folder, or no video in it.
+    """
+    folder, problems = Path(folder), [] if problems is None else problems
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no video folder at {folder}; give the one that holds the videos")
+    found, first = [], {}
+    for path in sorted(
+        walk(folder, problems), key=lambda path: (os.path.realpath(path) != os.path.abspath(path), path)
+    ):
+        suffix = path.suffix.lower()
+        if suffix not in SUFFIXES:
+            kind = f"{suffix} file" if suffix else "file without suffix"
+            problems.append({"path": printable(path), "reason": f"{kind} not looked at"})
+        elif not is_text(str(path)):
+            problems.append({"path": printable(path), "reason": "name is not UTF-8; rename the file"})
+        elif (same := first.setdefault(os.path.realpath(path), path)) != path:
+            problems.append({"path": str(path), "reason": f"{SAME}{same}"})
+        else:
+            found.append(path)
+    if not found:
+        raise FileNotFoundError(f"no video in {folder} (looked for {', '.join(sorted(SUFFIXES))}); unpack them there")
+    return sorted(found)
+
+
+def walk(folder: Path, problems: list[dict]) -> list[Path]:
+    """All files that are not hidden; every folder is visited once, as itself rather than by a link to it."""
+
+    def unreadable(error: OSError) -> None:
+        problems.append({"path": printable(error.filename), "reason": f"folder cannot be read ({error.strerror})"})
+
+    files, tops, visited = [], [folder], set()
+    while tops:
+        for root, folders, names in os.walk(tops.pop(0), onerror=unreadable):
+            real = os.path.realpath(root)
+            shown = [] if real in visited else sorted(name for name in folders if not name.startswith("."))
+            names = [] if real in visited else names
+            visited.add(real)
+            folders[:] = [name for name in shown if not os.path.islink(os.path.join(root, name))]
+            tops += [Path(root, name) for name in shown if name not in folders]  # after all that are no links
+            files += [Path(root, name) for name in names if not name.startswith(".")]
+    return files
+
+
+def is_text(text: str) -> bool:
+    """Whether a name can be written to a file of text."""
+    try:
+        return bool(text.encode()) or True
+    except UnicodeEncodeError:
+        return False
+
+
+def printable(path: str | Path) -> str:
+    """A path that can be written and printed, in one line: what is no text is escaped."""
+    text = os.fspath(path).encode("utf-8", "backslashreplace").decode()
+    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)

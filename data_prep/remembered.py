@@ -1,0 +1,65 @@
+"""What was found in each file, kept beside the manifest: a file that has not changed is not looked into again."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cprlib.data.container import VideoError
+from cprlib.data.video import VideoInfo
+from cprlib.store.files import read_json, write_json
+
+VERSION = 1  # of what `probe` finds; another one looks into everything again
+
+
+class Remembered:
+    """Findings by file, forgotten when size or times of a file change.
+
+    Args:
+        path: JSON file, or None: nothing is kept.
+    """
+
+    def __init__(self, path: str | Path | None):
+        self.path, self.kept, self.used = path, {}, {}
+        if path is not None and Path(path).is_file():
+            try:
+                kept = read_json(path)
+            except ValueError:  # damaged: everything is looked into again
+                kept = {}
+            self.kept = kept["files"] if kept.get("version") == VERSION else {}
+
+    def get(self, name: str, files: Sequence[str | Path]) -> tuple[VideoInfo, str] | VideoError | None:
+        """What was found in a video that is read from these files, or None."""
+        kept = self.kept.get(name)
+        if kept is None or kept["files"] != _state(files):
+            return None
+        self.used[name] = kept
+        if "reason" in kept:
+            return VideoError(name, kept["reason"])
+        return VideoInfo(**kept["video"]), kept["content"]
+
+    def state(self, files: Sequence[str | Path]) -> list:
+        """Taken before a file is looked into, given to `put` after: a file that grew meanwhile is not remembered."""
+        return _state(files)
+
+    def put(self, name: str, state: list, found: tuple[VideoInfo, str] | Exception) -> None:
+        """Keep what was found; an error that says nothing of the file itself is not kept."""
+        if isinstance(found, VideoError):
+            self.used[name] = {"files": state, "reason": found.reason}
+        elif not isinstance(found, Exception):
+            self.used[name] = {"files": state, "video": found[0]._asdict(), "content": found[1]}
+
+    def save(self) -> None:
+        """Write what this call used, if it differs from what is there."""
+        if self.path is not None and self.used != self.kept:
+            write_json(self.path, {"version": VERSION, "files": self.used})
+
+
+def beside(manifest: str | Path) -> Path:
+    """Where the findings of a manifest are kept."""
+    return Path(manifest).with_name(f"{Path(manifest).stem}_looked.json")
+
+
+def _state(files: Sequence[str | Path]) -> list:
+    """Size and times of files; copying another one over a file changes one of them, whatever times are preserved."""
+    stats = [os.stat(file) if os.path.exists(file) else None for file in files]
+    return [stat and [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for stat in stats]

@@ -1,7 +1,7 @@
 """Frames by video and view: decoded from files or LMDBs, or from a cache that was decoded once.
 
-Flow frames are levels (see `cprlib.data.flow`). Resizing leaves the levels as they are, so a level
-always stands for a displacement in pixels of the source video, whatever the size of the frame.
+Flow frames are levels (see `cprlib.data.flow`). Resizing leaves the levels as they are, so a level always stands for
+the same displacement, in the pixels that the flow was counted in, whatever the size of the frame.
 """
 
 import json
@@ -19,7 +19,7 @@ from cprlib.data.flow import read_flow_levels
 from cprlib.data.lmdb_frames import read_lmdb
 from cprlib.data.manifest import Manifest, file_of
 from cprlib.data.parallel import parallel_map
-from cprlib.data.video import fingerprint, read_clip, resize, resized_size
+from cprlib.data.video import fingerprint, read_clip, resize, resize_to, resized_size
 from cprlib.store.files import read_json, write_json
 
 CHANNELS = {"rgb": 3, "flow": 2}
@@ -38,20 +38,20 @@ class VideoFrames:
     def __init__(self, manifest: Manifest, views: Sequence[str], short_side: int | None = None):
         check_views(views)
         manifest.check_files(tuple(views))
-        columns = ["video_id", "path", "flow_path", "reader"]
+        columns = ["video_id", "path", "flow_path", "reader", "height", "width"]
         self.files = {row[0]: row[1:] for row in manifest.table[columns].itertuples(index=False)}
         self.short_side = short_side
 
     def frames(self, video_id: int, view: str, frame_indices: Sequence[int]) -> torch.Tensor:
         """(T, H, W, C) uint8 of the frames with these numbers: C = 3 for rgb, 2 for flow levels."""
-        path, flow_path, reader = self.files[video_id]
+        path, flow_path, reader, *size = self.files[video_id]
         if reader == "lmdb":
             frames = read_lmdb(path if view == "rgb" else flow_path, view, frame_indices)
             return torch.from_numpy(resize(frames, self.short_side))
         if view == "rgb":
             return read_clip(path, frame_indices, self.short_side, reader)
         levels = read_flow_levels(flow_path, frame_indices).numpy()
-        return torch.from_numpy(resize(levels, self.short_side))
+        return torch.from_numpy(resize_to(levels, *resized_size(*size, self.short_side)))
 
 
 class CachedFrames:
@@ -230,7 +230,7 @@ def _fill(job: tuple[int, dict, str], part: Path, view: str, short_side: int | N
     place = np.memmap(part, np.uint8, "r+", video["offset"], (count, *frame))
     written = 0
     for chunk in _chunks(video["path"], view, count, reader):
-        chunk = resize(chunk, short_side)
+        chunk = resize(chunk, short_side) if view == "rgb" else resize_to(chunk, *frame[:2])
         if list(chunk.shape[1:]) != frame or written + len(chunk) > count:
             raise ValueError("is not as the manifest says; make the manifest again")
         place[written : written + len(chunk)] = chunk

@@ -1,7 +1,10 @@
 """One function over many files in several processes; a failing file never stops the others."""
 
+import atexit
 import multiprocessing
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -9,12 +12,21 @@ from typing import Any
 
 import cv2
 
+from cprlib.store.files import socket_folder
 from cprlib.store.progress import progress
 
 
 def _one_thread() -> None:
     """A worker is one of many: no thread pool of its own."""
     cv2.setNumThreads(1)
+
+
+def short_sockets() -> None:
+    """Let processes talk through sockets in a folder with a short name, whatever TMPDIR is: longer ones are refused."""
+    place, settings = socket_folder(), multiprocessing.current_process()._config  # where multiprocessing looks, too
+    if place != tempfile.gettempdir() and not settings.get("tempdir"):
+        settings["tempdir"] = tempfile.mkdtemp(prefix="cprlib-", dir=place)
+        atexit.register(shutil.rmtree, settings["tempdir"], ignore_errors=True)
 
 
 def parallel_map(
@@ -41,6 +53,7 @@ def parallel_map(
         for item in progress(items, description):
             yield item, _caught(function, item)
         return
+    short_sockets()
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:

@@ -112,7 +112,11 @@ def resized_size(height: int, width: int, short_side: int | None) -> tuple[int, 
 
 def resize(frames: np.ndarray, short_side: int | None) -> np.ndarray:
     """Resize (T, H, W, C) uint8 frames to a short side in pixels."""
-    height, width = resized_size(*frames.shape[1:3], short_side)
+    return resize_to(frames, *resized_size(*frames.shape[1:3], short_side))
+
+
+def resize_to(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize (T, H, W, C) uint8 frames to a size in pixels."""
     if (height, width) == frames.shape[1:3]:
         return frames
     method = cv2.INTER_AREA if height < frames.shape[1] else cv2.INTER_LINEAR

@@ -22,7 +22,7 @@ import yaml
 
 from cprlib.notebook.page import write_page
 from cprlib.notebook.parameters import DATA_PARAMETERS
-from cprlib.store.files import atomic_path, project_root, resolve
+from cprlib.store.files import SOCKET_BYTES, atomic_path, project_root, resolve, socket_folder
 from cprlib.store.settings import coerce, unknown
 
 
@@ -146,7 +146,7 @@ def run_notebook(notebook: Path, out: Path, parameters: Mapping, page: bool = Fa
     from nbclient.exceptions import DeadKernelError
 
     failure = None
-    with atomic_path(out) as tmp, tempfile.TemporaryDirectory(prefix="cprlib-") as sockets:
+    with atomic_path(out) as tmp, tempfile.TemporaryDirectory(prefix="cprlib-", dir=socket_folder()) as sockets:
         try:
             papermill.execute_notebook(
                 notebook,
@@ -193,7 +193,8 @@ def _this_python(sockets: str) -> type:
     class ThisPython(AsyncKernelManager):
         @default("transport")
         def _transport(self) -> str:
-            return "ipc" if os.name == "posix" else "tcp"
+            short = len(os.fsencode(sockets)) + len("/kernel-ipc-99999") < SOCKET_BYTES
+            return "ipc" if os.name == "posix" and short else "tcp"
 
         @default("connection_file")
         def _connection_file(self) -> str:
@@ -204,6 +205,8 @@ def _this_python(sockets: str) -> type:
             options = ["-f", "{connection_file}", "--log-level=CRITICAL"]
             command = [sys.executable, "-m", "ipykernel_launcher", *options]
             env = {"CPR_BATCH": "1"}  # lines, not bars: see cprlib.store.folders.progress
+            if socket_folder() != tempfile.gettempdir():
+                env["TMPDIR"] = socket_folder()  # for the sockets of its own processes
             return KernelSpec(argv=command, env=env, display_name="Python", language="python")
 
     return ThisPython

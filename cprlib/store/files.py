@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+SOCKET_BYTES = 104  # longest path of a socket, with its final zero, on the strictest system
 DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(10))}
 
 
@@ -54,6 +55,14 @@ def safe_name(text: str) -> str:
         return text
     kept = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")[:60] or "_"
     return f"{kept}-{hashlib.sha1(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+def socket_folder() -> str:
+    """A folder for temporary sockets, whose paths must be short: that of the system's, or another if it is too long."""
+    usual = tempfile.gettempdir()
+    places = [usual, "/tmp", "/var/tmp", "/dev/shm"]
+    fit = (p for p in places if len(os.fsencode(p)) <= SOCKET_BYTES - 50 and os.access(p, os.W_OK | os.X_OK))
+    return next(fit, usual)
 
 
 @contextmanager

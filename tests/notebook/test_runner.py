@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+import tempfile
 
 import nbformat
 import papermill
 import pytest
 from nbformat import v4
 
+from cprlib.notebook import runner
 from cprlib.notebook.runner import choose, main, notebook_parameters
 from cprlib.store.files import project_root
 
@@ -69,6 +71,17 @@ def test_runs_in_this_python_in_the_project_from_any_folder(notebook, tmp_path, 
     assert lines[0] == "story | started" and json.loads(lines[1][8:]) == expected
     assert nbformat.read(out, as_version=4).metadata.papermill.output_path == str(out)
     assert sorted(p.name for p in out.parent.iterdir()) == ["story.html", "story.ipynb"]
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_long_folder_for_temporary_files_is_no_hindrance(notebook, tmp_path, monkeypatch, elsewhere):
+    deep = tmp_path / ("x" * 120)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    if not elsewhere:  # no folder with a short name: it talks through the network
+        monkeypatch.setattr(runner, "socket_folder", lambda: str(deep))
+    assert main([str(notebook), str(tmp_path / "out.ipynb")]) == 0
+    assert json.loads(printed(tmp_path / "out.ipynb"))[3] == "toy" and list(deep.iterdir()) == []
 
 
 def test_a_failure_is_one_line_and_the_notebook_is_kept(tmp_path, capsys):

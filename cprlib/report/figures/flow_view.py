@@ -62,9 +62,8 @@ def find_video(manifest: Manifest, video: int | str) -> Any:
     """
     table, text = manifest.table, str(video)
     files = table.path.map(Path)
-    whole = table[
-        (files == resolve(text)) | (files.map(lambda p: p.name) == text) | (files.map(lambda p: p.stem) == text)
-    ]
+    named = Path(text) if "$" in text else resolve(text)  # a name of a file holds no variables
+    whole = table[(files == named) | (files.map(lambda p: p.name) == text) | (files.map(lambda p: p.stem) == text)]
     by_number = table[table.video_id == int(text)] if text.isdecimal() else table[:0]
     part = table[files.map(lambda p: text.lower() in p.name.lower())] if text else table[:1]
     choices = (whole, by_number, part) if isinstance(video, str) else (by_number,)
@@ -99,9 +98,10 @@ def look(manifest: Manifest, video: int | str = "", flow_method: str = "dis", co
     if not stored:
         frames = source.frames(row.video_id, "rgb", range(start, shown.stop + 1))
         return Look(row, frames[:-1], estimate(frames, flow_method))
-    bound = LMDB_BOUND if row.reader == "lmdb" else flow_info(row.flow_path).bound
+    info = None if row.reader == "lmdb" else flow_info(row.flow_path)
+    bound, unit = (info.bound, info.short_side or size) if info else (LMDB_BOUND, size)
     levels = source.frames(row.video_id, "flow", shown).numpy()
-    flow = dequantise(levels, bound * min(short_side, size) / size).transpose(0, 3, 1, 2)  # frames shrank, so does flow
+    flow = dequantise(levels, bound * min(short_side, size) / unit).transpose(0, 3, 1, 2)  # frames shrank, so does flow
     return Look(row, source.frames(row.video_id, "rgb", shown), torch.from_numpy(flow.copy()))
 
 

@@ -1,5 +1,6 @@
 """Look through a video once: is it whole, what is in it, and how can it be read?"""
 
+import struct
 from array import array
 from itertools import chain
 from pathlib import Path
@@ -15,7 +16,8 @@ from cprlib.data.seeking import FrameIndex, IndexMaker, pictures_at
 SEEK_CHECKS = 8  # frames that are read singly, each behind another key frame
 MARK = 24  # pixels in height and width that a frame is known by
 FILE_HEADS = (b"RIFF", b"\x1aE\xdf\xa3")  # AVI; Matroska and WebM
-DECLARING = {"matroska", "webm", "avi", "flv", "asf"}  # containers whose head says how long they are
+DECLARING = {"matroska", "webm", "avi", "flv"}  # containers whose head says how long they are
+ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of the file: its size, …
 
 
 class VideoInfo(NamedTuple):
@@ -113,16 +115,29 @@ def _end(packet: av.Packet) -> float:
 
 def _ends_early(path: Path, container, stream, stamps: array | None, end: float) -> bool:
     """Whether a file ends before its head says: its bytes for mp4, else its time, as rates and counts may vary."""
+    kinds, size = set(container.format.name.split(",")), path.stat().st_size
     entries = [s.index_entries for s in container.streams if getattr(s, "index_entries", None) is not None]
-    kinds = set(container.format.name.split(","))
     if "mp4" in kinds and entries:
-        return max((e.pos + e.size for e in chain.from_iterable(entries)), default=0) > path.stat().st_size
+        return max((e.pos + e.size for e in chain.from_iterable(entries)), default=0) > size
+    if "asf" in kinds:
+        return _asf_size(path) > size
     if not kinds & (DECLARING | {"mp4"}):
         return False  # other lengths are guesses from the file as it is
-    lengths = [float(s.duration * s.time_base) for s in container.streams if s.duration]
-    length = float(container.duration / av.time_base) if container.duration else max(lengths, default=0.0)
+    counts = (s.frames if "avi" in kinds else s.duration for s in container.streams)  # of a cut AVI the duration is cut
+    lengths = [float(count * s.time_base) for s, count in zip(container.streams, counts, strict=True) if count]
+    length = max([*lengths, (container.duration or 0) / av.time_base])
     gap = float((stamps[-1] - stamps[-2]) * stream.time_base) if stamps and len(stamps) > 1 else 0.0
     return end + max(gap, 1 / float(stream.guessed_rate or 25)) < 0.95 * length
+
+
+def _asf_size(path: Path) -> int:
+    """How large a wmv file says it is; 0 for a broadcast, which did not know."""
+    with path.open("rb") as file:
+        head = file.read(2**16)
+    place = head.find(ASF_PROPERTIES)
+    if place < 0 or struct.unpack_from("<I", head, place + 88)[0] & 1:
+        return 0
+    return struct.unpack_from("<Q", head, place + 40)[0]
 
 
 def _rate(stream, stamps: array | None) -> float:

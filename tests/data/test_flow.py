@@ -20,7 +20,7 @@ from cprlib.data.flow import (
     write_flow,
 )
 from cprlib.data.manifest import Manifest
-from cprlib.data.video import fingerprint, probe, read_clip, write_video
+from cprlib.data.video import fingerprint, probe, read_clip, resize, write_video
 
 DATA = Path(os.environ.get("CPR_DATA", "../shared")) / "videos" / "ucf101-12"
 
@@ -52,6 +52,13 @@ def manifest_of(folder: Path, **videos: torch.Tensor) -> Manifest:
         about |= {"video_id": number, "split": "train", "flow_path": ""}
         rows.append({**about, **probe(path)._asdict()})
     return Manifest(pd.DataFrame(rows)).validate()
+
+
+def described(*paths: Path) -> Manifest:
+    """A manifest of videos that are there."""
+    rows = [{"path": str(path), "source_id": str(number), **probe(path)._asdict()} for number, path in enumerate(paths)]
+    table = pd.DataFrame(rows).assign(label=0, class_name="c", split="train", flow_path="", video_id=range(len(paths)))
+    return Manifest(table).validate()
 
 
 @pytest.mark.parametrize("method", ["tvl1", "dis"])
@@ -203,10 +210,56 @@ def test_a_failing_video_is_named_after_the_others_are_done(tmp_path):
         extract_flow(manifest, tmp_path / "flow", "deep")
 
 
-def test_two_videos_of_one_name_keep_their_own_flow(tmp_path):
-    manifest = manifest_of(tmp_path, **{"x/v": gliding(4, 1, 0), "y/v": gliding(6, 1, 0)})
-    done = extract_flow(manifest, tmp_path / "flow", "dis", workers=1)
-    assert [flow_info(path).num_frames for path in done.table.flow_path] == [3, 5]
+def test_every_video_has_its_own_flow_whatever_it_is_called(tmp_path):
+    names = ["A/rec1/c01.mp4", "A/rec2/c01.mp4", "A/rec3/c01_2.mp4", "A/C01.mp4", "A/c01.mkv", "a/c01.mp4"]
+    names += [f"A/{'x' * 251}.mp4", f"A/{'é' * 125}.mp4", "A/$HOME {b} 'q' \"d\".mp4"]
+    paths = [tmp_path / name for name in names]
+    for number, path in enumerate(paths):
+        write_video(path, gliding(4 + number, 1, 0))
+    table = described(*paths).table.assign(class_name="../../esc")
+    done = extract_flow(Manifest(table), tmp_path / "flow", "dis", workers=1)
+    assert [flow_info(path).num_frames for path in done.table.flow_path] == [3 + n for n in range(len(names))]
+    lowered = {path.lower() for path in done.table.flow_path}  # where capitals do not count
+    assert len(lowered) == len(names) and all(Path(path).is_relative_to(tmp_path / "flow") for path in lowered)
+
+
+def test_flow_is_found_again_after_a_move_and_shared_by_copies(tmp_path, monkeypatch):
+    manifest = manifest_of(tmp_path / "old", a=gliding(6, 1, 0), b=gliding(5, 0, 1), copy=gliding(6, 1, 0))
+    done = extract_flow(manifest, tmp_path / "flow", "dis", workers=1).table
+    assert done.flow_path[0] == done.flow_path[2] and done.flow_path.nunique() == 2
+    (tmp_path / "old").rename(tmp_path / "new")
+    moved = Manifest(manifest.table.assign(path=manifest.table.path.str.replace("/old/", "/new/")))
+    monkeypatch.setattr(flow_module, "write_flow", None)
+    assert extract_flow(moved, tmp_path / "flow", "dis", workers=1).table.flow_path.tolist() == done.flow_path.tolist()
+
+
+@pytest.mark.parametrize("method", ["tvl1", "dis"])
+def test_a_level_is_the_same_motion_at_any_resolution(tmp_path, method):
+    large = gliding(5, 4, -2, 192, 256).numpy()  # one scene in three sizes: 4, 2 and 1 pixels to the right
+    sizes = {192: large, 96: resize(large, 96), 48: resize(large, 48)}
+    for side, frames in sizes.items():
+        write_video(tmp_path / f"{side}.mp4", torch.from_numpy(frames), crf=2)
+    manifest = described(*(tmp_path / f"{side}.mp4" for side in sizes))
+    done = extract_flow(manifest, tmp_path / "flow", method, 20.0, 1, short_side=96)
+    for side, path in zip(sizes, done.table.flow_path, strict=True):
+        info, flow = flow_info(path), read_flow(path, range(4))
+        assert (info.short_side, info.height) == (96, min(side, 96))  # smaller videos are not enlarged
+        inner = flow[:, :, info.height // 4 : -info.height // 4, info.width // 4 : -info.width // 4]
+        assert (inner[:, 0].median() - 2).abs() < 0.3 and (inner[:, 1].median() + 1).abs() < 0.3
+    as_it_is = extract_flow(manifest, tmp_path / "flow", method, 20.0, 1).table.flow_path
+    medians = [float(read_flow(path, [0])[:, 0].median()) for path in as_it_is]
+    assert medians == pytest.approx([4, 2, 1], abs=0.35)
+    assert len({*as_it_is, *done.table.flow_path}) == 6  # neither takes the place of the other
+    with pytest.raises(ValueError, match="short_side is -1"):
+        extract_flow(manifest, tmp_path / "flow", method, short_side=-1)
+
+
+def test_estimating_at_a_working_size():
+    frames = gliding(3, 4, -2, 192, 256)
+    small = torch.from_numpy(resize(frames.numpy(), 96))
+    assert torch.equal(estimate(frames, "dis", short_side=96), estimate(small, "dis"))
+    assert torch.equal(estimate(small, "dis", short_side=192), 2 * estimate(small, "dis"))
+    assert torch.equal(estimate(small, "dis", short_side=96), estimate(small, "dis"))
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real videos: CPR_DATA is not set")

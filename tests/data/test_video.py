@@ -2,7 +2,6 @@ import os
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,29 +9,10 @@ import torch
 from cprlib.data import probing, seeking, video
 from cprlib.data.container import decode
 from cprlib.data.video import VideoError, VideoInfo, probe, read_clip, resize, write_video
+from tests.data.made import encoded, moving
 
 DATA = Path(os.environ.get("CPR_DATA", "../shared")) / "videos"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no real videos: CPR_DATA is not set")
-
-
-def moving(num_frames: int = 60, height: int = 48, width: int = 64) -> torch.Tensor:
-    """A texture that glides and changes, so that no two frames are alike."""
-    noise = np.random.default_rng(0).uniform(0, 255, (height, width, 3)).astype(np.float32)
-    texture = cv2.GaussianBlur(noise, (0, 0), 2.5)
-    texture = (texture - texture.min()) / np.ptp(texture) * 200
-    frames = [np.roll(texture, (t, 2 * t), (0, 1)) + t % 50 for t in range(num_frames)]
-    return torch.from_numpy(np.stack(frames).astype(np.uint8))
-
-
-def encoded(path: Path, frames: torch.Tensor, **options: str) -> Path:
-    """A video made by other means than ours, in the container that the suffix names."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options=options)
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
-        for frame in frames.numpy():
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    return path
 
 
 def truth(path: Path) -> np.ndarray:

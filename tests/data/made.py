@@ -1,0 +1,52 @@
+"""Videos made for the tests of `cprlib.data`, by other means than ours."""
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import torch
+
+PLAIN = (1, 0, 0, 1)
+
+
+def moving(num_frames: int = 60, height: int = 48, width: int = 64) -> torch.Tensor:
+    """A texture that glides and changes, so that no two frames are alike."""
+    noise = np.random.default_rng(0).uniform(0, 255, (height, width, 3)).astype(np.float32)
+    texture = cv2.GaussianBlur(noise, (0, 0), 2.5)
+    texture = (texture - texture.min()) / np.ptp(texture) * 200
+    frames = [np.roll(texture, (t, 2 * t), (0, 1)) + t % 50 for t in range(num_frames)]
+    return torch.from_numpy(np.stack(frames).astype(np.uint8))
+
+
+def encoded(
+    path: Path, frames: torch.Tensor, codec="libx264", stamps=None, pix_fmt="yuv420p", comment=None, **options: str
+) -> Path:
+    """A video in the container that the suffix names; `stamps` in milliseconds, else 25 frames a second."""
+    with av.open(str(path), "w") as container:
+        if comment:
+            container.metadata["comment"] = comment
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pix_fmt
+        clock = Fraction(1, 1000)
+        if stamps is not None:
+            stream.codec_context.time_base = clock
+        for number, frame in enumerate(frames.numpy()):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            if stamps is not None:
+                picture.pts, picture.time_base = stamps[number], clock
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+def turned(path: Path, matrix: tuple[int, int, int, int]) -> Path:
+    """Write another display matrix (a, b, c, d) into the head of an mp4's track."""
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 44
+    a, b, c, d = (value << 16 for value in matrix)
+    content[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    return path

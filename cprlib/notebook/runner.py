@@ -149,8 +149,7 @@ def run_notebook(notebook: Path, out: Path, parameters: Mapping, page: bool = Fa
     with atomic_path(out) as tmp, tempfile.TemporaryDirectory(prefix="cprlib-", dir=socket_folder()) as sockets:
         try:
             papermill.execute_notebook(
-                notebook,
-                tmp,
+                *(str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, tmp)),  # it fills in braces
                 dict(parameters),
                 kernel_name="python3",
                 language="python",

@@ -53,7 +53,7 @@ def safe_name(text: str) -> str:
     stem = text.partition(".")[0]
     if plain and stem not in DEVICES and not re.search(r"-[0-9a-f]{12}$", text):
         return text
-    kept = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")[:60] or "_"
+    kept = re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_-")[:60] or "_"
     return f"{kept}-{hashlib.sha1(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 

@@ -106,3 +106,54 @@ def test_missing_files_and_flow_are_found_early(tmp_path):
     paths[3].unlink()
     with pytest.raises(FileNotFoundError, match="3.mp4 .*1 of 6"):
         manifest.check_files()
+
+
+def test_a_group_is_the_recording_unless_it_is_given(tmp_path):
+    old = table().drop(columns="group")
+    old.to_csv(tmp_path / "old.csv", index=False)
+    old.to_parquet(tmp_path / "old.parquet", index=False)
+    for name in ("old.csv", "old.parquet"):
+        assert Manifest.read(tmp_path / name).table.group.tolist() == old.source_id.tolist()
+    some = Manifest(table(group=["p", "", "p", None, "", "q"])).validate().table
+    assert some.group.tolist() == ["p", "b", "p", "c", "01", "q"]
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_a_folder_that_is_moved_with_its_videos_works(tmp_path, monkeypatch, name):
+    inside = [str(tmp_path / "set/v" / f"{i}.mp4") for i in range(5)]
+    Manifest(table(path=[*inside, "/elsewhere/5.mp4"], flow_path=[*inside[:5], ""])).write(tmp_path / "set" / name)
+    (tmp_path / "set").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path / "moved")
+    for path in (tmp_path / "moved" / name, name):  # however it is called
+        again = Manifest.read(path).table
+        assert again.path.tolist() == [p.replace("/set/", "/moved/") for p in inside] + ["/elsewhere/5.mp4"]
+        assert again.flow_path.tolist() == [p.replace("/set/", "/moved/") for p in inside] + [""]
+
+
+def test_a_project_that_is_moved_works(tmp_path, monkeypatch):
+    monkeypatch.setenv("CPR_ROOT", str(tmp_path / "project"))
+    paths = [str(tmp_path / "project/videos" / f"{i}.mp4") for i in range(5)] + [str(tmp_path / "far.mp4")]
+    Manifest(table(path=paths)).write(tmp_path / "project/outputs/m.csv")
+    (tmp_path / "project").rename(tmp_path / "other")
+    again = Manifest.read(tmp_path / "other/outputs/m.csv").table
+    assert again.path.tolist() == [p.replace("/project/", "/other/") for p in paths]
+
+
+def test_any_name_comes_back_as_it_was(tmp_path):
+    names = ["$HOME.mp4", "a {b} 'c' \"d\",e;f.mp4", " blank .mp4", "two\nlines\r.mp4", "ünï→.mp4", "~x.mp4"]
+    rows = table(path=[str(tmp_path / name) for name in names], class_name=["NA", "NA", "007", "007", "True", "True"])
+    for name in ("m.csv", "m.parquet"):
+        Manifest(rows).write(tmp_path / name)
+        again = Manifest.read(tmp_path / name).table
+        assert again.path.tolist() == rows.path.tolist() and again.class_name.tolist() == rows.class_name.tolist()
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_a_manifest_that_says_the_same_is_not_written_again(tmp_path, name):
+    path = tmp_path / name
+    Manifest(table()).write(path)
+    before = path.stat()
+    Manifest.read(path).write(path)
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    Manifest(table(num_frames=41)).write(path)
+    assert path.stat().st_ino != before.st_ino and Manifest.read(path).table.num_frames[0] == 41

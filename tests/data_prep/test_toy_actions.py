@@ -55,3 +55,19 @@ def test_motions_move_as_they_are_called():
 def test_too_few_recordings_are_refused(tmp_path):
     with pytest.raises(ValueError, match="recordings is 3, takes 2; at least 4"):
         toy_actions.build(tmp_path, recordings=3)
+
+
+def test_another_seed_makes_other_videos_and_damage_is_mended(tmp_path):
+    def digests(seed: int) -> dict:
+        toy_actions.build(tmp_path, recordings=4, takes=1, seed=seed, workers=1)
+        return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(tmp_path.rglob("*.mp4"))}
+
+    zero = digests(0)
+    one = digests(1)
+    assert zero.keys() == one.keys() and all(zero[name] != one[name] for name in zero)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")}
+    assert digests(1) == one and {path: path.stat().st_mtime_ns for path in times} == times  # kept
+    next(iter(times)).write_bytes(b"cut off")
+    assert digests(1) == one
+    (tmp_path / "videos_looked.json").unlink()  # each video says itself what seed it is of
+    assert digests(0) == zero

@@ -1,0 +1,206 @@
+"""Own videos by folders: splits among them, links, files that are left aside, any name; and being called again."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cprlib.data.flow import extract_flow, flow_info
+from cprlib.data.frames import build_cache, open_frames
+from cprlib.data.manifest import Manifest
+from cprlib.notebook import runner
+from cprlib.store.files import project_root
+from data_prep import common, own_videos
+from data_prep.files import find_videos
+from data_prep.remembered import beside
+from tests.data_prep.test_data_prep import pairs, videos
+
+
+def split_of(manifest: Manifest, folder: Path) -> dict:
+    return {r.path[len(str(folder)) + 1 : -4]: (r.class_name, r.split) for r in manifest.table.itertuples()}
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "test"), ("Training", "VALIDATION"), ("TRAIN", "val"), ("train", "Testing")]
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_folders_may_be_splits(tmp_path, capsys, names, first):
+    places = [f"{s}/{c}" if first else f"{c}/{s}" for s in names for c in ("jump", "run")]
+    folder = videos(tmp_path / "own", *(f"{place}/{i}.mp4" for place in places for i in "ab"))
+    manifest, problems = own_videos.build(folder, workers=1)
+    assert problems.empty and manifest.class_names == ["jump", "run"]
+    assert manifest.table.groupby(["class_name", "split"]).size().to_dict() == {
+        ("jump", "test"): 2, ("jump", "train"): 2, ("run", "test"): 2, ("run", "train"): 2,
+    }  # fmt: skip
+    assert manifest.table.source_id.is_unique  # an a.mp4 of each split is a recording of its own
+    layout = "<split>/<class>/[<recording>]/<video>" if first else "<class>/<split>/[<recording>]/<video>"
+    assert f"read as {layout}" in capsys.readouterr().out
+
+
+def test_validation_is_unused_beside_a_test_split_and_recordings_go_with_any(tmp_path):
+    names = [f"{s}/{c}/film/{i}.mp4" for s in ("train", "test", "val") for c in ("jump", "run") for i in "ab"]
+    folder = videos(tmp_path / "own", *names)
+    table = own_videos.build(folder, workers=1)[0].table
+    assert table.groupby("source_id").size().eq(2).all() and table.source_id.nunique() == 6
+    assert table.split.value_counts().to_dict() == {"train": 4, "test": 4, "unused": 4}
+
+
+def test_folders_that_are_no_splits(tmp_path, capsys):
+    folder = videos(tmp_path / "sport", *(f"{c}/{i}.mp4" for c in ("training", "rowing") for i in range(3)))
+    assert own_videos.build(folder, workers=1)[0].class_names == ["rowing", "training"]
+    assert "read as <class>/[<recording>]/<video>" in capsys.readouterr().out
+    folder = videos(tmp_path / "flat", *(f"{c}/{i}.mp4" for c in ("train", "bus") for i in range(3)))
+    assert own_videos.build(folder, workers=1)[0].class_names == ["bus", "train"]
+    folder = videos(tmp_path / "alone", *(f"train/{c}/{i}.mp4" for c in ("jump", "run") for i in range(3)))
+    made = own_videos.build(folder, workers=1)[0]
+    assert made.class_names == ["jump", "run"] and set(made.table.split) == {"train", "test"}  # drawn
+    videos(folder, "train/loose.mp4")
+    with pytest.raises(ValueError, match="loose.mp4 .*lies in no class folder"):
+        own_videos.build(folder, workers=1)
+
+
+def test_what_was_not_looked_at_is_told(tmp_path, monkeypatch, capsys):
+    folder = videos(tmp_path / "own", *(f"jump/{i}.mp4" for i in range(3)), "run/9.MP4", "run/10.mp4")
+    for name in ("jump/a.txt", "jump/b.TXT", "run/c.heic", "run/README"):
+        (folder / name).touch()
+    for suffix in (".MTS", ".m2ts", ".3gp"):
+        shutil.copy(folder / "jump/0.mp4", folder / f"run/x{suffix}")
+    monkeypatch.setattr("sys.argv", ["own_videos", str(folder), str(tmp_path / "m.csv"), "--workers", "1"])
+    own_videos.main()
+    printed = capsys.readouterr().out
+    for line in (".txt file not looked at: 2 (a.txt, b.TXT)", ".heic file not looked at: 1 (c.heic)",
+                 "file without suffix not looked at: 1 (README)", "identical: 3"):  # fmt: skip
+        assert line in printed
+    listed = pd.read_csv(tmp_path / "m_problems.csv")
+    assert str(folder / "run/c.heic") in listed.path.tolist() and len(Manifest.read(tmp_path / "m.csv")) == 8
+
+
+def test_links_are_followed_once(tmp_path):
+    folder = videos(tmp_path / "own", "jump/1.mp4", "jump/2.mp4", "run/3.mp4")
+    videos(tmp_path / "elsewhere", "4.mp4")
+    (folder / "jump/loop").symlink_to(folder)
+    (folder / "a_again").symlink_to(folder / "run")
+    (folder / "jump/0.mp4").symlink_to(folder / "jump/1.mp4")
+    (folder / "run/linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "dangling").symlink_to(tmp_path / "gone")
+    problems: list[dict] = []
+    found = find_videos(folder, problems)
+    assert [str(path.relative_to(folder)) for path in found] == [
+        "jump/1.mp4",
+        "jump/2.mp4",
+        "run/3.mp4",
+        "run/linked/4.mp4",
+    ]
+    assert {"path": str(folder / "jump/0.mp4"), "reason": f"same file as {folder / 'jump/1.mp4'}"} in problems
+    made, told = own_videos.build(folder, workers=1)
+    assert made.class_names == ["jump", "run"] and ("0.mp4", f"same file as {folder / 'jump/1.mp4'}") in pairs(told)
+
+
+def test_a_name_that_is_no_text_is_told(tmp_path, monkeypatch, capsys):
+    folder = videos(tmp_path / "own", "jump/1.mp4", "jump/2.mp4")
+    odd = os.fsencode(folder) + b"/jump/\xff.mp4"
+    try:
+        shutil.copy(folder / "jump/1.mp4", odd)
+    except OSError:
+        pytest.skip("this file system allows text alone")
+    monkeypatch.setattr("sys.argv", ["own_videos", str(folder), str(tmp_path / "m.csv"), "--workers", "1"])
+    own_videos.main()
+    assert "name is not UTF-8; rename the file: 1" in capsys.readouterr().out
+    assert len(Manifest.read(tmp_path / "m.csv")) == 2
+
+
+@pytest.fixture
+def again(tmp_path, monkeypatch):
+    """Makes the manifest of tmp_path/own, and says which videos were looked into."""
+    looked = []
+    rightly = common.parallel_map
+
+    def noted(function, items, workers, description):
+        looked.extend(Path(str(item)).name for item in items)
+        return rightly(function, items, workers, description)
+
+    monkeypatch.setattr(common, "parallel_map", noted)
+    monkeypatch.setattr("sys.argv", ["own_videos", str(tmp_path / "own"), str(tmp_path / "m.csv"), "--workers", "1"])
+
+    def call() -> tuple[list[str], Manifest]:
+        looked.clear()
+        own_videos.main()
+        return looked[:], Manifest.read(tmp_path / "m.csv")
+
+    return call
+
+
+def test_only_what_is_new_or_changed_is_looked_into_again(tmp_path, again):
+    folder = videos(tmp_path / "own", *(f"{c}/{i}{c}.mp4" for c in ("jump", "run") for i in range(3)))
+    whole = (folder / "run/0run.mp4").read_bytes()
+    (folder / "run/0run.mp4").write_bytes(whole[:500])
+    names = [path.name for path in find_videos(folder)]
+    looked, manifest = again()
+    assert looked == names and len(manifest) == 5
+    files = [tmp_path / name for name in ("m.csv", "m_problems.csv", "m_looked.json")]
+    before = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files]
+    looked, _ = again()
+    assert looked == [] and [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files] == before
+    (folder / "run/0run.mp4").write_bytes(whole)  # repaired under its name
+    looked, manifest = again()
+    assert looked == ["0run.mp4"] and len(manifest) == 6
+    assert pd.read_csv(tmp_path / "m_problems.csv").empty
+    videos(tmp_path / "disk", "late.mp4")
+    (folder / "run/disk").symlink_to(tmp_path / "disk")
+    looked, manifest = again()
+    assert looked == ["late.mp4"] and len(manifest) == 7
+    one = videos(tmp_path / "new", "0jump.mp4", frames=9) / "0jump.mp4"  # another video, its times preserved
+    state = (folder / "jump/0jump.mp4").stat()
+    os.utime(one, ns=(state.st_atime_ns, state.st_mtime_ns))
+    shutil.copy2(one, folder / "jump/0jump.mp4")
+    looked, manifest = again()
+    assert looked == ["0jump.mp4"] and manifest.table.num_frames.max() == 9
+    (folder / "jump/1jump.mp4").unlink()
+    looked, manifest = again()
+    assert looked == [] and len(manifest) == 6
+    assert len(json.loads(beside(tmp_path / "m.csv").read_text())["files"]) == 6
+    beside(tmp_path / "m.csv").write_text("{broken")
+    assert len(again()[0]) == 6
+
+
+def test_a_file_that_comes_after_its_csv(tmp_path):
+    folder = videos(tmp_path, *(f"{i}.mp4" for i in range(4)))
+    rows = {"path": [f"{i}.mp4" for i in range(5)], "class_name": ["a", "a", "a", "b", "b"]}
+    pd.DataFrame(rows).to_csv(folder / "own.csv", index=False)
+    memory = tmp_path / "looked.json"
+    first, problems = own_videos.build(folder / "own.csv", workers=1, memory=memory)
+    assert len(first) == 4 and pairs(problems) == {("4.mp4", "listed but missing")}
+    videos(folder, "4.mp4")
+    second, problems = own_videos.build(folder / "own.csv", workers=1, memory=memory)
+    assert len(second) == 5 and problems.empty
+
+
+ODD = ["$HOME.mp4", "a {b} [c] 'd' \"e\".mp4", "#%&;(x)*?.mp4", "two\nlines.mp4", "日本 é.mp4", f"{'x' * 251}.mp4"]
+
+
+def test_odd_names_go_all_the_way(tmp_path, monkeypatch):
+    """Videos, classes and the folder above them; through the notebook of flow, too."""
+    monkeypatch.setenv("HOME", "/nowhere")
+    folder = tmp_path / "my $data {1}"
+    names = [f"{c}/{name}" for c in ("{braces} $x", "'quotes' \"b\"") for name in ODD]
+    videos(folder, *names)
+    out = tmp_path / "out $1 {x}"
+    out.mkdir()
+    monkeypatch.setattr("sys.argv", ["own_videos", str(folder), str(out / "videos.csv"), "--workers", "1"])
+    own_videos.main()
+    manifest = Manifest.read(out / "videos.csv")
+    assert sorted(manifest.table.path) == sorted(str(folder / name) for name in names)
+    done = extract_flow(manifest, out / "flow", "dis", 20.0, 1)
+    assert all(flow_info(path).num_frames == 4 for path in done.table.flow_path)
+    build_cache(done, out / "cache", ["rgb", "flow"], 16, workers=1)
+    assert open_frames(done, ["rgb", "flow"], 16, out / "cache").frames(3, "flow", [0]).shape == (1, 16, 16, 2)
+    options = dict(videos_csv=out / "videos.csv", manifest=out / "manifest.csv", outputs=out, cache="")
+    options |= dict(flow_short_side=12, workers=1, examples=1, video=0)
+    words = [word for name, value in options.items() for word in ("-p", name, str(value))]
+    notebook = project_root() / "notebooks/01_flow_extraction.ipynb"
+    assert runner.main([str(notebook), str(out / "01.ipynb"), *words]) == 0
+    made = Manifest.read(out / "manifest.csv")
+    assert {flow_info(path).short_side for path in made.table.flow_path} == {12}

@@ -7,7 +7,6 @@ SUFFIXES = {
     *(".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"),
     *(".mts", ".m2ts", ".3gp", ".3g2", ".ogv", ".vob", ".asf", ".mpe", ".m2v", ".divx", ".f4v"),
 }
-SAME = "same file as "  # another path of it
 
 
 def find_videos(folder: str | Path, problems: list[dict] | None = None) -> list[Path]:
@@ -34,7 +33,7 @@ def find_videos(folder: str | Path, problems: list[dict] | None = None) -> list[
         elif not is_text(str(path)):
             problems.append({"path": printable(path), "reason": "name is not UTF-8; rename the file"})
         elif (same := first.setdefault(os.path.realpath(path), path)) != path:
-            problems.append({"path": str(path), "reason": f"{SAME}{same}"})
+            problems.append({"path": str(path), "reason": f"same file as {same}"})
         else:
             found.append(path)
     if not found:

@@ -10,13 +10,13 @@ and leaves out the former.
 """
 
 import argparse
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from cprlib.data.manifest import Manifest
+from cprlib.data.text_table import read_records, read_text
 from cprlib.store.files import resolve
 from data_prep.common import Listed, describe, match, run
 from data_prep.files import find_videos
@@ -91,18 +91,18 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 def _rows(path: Path) -> Iterator[tuple[str, dict]]:
     """Place ("file, line n") and label, id, start, end, split of each row."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, skipinitialspace=True)
-        try:
-            header = [name.strip().lower() for name in next(reader, ())]
-            places = _columns(header, path)
-            for values in filter(None, reader):  # a blank line has no values
-                place = f"{path}, line {reader.line_num}"
-                if len(values) != len(header):
-                    raise ValueError(f"{place}: {len(values)} values, {len(header)} in the header; mend or remove it")
-                yield place, _row({column: values[i].strip() for column, i in places.items()}, place)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}, after line {reader.line_num}: not CSV ({error})") from error
+    records = read_records(path, read_text(path))
+    header = [name.lower() for name in next(records, (1, []))[1]]
+    while header and not header[-1]:  # a comma at the end
+        header.pop()
+    places = _columns(header, path)
+    for line, values in records:
+        place = f"{path}, line {line}"
+        while len(values) > len(header) and not values[-1]:
+            values.pop()
+        if len(values) != len(header):
+            raise ValueError(f"{place}: {len(values)} values, {len(header)} in the header; mend or remove it")
+        yield place, _row({column: values[i] for column, i in places.items()}, place)
 
 
 def _columns(header: list[str], path: Path) -> dict[str, int]:

@@ -24,7 +24,7 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.text_table import read_text_table
 from cprlib.store.files import resolve
 from data_prep.common import MISSING, Entry, describe, run
-from data_prep.files import SAME, find_videos, printable
+from data_prep.files import find_videos, printable
 
 TEST_SHARE = 0.2
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
@@ -143,7 +143,7 @@ def class_name(text: str) -> str:
 
 def _check_empty(folder: Path, level: int | None, filled: set[str], problems: list[dict]) -> None:
     """Refuse a class folder without a video, unless its videos were found elsewhere."""
-    linked = {Path(problem["path"]) for problem in problems if problem["reason"].startswith(SAME)}
+    linked = {Path(problem["path"]) for problem in problems if problem["reason"].startswith("same file as ")}
     tops = [folder] if level != 0 else [path for path in folder.iterdir() if path.name.casefold() in SPLITS]
     for empty in (path for top in tops if top.is_dir() for path in sorted(top.iterdir())):
         elsewhere = any(path.is_relative_to(empty) for path in linked) or empty.is_symlink()

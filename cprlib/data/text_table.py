@@ -30,14 +30,14 @@ def read_text_table(path: str | Path, needed: Sequence[str] = (), strip: bool = 
     Raises:
         ValueError: file, line, what was seen and what to do.
     """
-    text = _text(Path(path))
+    text = read_text(Path(path))
     first = next((line for line in text.split("\n") if line.strip()), "")
     if not first:
         columns = " and ".join(needed) or "of a manifest"
         raise ValueError(f"{path} is empty; its first line names the columns {columns}")
     found = {mark: {name.strip().strip('"').casefold() for name in first.split(mark)} for mark in DELIMITERS}
     delimiter = max(DELIMITERS, key=lambda mark: (len(found[mark] & {*needed}), len(found[mark])))
-    records = _records(path, text, delimiter, strip)
+    records = read_records(path, text, delimiter, strip)
     header = _header(path, *next(records), needed)
     rows, places, width = [], [], len(header)
     for line, values in records:
@@ -68,7 +68,7 @@ def _header(path: str | Path, line: int, names: list[str], needed: Sequence[str]
     return header
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """What a file says, in whatever encoding it certainly has."""
     content = path.read_bytes()
     encoding = "utf-16" if content.startswith(UTF16) else "utf-8-sig"
@@ -87,7 +87,9 @@ def _text(path: Path) -> str:
     return text
 
 
-def _records(path: str | Path, text: str, delimiter: str, strip: bool) -> Iterator[tuple[int, list[str]]]:
+def read_records(
+    path: str | Path, text: str, delimiter: str = ",", strip: bool = True
+) -> Iterator[tuple[int, list[str]]]:
     """First line and values of each record that is not blank."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=strip, strict=True)
     start = 1

@@ -135,7 +135,7 @@ def test_wrong_lists(tmp_path, folder):
     with pytest.raises(ValueError, match="none of the 1 videos"):
         kinetics.build(folder / "test", [write(tmp_path / "c.csv", only_test)])
     (tmp_path / "d.csv").write_bytes(b"label,youtube_id,time_start,time_end,split\n\xff\xfe\x00")
-    with pytest.raises(ValueError, match="d.csv, after line .*: not CSV"):
+    with pytest.raises(ValueError, match="d.csv, line 2: a NUL byte"):
         kinetics.build(folder, [tmp_path / "d.csv"])
 
 
@@ -150,3 +150,19 @@ def test_the_command(tmp_path, folder, monkeypatch, capsys):
     assert f"{MISSING}: 1 (gone1234567_000100_000110.mp4)" in printed
     assert f"{MISSING}: 1 videos of 1 classes without any video" in printed
     assert len(Manifest.read(tmp_path / "m.csv")) == 4
+
+
+def test_lists_that_a_spreadsheet_saved(tmp_path, folder):
+    plain = rows(kinetics.build(folder, [write(tmp_path / "a.csv", HEADER + TRAIN)], workers=1)[0])
+    commas = "".join(f"{line},\n\n" for line in (HEADER + TRAIN).splitlines())
+    (tmp_path / "b.csv").write_text(commas, "utf-16")
+    assert rows(kinetics.build(folder, [tmp_path / "b.csv"], workers=1)[0]) == plain
+    with pytest.raises(ValueError, match="c.csv, line 13: no YouTube id"):
+        kinetics.build(folder, [write(tmp_path / "c.csv", commas + "abseiling,,10,20,train,0\n")])
+
+
+def test_clips_of_one_video_in_two_classes_are_no_siblings(tmp_path, folder):
+    text = HEADER + TRAIN.replace("abseiling,AAAAAAAAAAA,20", "yoga,AAAAAAAAAAA,20")
+    table = kinetics.build(folder, [write(tmp_path / "a.csv", text)], workers=1)[0].table
+    pair = table[table.group == "AAAAAAAAAAA"]
+    assert sorted(pair.source_id) == ["AAAAAAAAAAA/abseiling", "AAAAAAAAAAA/yoga"]

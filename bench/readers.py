@@ -51,7 +51,7 @@ def measure(path: Path, draw: np.random.Generator, counts: Counter) -> None:
     asked = [[i for i in clip if i < len(truth)] for clip in clips]
     asked += [[i] for i in draw.integers(0, len(truth), SINGLE).tolist()]
     for name, read in readers(str(path), info.reader).items():
-        seeking._frame_index.cache_clear()  # the first visit to a file
+        seeking._kept.clear()  # the first visit to a file
         for number, indices in enumerate(asked):
             start = time.perf_counter()
             try:

@@ -73,7 +73,8 @@ def match(videos: Sequence[Path], listed: Sequence[Listed], source: Path) -> tup
             f"none of the {len(videos)} videos (the first is {videos[0]}) is in the split lists of "
             f"{source}; do lists and videos belong to the same data set?"
         )
-    found = one_class_each([item for item in listed if Path(item.name).stem.lower() in files])
+    listed = one_class_each(listed)
+    found = [item for item in listed if Path(item.name).stem.lower() in files]
     classes = {item.class_name for item in found}
     for item in listed:
         if Path(item.name).stem.lower() not in files:

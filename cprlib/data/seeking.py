@@ -7,8 +7,8 @@ does not do what its packets said, it is decoded from its start, which is slow a
 
 import os
 from array import array
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,9 @@ import numpy as np
 from cprlib.data.container import open_video
 
 STAMPED = {"mp4", "matroska", "webm", "flv"}  # containers that store when each frame is shown
-REMEMBERED = 4096  # files whose index a process keeps
+REMEMBERED = 8_000_000  # frames whose stamps a process keeps, 8 bytes each
+_kept: "OrderedDict[tuple, tuple[bool, FrameIndex | None]]" = OrderedDict()  # the last one used at the end
+_frames = 0  # in _kept
 
 
 class FrameIndex(NamedTuple):
@@ -43,13 +45,26 @@ def frame_index(path: str | Path, any_container: bool = True) -> FrameIndex | No
     Returns:
         None where packets have no stamps, or not one each.
     """
+    global _frames
     stat = os.stat(path)
-    stores, index = _frame_index(str(path), stat.st_size, stat.st_mtime_ns)
+    key = (str(path), stat.st_size, stat.st_mtime_ns)
+    found = _kept.pop(key, None)
+    if found is None:
+        found = _index_of(path)
+        _frames += _length(found)
+    _kept[key] = found
+    while _frames > REMEMBERED and len(_kept) > 1:
+        _frames -= _length(_kept.popitem(last=False)[1])
+    stores, index = found
     return index if stores or any_container else None
 
 
-@lru_cache(REMEMBERED)
-def _frame_index(path: str, size: int, mtime_ns: int) -> tuple[bool, FrameIndex | None]:
+def _length(found: tuple[bool, FrameIndex | None]) -> int:
+    return 100 + (0 if found[1] is None else len(found[1].stamps))
+
+
+def _index_of(path: str | Path) -> tuple[bool, FrameIndex | None]:
+    """Whether the container stores when frames are shown, and the index."""
     index = IndexMaker()
     with open_video(path) as (container, stream):
         stores = not STAMPED.isdisjoint(container.format.name.split(","))

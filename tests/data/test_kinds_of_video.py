@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from cprlib.data import video
+from cprlib.data import seeking, video
 from cprlib.data.container import VideoError, decode
 from cprlib.data.flow import extract_flow, flow_info, read_flow_levels, write_flow
 from cprlib.data.frames import build_cache, open_frames
@@ -214,3 +214,15 @@ def test_a_damaged_middle_of_a_real_size_is_noticed(tmp_path):
     content[16 * 2**20 : 20 * 2**20] = 0
     content.tofile(tmp_path / "v")
     assert fingerprint(tmp_path / "v") != before
+
+
+def test_the_index_that_is_kept_is_bounded_and_follows_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(seeking, "REMEMBERED", 400)
+    monkeypatch.setattr(seeking, "_kept", type(seeking._kept)())
+    monkeypatch.setattr(seeking, "_frames", 0)
+    for number in range(5):
+        write_video(tmp_path / f"{number}.mp4", moving(30))
+        assert len(seeking.frame_index(tmp_path / f"{number}.mp4").stamps) == 30
+    assert [Path(key[0]).stem for key in seeking._kept] == ["2", "3", "4"] and seeking._frames == 390
+    write_video(tmp_path / "4.mp4", moving(31))
+    assert len(seeking.frame_index(tmp_path / "4.mp4").stamps) == 31

@@ -9,14 +9,14 @@ import pandas as pd
 import psutil
 import pytest
 
-from cprlib.store.folders import network_folder
+from cprlib.store.folders import training_folder
 from tests.pipeline import Pipeline
 
 METHODS = ("random", "infonce", "coclr", "cpr", "ubernce")
 STEPS = ("01_flow_extraction", "03_coclr", "04_cpr", "05_retrieval", "07_mining_quality", "09_paper_tables")
 STEPS += tuple(f"02_{method}_{view}" for method in ("infonce", "ubernce") for view in ("rgb", "flow"))
 STEPS += tuple(f"06_{protocol}_{method}" for protocol in ("probe", "finetune") for method in METHODS)
-NETWORKS = [network_folder("", method, view)[1:] for method in METHODS[1:] for view in ("rgb", "flow")]
+NETWORKS = [training_folder("", method, view)[1:] for method in METHODS[1:] for view in ("rgb", "flow")]
 FETCHES = re.compile(r"""(?:src|href)=["']?(?:https?:)?//|url\(["']?https?:|from ["']https?:""")
 
 

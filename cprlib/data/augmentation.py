@@ -1,6 +1,7 @@
 """Augmentation: geometry alike for all views of a clip, photometry for RGB alone; from bytes to network input."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as TF
 
 from cprlib.encoders import IMAGENET_MEAN, IMAGENET_STD
+from cprlib.methods import VIEWS, sources_of
 
 CROPS = {"centre": 1, "five": 5, "ten": 10}  # crops of evaluation, and how many squares each looks at
 
@@ -88,25 +90,52 @@ def evaluation_crops(clip: Tensor, size: int, view: str, crops: str = "centre") 
 def to_input(
     clips: Tensor, view: str, strong: Tensor | None = None, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Turn bytes into network input, with photometric augmentation where `strong` is True.
+    """The input of one view, see :func:`to_inputs`.
 
     Args:
-        clips: (B, T, H, W, C) uint8, C = 3 for RGB, 2 for flow levels.
-        view: "rgb" (normalised as ImageNet) or "flow" (u and v in -1..1 for -bound..+bound, third channel 0).
-        strong: (B,) bool, clips to augment strongly; ignored for flow.
+        clips: (B, T, H, W, C) uint8, frames of the view's source.
+    """
+    return to_inputs({VIEWS[view].source: clips}, (view,), strong, generator)[view]
+
+
+def to_inputs(
+    clips: Mapping[str, Tensor],
+    views: Sequence[str],
+    strong: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> dict[str, Tensor]:
+    """Turn bytes into the inputs of networks, with photometric augmentation of RGB where `strong` is True.
+
+    Views that are derived from RGB are derived after its augmentation: views of one clip share geometry and photometry.
+
+    Args:
+        clips: source view -> (B, T, H, W, C) uint8, C = 3 for RGB, 2 for flow levels.
+        views: names of :data:`cprlib.methods.VIEWS` whose sources are in `clips`.
+        strong: (B,) bool, clips to augment strongly; flow is left as it is.
         generator: CPU generator of the draws; needed with `strong`.
 
     Returns:
-        (B, 3, T, H, W) float on the device of `clips`.
+        View -> (B, 3, T, H, W) float on the device of its clips: "rgb" normalised as ImageNet; "flow" with u and v in
+        -1..1 for -bound..+bound, third channel 0; derived views in -1..1.
     """
-    x = clips.permute(0, 4, 1, 2, 3).float().div_(255)  # (B, C, T, H, W)
+    x = {
+        source: clips[source].permute(0, 4, 1, 2, 3).float().div_(255)  # (B, C, T, H, W) in 0..1
+        for source in sources_of(views)
+    }
+    if "rgb" in x and strong is not None and strong.any():
+        chosen = strong.nonzero().flatten().to(x["rgb"].device)
+        x["rgb"][chosen] = photometric(x["rgb"][chosen], generator)
+    return {view: _as_input(x[VIEWS[view].source], view) for view in views}
+
+
+def _as_input(x: Tensor, view: str) -> Tensor:
+    """Clips (B, C, T, H, W) float in 0..1 of the view's source → its input."""
+    if VIEWS[view].derive:
+        return VIEWS[view].derive(x)
     if view == "flow":
-        return F.pad(x.mul_(2).sub_(1), (0, 0, 0, 0, 0, 0, 0, 1))
-    if strong is not None and strong.any():
-        chosen = strong.nonzero().flatten().to(x.device)
-        x[chosen] = photometric(x[chosen], generator)
+        return F.pad(x * 2 - 1, (0, 0, 0, 0, 0, 0, 0, 1))
     mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return x.sub_(mean).div_(std).contiguous()
+    return x.sub(mean).div_(std).contiguous()
 
 
 def photometric(x: Tensor, generator: torch.Generator) -> Tensor:

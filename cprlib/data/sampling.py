@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from cprlib.data.augmentation import draw_crop, resized_crop
+from cprlib.methods import sources_of
 
 
 def clip_indices(num_frames: int, start: int, clip_len: int, stride: int = 1) -> list[int]:
@@ -54,12 +55,12 @@ class ClipPairs(Dataset):
         table: rows of the manifest to draw from.
         source_codes: int of each row's recording.
         frames: has ``frames(video_id, view, frame_indices) -> (T, H, W, C) uint8``.
-        query_views, key_views: views wanted of the query and of the key.
+        query_views, key_views: views wanted of the query and of the key; frames of their sources are given.
         clip_len, stride, size: T, step between frames, and side of the square crop in pixels.
     """
 
     def __init__(self, table, source_codes, frames, query_views, key_views, clip_len: int, stride: int, size: int):
-        self.frames, self.query_views, self.key_views = frames, tuple(query_views), tuple(key_views)
+        self.frames, self.query_views, self.key_views = frames, sources_of(query_views), sources_of(key_views)
         self.clip_len, self.stride, self.size = clip_len, stride, size
         self.rows = video_rows(table, source_codes)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cprlib.methods import COTRAINED
 from cprlib.notebook.runner import read_params
 from cprlib.store.files import read_json, resolve
-from cprlib.store.folders import is_finished, network_folder
+from cprlib.store.folders import is_finished, training_folder
 
 DATASETS = {"toy": "the built-in data", "ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics": "Kinetics"}
 DATASETS |= {"folder": "own videos", "coclr_lmdb": "UCF101 (CoCLR's LMDB)"}
@@ -129,7 +129,7 @@ def _planned(run: Path, settings: dict) -> list[Path]:
     home = run.parent / str(settings.get("pretrained") or run.name)
     views, cycles = settings.get("views", ["rgb", "flow"]), settings.get("cycles", 1)
     return [
-        Path(network_folder(home, method, view, cycle))
+        Path(training_folder(home, method, view, cycle))
         for method in settings.get("methods", [])
         for cycle in (range(1, cycles + 1) if method in COTRAINED else [1])
         for view in views

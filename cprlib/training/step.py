@@ -1,30 +1,38 @@
 """One epoch and one step of contrastive training: encode, mine, pull and push, enqueue."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cprlib.cascade import Retrieval
-from cprlib.data.augmentation import to_input
+from cprlib.data.augmentation import to_inputs
 from cprlib.data.sampling import step_seed
 from cprlib.encoders import Encoder, momentum_update
 from cprlib.losses import contrastive_logits, multi_instance_nce
 from cprlib.memory import FeatureQueue
-from cprlib.methods import build_miner
+from cprlib.methods import METHODS
 from cprlib.miners import Miner, label_positives, positives_mask
 from cprlib.training.config import TrainingConfig
 from cprlib.training.schedule import decay
 
-SAVED = ("encoder", "key_encoder", "queue", "optimizer")
-
 
 @dataclass
-class State:
-    """All that changes during training."""
+class TrainState:
+    """All that a training holds in memory; what has a state is saved under the name that it has here.
+
+    Attributes:
+        encoder: the network that is trained.
+        key_encoder: its momentum copy, which makes the keys.
+        samplers: view -> frozen network; read again from its own training, so not saved.
+        queue: the memory.
+        optimizer: of the encoder.
+        epoch: finished epochs.
+    """
 
     encoder: Encoder
     key_encoder: Encoder
@@ -33,18 +41,25 @@ class State:
     optimizer: torch.optim.Optimizer
     epoch: int = 0
 
-    def state_dict(self) -> dict:
-        """What a checkpoint must hold; the frozen samplers are read again from their own runs."""
-        return {"epoch": self.epoch, **{name: getattr(self, name).state_dict() for name in SAVED}}
+    @property
+    def saved(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """What changes during training, by name."""
+        return {name: part for name, part in vars(self).items() if hasattr(part, "state_dict")}
 
-    def load_state_dict(self, saved: dict) -> None:
+    def state_dict(self) -> dict:
+        """What a checkpoint must hold."""
+        return {"epoch": self.epoch, **{name: part.state_dict() for name, part in self.saved.items()}}
+
+    def load_state_dict(self, saved: Mapping) -> None:
         """Take back what :meth:`state_dict` gave."""
-        for name in SAVED:
-            getattr(self, name).load_state_dict(saved[name])
+        for name, part in self.saved.items():
+            part.load_state_dict(saved[name])
         self.epoch = saved["epoch"]
 
 
-def train_epoch(config: TrainingConfig, state: State, loader: DataLoader) -> tuple[dict, pd.DataFrame]:
+def train_epoch(
+    config: TrainingConfig, state: TrainState, loader: DataLoader, miner: Miner | None
+) -> tuple[dict, pd.DataFrame]:
     """One pass over the training videos.
 
     Returns:
@@ -53,7 +68,6 @@ def train_epoch(config: TrainingConfig, state: State, loader: DataLoader) -> tup
     lr = config.lr * decay(state.epoch, config.lr_milestones)
     for group in state.optimizer.param_groups:
         group["lr"] = lr
-    miner = build_miner(config.method, config.views, config.K, config.num_stages, config.ratio, config.top_k)
     state.encoder.train()
     state.key_encoder.train()
     start, losses, logs, clips = time.monotonic(), [], [], 0
@@ -78,31 +92,37 @@ def train_epoch(config: TrainingConfig, state: State, loader: DataLoader) -> tup
 
 
 def train_step(
-    config: TrainingConfig, state: State, miner: Miner | None, batch: dict, generator: torch.Generator
+    config: TrainingConfig, state: TrainState, miner: Miner | None, batch: dict, generator: torch.Generator
 ) -> tuple[Tensor | None, pd.DataFrame | None]:
     """One step: encode, mine, pull and push, enqueue.
+
+    Args:
+        config, state: of the training.
+        miner: None where nothing is mined (InfoNCE, UberNCE).
+        batch: of :class:`cprlib.data.sampling.ClipPairs`.
+        generator: CPU generator of the step's draws.
 
     Returns:
         The loss (scalar, None while a miner's queue is not full yet) and the mining log's rows (None if none).
     """
-    view, queue = config.view, state.queue
+    view, queue, mines = config.view, state.queue, miner is not None or METHODS[config.method].needs_labels
     device = queue.enqueued.device
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
-    strong = {"q": batch["strong_q"], "k": batch["strong_k"]}
 
-    def encode(encoder: Encoder, side: str, side_view: str) -> Tensor:
-        clips = to_input(batch[side][side_view].to(device, non_blocking=True), side_view, strong[side], generator)
+    def encode(side: str, encoders: Mapping[str, Encoder]) -> dict[str, Tensor]:
+        """View -> (B, D) features of the query's or the key's clips."""
+        clips = {source: x.to(device, non_blocking=True) for source, x in batch[side].items()}
+        inputs = to_inputs(clips, tuple(encoders), batch[f"strong_{side}"], generator)
         with autocast:
-            return encoder(clips)
+            return {name: encoder(inputs[name]) for name, encoder in encoders.items()}
 
     with torch.no_grad():
-        keys = {other: encode(sampler, "k", other) for other, sampler in state.samplers.items()}
-        keys[view] = encode(state.key_encoder, "k", view)
+        keys = encode("k", {**state.samplers, view: state.key_encoder})
     ids = {name: batch[name].to(device) for name in ("video_id", "source_id", "label")}
     loss = log = None
     # A half-empty memory mines noise, so nothing is learned before it is full; InfoNCE only lacks negatives then.
-    if queue.is_full or config.method == "infonce":
-        q = encode(state.encoder, "q", view)
+    if queue.is_full or not mines:
+        q = encode("q", {view: state.encoder})[view]
         anchors = keys if config.anchor == "paper" else {**keys, view: q.detach()}
         positives, log = find_positives(config, queue, miner, anchors, ids, generator)
         logits = contrastive_logits(q, keys[view], queue.features[view], config.tau)
@@ -118,8 +138,8 @@ def find_positives(
     config: TrainingConfig,
     queue: FeatureQueue,
     miner: Miner | None,
-    anchors: dict,
-    ids: dict,
+    anchors: Mapping[str, Tensor],
+    ids: Mapping[str, Tensor],
     generator: torch.Generator,
 ) -> tuple[Tensor, pd.DataFrame | None]:
     """The positive set P of every query.
@@ -128,7 +148,8 @@ def find_positives(
         (B, 1 + K) bool, column 0 the own key; and the mining log's rows, None without a miner.
     """
     own = torch.ones(len(ids["label"]), 1, dtype=torch.bool, device=ids["label"].device)
-    if config.method == "infonce":
+    needs_labels = METHODS[config.method].needs_labels
+    if miner is None and not needs_labels:
         return torch.cat([own, own.new_zeros(len(own), queue.size)], dim=1), None
     rows, log = queue.siblings(ids["source_id"]), None
     if miner is None:
@@ -142,7 +163,7 @@ def find_positives(
     return torch.cat([own, rows], dim=1), log
 
 
-def mining_log(mined: Retrieval, queue: FeatureQueue, ids: dict[str, Tensor]) -> pd.DataFrame:
+def mining_log(mined: Retrieval, queue: FeatureQueue, ids: Mapping[str, Tensor]) -> pd.DataFrame:
     """One row for each mined row: who asked, its rank, which video was found, whether it is of the same class."""
     query, rank = mined.valid.nonzero(as_tuple=True)
     rows = mined.indices[query, rank]
@@ -159,11 +180,11 @@ def mining_log(mined: Retrieval, queue: FeatureQueue, ids: dict[str, Tensor]) ->
     return pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
 
 
-def _optimise(state: State, loss: Tensor) -> None:
+def _optimise(state: TrainState, loss: Tensor) -> None:
     if not torch.isfinite(loss):
         raise FloatingPointError(
-            f"the loss became {loss.item()} in epoch {state.epoch}; lower lr, or use precision fp32; "
-            "the checkpoint of the epoch before is kept"
+            f"the loss became {loss.item()} in epoch {state.epoch}; the checkpoint of the epoch before is kept: go on "
+            "from it with a lower lr (continue_with: [lr]), or with precision fp32"
         )
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()

@@ -124,7 +124,7 @@ def test_clear_errors(manifest, tmp_path):
             call(without, VIEWS)
     build_cache(manifest, tmp_path, ["rgb"], 16, 1)
     other = manifest.table.assign(num_frames=[20, 8, 2])
-    with pytest.raises(ValueError, match="v1.mp4 as they are in the manifest; run build_cache"):
+    with pytest.raises(ValueError, match="v1.mp4 as they are now; run build_cache"):
         open_frames(Manifest(other), ["rgb"], 16, tmp_path)
 
 
@@ -145,8 +145,8 @@ def test_a_finished_cache_is_kept_and_a_changed_video_makes_it_anew(tmp_path, mo
 def test_a_broken_video_is_named_and_the_rest_is_not_done_twice(tmp_path, monkeypatch):
     manifest, filled = make(tmp_path, with_flow=False), []
     good = Path(manifest.table.path[1]).read_bytes()
-    fingerprints = {path: store.fingerprint(path) for path in manifest.table.path}
-    monkeypatch.setattr(store, "fingerprint", fingerprints.get)
+    contents = store.video_contents(manifest)
+    monkeypatch.setattr(store, "video_contents", lambda manifest: contents)
     Path(manifest.table.path[1]).write_bytes(good[:-300])
     with pytest.raises(RuntimeError, match="1 of 3 videos .*v1.mp4"):
         build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)

@@ -201,7 +201,7 @@ if not HAS_FLOW:
             " -p videos_csv {input:q} -p workers {threads} && touch {output:q}"
 
 
-# Flow extraction leaves it behind; here it is made again if it was deleted or its size has changed.
+# Flow extraction leaves it behind, and a step that lacks it makes it; here it is made again if it was deleted.
 rule cache:
     input:
         MANIFEST,
@@ -218,7 +218,6 @@ rule cache:
 rule infonce:
     input:
         MANIFEST,
-        ancient(cached()),
     output:
         update(RUN / "infonce_{view}/metrics.json"),
         update(RUN / "random_{view}/metrics.json"),
@@ -236,7 +235,6 @@ rule infonce:
 rule ubernce:
     input:
         MANIFEST,
-        ancient(cached()),
     output:
         update(RUN / "ubernce_{view}/metrics.json"),
     log:
@@ -259,8 +257,7 @@ for method in COTRAINED:
             method
         input:
             networks("infonce", RUN),
-            ancient(cached()),
-        output:
+            output:
             update(networks(method, RUN)),
         log:
             RUN / f"notebooks/{number}_{method}.ipynb",
@@ -281,8 +278,7 @@ for point, place in SWEPT.items():
             f"ablation {point}"
         input:
             networks("infonce", RUN),
-            ancient(cached()),
-        output:
+            output:
             update(networks("cpr", place)),
         log:
             place / "notebooks/04_cpr.ipynb",
@@ -298,7 +294,6 @@ for point, place in SWEPT.items():
 rule retrieval:
     input:
         MANIFEST,
-        ancient(cached()),
         [networks(method) for method in CONFIG["methods"]],
     output:
         RUN / "tables/retrieval.csv",
@@ -331,7 +326,6 @@ rule classification:
 
 rule mining:
     input:
-        ancient(cached()),
         [networks(method, RUN) for method in MINED],
     output:
         RUN / "tables/mining.csv",

@@ -23,10 +23,14 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import read_clip, resize, resized_size
 from cprlib.methods import VIEWS, sources_of
-from cprlib.store.files import read_json, resolve, write_json
+from cprlib.store.files import locked, read_json, resolve, write_json
 
 CHANNELS = {name: view.channels for name, view in VIEWS.items() if view.source == name}
 CHUNK = 256  # flow frames decoded at once while the cache is built
+
+
+class CacheMismatch(ValueError):
+    """A frame cache that was built for other videos."""
 
 
 class VideoFrames:
@@ -66,7 +70,7 @@ class CachedFrames:
 
     Raises:
         FileNotFoundError: no such cache.
-        ValueError: the cache was built for other videos.
+        CacheMismatch: the cache was built for other videos.
     """
 
     def __init__(self, manifest: Manifest, folder: str | Path, views: Sequence[str], short_side):
@@ -101,10 +105,18 @@ def open_frames(
     short_side: int | None = None,
     cache_folder: str | Path | None = None,
 ) -> VideoFrames | CachedFrames:
-    """Frames of the views' sources, from the cache in `cache_folder`, or decoded from the files where none is given."""
+    """Frames of the views' sources, decoded from the files or, where `cache_folder` is given, from the cache there.
+
+    A cache that is missing, or does not hold these videos as they are now, is built first.
+    """
     if cache_folder is None:
         return VideoFrames(manifest, views, short_side)
-    return CachedFrames(manifest, cache_folder, views, short_side)
+    try:
+        return CachedFrames(manifest, cache_folder, views, short_side)
+    except (FileNotFoundError, CacheMismatch):
+        whole = manifest if manifest.whole is None else Manifest(manifest.whole)
+        build_cache(whole, cache_folder, views, short_side)
+        return CachedFrames(manifest, cache_folder, views, short_side)
 
 
 def build_cache(
@@ -130,7 +142,8 @@ def build_cache(
     views = sources_of(views)
     manifest.check_files(views)
     for view in views:
-        _build_view(manifest, Path(folder), view, short_side, workers)
+        with locked(Path(folder) / f"{view}_{short_side or 'full'}"):
+            _build_view(manifest, Path(folder), view, short_side, workers)
 
 
 def _cache_files(folder: Path, view: str, short_side: int | None) -> tuple[Path, Path]:
@@ -147,7 +160,7 @@ def _places(manifest: Manifest, view: str, videos: list[dict], index: Path) -> d
     for row, content in zip(manifest.table.itertuples(index=False), contents, strict=True):
         places[row.video_id] = place = known.get(content)
         if place is None or place[1][0] != _file(row, view)[1]:
-            raise ValueError(
+            raise CacheMismatch(
                 f"{index}: the cache does not hold the {view} frames of {row.path} as they are now; "
                 "run build_cache again, or give another cache folder"
             )

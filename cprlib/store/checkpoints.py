@@ -57,7 +57,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
             f"{path} is not a checkpoint of cprlib (it needs 'config' and 'encoder'); give a folder that fit() made"
         )
     fingerprint = Fingerprint.read(path.parent)
-    if fingerprint and path.name == CHECKPOINT and state.get("fingerprint") != fingerprint.hash:
+    if fingerprint and path.name == CHECKPOINT and state.get("fingerprint") not in fingerprint.history:
         raise ValueError(f"{path} belongs to another training than its folder; put its own back, or delete the folder")
     return state
 

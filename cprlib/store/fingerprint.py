@@ -35,6 +35,11 @@ class Fingerprint:
         """32 hexadecimal digits over all parts."""
         return hash_of(_flat(self.parts))
 
+    @property
+    def history(self) -> tuple[str, ...]:
+        """The hash, after those of what was continued with other settings."""
+        return (*(earlier["fingerprint"] for earlier in self.parts.get("continued", [])), self.hash)
+
     def differences(self, now: "Fingerprint", defaults: Mapping[str, Any] | None = None) -> dict[str, str]:
         """What of `now` differs from this fingerprint: name -> a few words, ``{"lr": "lr 0.001 -> 0.01"}``.
 

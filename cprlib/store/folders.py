@@ -102,7 +102,7 @@ def open_training(
     if found is None and begun:
         differences = {"": "it has no fingerprint.json"}
     if begun and differences and set(differences) <= set(continue_with) and not is_finished(folder):
-        earlier = {name: found.parts["settings"].get(name) for name in differences}
+        earlier = {"fingerprint": found.hash, **{name: found.parts["settings"].get(name) for name in differences}}
         wanted = Fingerprint({**wanted.parts, "continued": [*found.parts.get("continued", []), earlier]})
         wanted.write(folder)
     elif begun and differences:

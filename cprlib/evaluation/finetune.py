@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from cprlib.data.augmentation import to_input
+from cprlib.data.augmentation import jitter, to_inputs
 from cprlib.data.content import training_rows, video_contents, view_contents
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
@@ -26,7 +26,7 @@ from cprlib.store.folders import CHECKPOINT, METRICS, VIDEOS, is_finished, open_
 from cprlib.store.progress import progress
 from cprlib.store.settings import check_settings, setting
 from cprlib.training.config import MAX_SEED
-from cprlib.training.schedule import PRECISIONS, decay, pick_device
+from cprlib.training.schedule import PRECISIONS, check_precision, decay, pick_device
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class FinetuneConfig:
         dropout: probability, before the linear layer; of fine-tuning only.
         held_out: share of the training recordings that is not trained on but decides which epoch is kept;
             0 = train on all and keep the last epoch.
+        augmentation: besides crop and flip; "jitter": colour jitter with probability 0.3 (the released code);
+            "contrastive": as in pre-training.
         seed, device, precision, workers: see :class:`cprlib.training.fit.TrainingConfig`.
     """
 
@@ -64,6 +66,7 @@ class FinetuneConfig:
     backbone_lr: float = setting(0.1, least=0, most=1)
     dropout: float = setting(0.9, least=0, below=1)
     held_out: float = setting(0.1, least=0, below=1)
+    augmentation: str = setting("jitter", choices=("jitter", "contrastive"))
     seed: int = setting(0, least=0, most=MAX_SEED)
     device: str = setting("auto", decides=False)
     precision: str = setting("fp32", choices=PRECISIONS)
@@ -117,6 +120,7 @@ def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
             instead; before training.
         FloatingPointError: the loss is no longer a number.
     """
+    check_precision(config)
     videos = Manifest.read(resolve(config.manifest))
     network = load_checkpoint(config.network)
     view, shape = network["config"]["view"], clip_shape(config.network)
@@ -225,7 +229,12 @@ def _train_epoch(config: FinetuneConfig, model: Classifier, optimizer, loader, v
         seed = step_seed(config.seed, epoch, step)
         torch.manual_seed(seed)  # of the dropout
         draws = torch.Generator().manual_seed(seed)
-        clips = to_input(batch["q"][VIEWS[view].source].to(device, non_blocking=True), view, batch["strong_q"], draws)
+        clips = {source: x.to(device, non_blocking=True) for source, x in batch["q"].items()}
+        if config.augmentation == "jitter":
+            strong = torch.rand(len(batch["label"]), generator=draws) < 0.3
+            clips = to_inputs(clips, (view,), strong, draws, jitter)[view]
+        else:
+            clips = to_inputs(clips, (view,), batch["strong_q"], draws)[view]
         labels = batch["label"].to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = model(clips)

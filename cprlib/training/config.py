@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cprlib.cascade import plan_stages
+from cprlib.losses import LOSSES
 from cprlib.methods import METHODS, VIEWS
 from cprlib.store.settings import check_settings, setting
 from cprlib.training.schedule import PRECISIONS
@@ -33,6 +34,13 @@ class TrainingConfig:
         num_stages, ratio, top_k: the cascade; CoCLR uses top_k alone.
         anchor: what looks for positives; "paper": the key in every view; "released": the query in the trained view.
         drop_self_positive: probability that the own key leaves the positives of a step when there are others.
+        siblings: what rows of the query's own recording are where positives are mined: "positive" (the papers),
+            "ignore" or "negative"; "auto" is positive, but ignore where a recording spans several classes.
+        own_rows: what older keys of the query's own video are: "ignore", or "negative" as in the released code. Where
+            siblings are positive, so are they.
+        loss: "multi_instance" (Eq. 2) or "supervised" (the released UberNCE); "auto" is the first but for UberNCE.
+        bn_groups: groups of a batch that have batch statistics of their own, the keys in another grouping than the
+            queries; 1 = the released behaviour on one GPU, see :func:`cprlib.training.step.encode_in_groups`.
         seed, device: of all draws; "auto" takes a GPU if there is one.
         precision, workers: "fp32" or "bf16"; loader processes.
     """
@@ -63,6 +71,10 @@ class TrainingConfig:
     top_k: int = setting(5, above=0)
     anchor: str = setting("paper", choices=("paper", "released"))
     drop_self_positive: float = setting(0.9, least=0, most=1)
+    siblings: str = setting("auto", choices=("auto", "positive", "ignore", "negative"))
+    own_rows: str = setting("ignore", choices=("ignore", "negative"))
+    loss: str = setting("auto", choices=("auto", *LOSSES))
+    bn_groups: int = setting(1, above=0)
     seed: int = setting(0, least=0, most=MAX_SEED)
     device: str = setting("auto", decides=False)
     precision: str = setting("fp32", choices=PRECISIONS)
@@ -85,3 +97,10 @@ class TrainingConfig:
     def views(self) -> tuple[str, ...]:
         """The order in which a cascade looks: the frozen networks' views first, the trained one last."""
         return (*self.samplers, self.view)
+
+    @property
+    def loss_form(self) -> str:
+        """The loss, a name of :data:`cprlib.losses.LOSSES`."""
+        if self.loss != "auto":
+            return self.loss
+        return "supervised" if METHODS[self.method].needs_labels else "multi_instance"

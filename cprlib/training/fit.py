@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import ClipPairs, EpochSampler
 from cprlib.encoders import build_encoder, momentum_copy
 from cprlib.memory import FeatureQueue
-from cprlib.methods import METHODS, build_miner, sources_of
+from cprlib.methods import build_miner, sources_of
 from cprlib.miners import Miner
 from cprlib.store.checkpoints import load_checkpoint, load_encoder, save_checkpoint
 from cprlib.store.files import atomic_path, resolve, write_json
@@ -24,7 +25,7 @@ from cprlib.store.folders import CHECKPOINT, METRICS, VIDEOS, is_finished, open_
 from cprlib.store.progress import progress
 from cprlib.training.config import TrainingConfig
 from cprlib.training.scalars import scalar_writer
-from cprlib.training.schedule import pick_device
+from cprlib.training.schedule import check_bf16, check_precision, pick_device
 from cprlib.training.snapshots import SNAPSHOTS, write_memory
 from cprlib.training.step import TrainState, train_epoch
 
@@ -56,6 +57,8 @@ def fit(
     manifest = read_manifest(config)
     pairs = open_pairs(config, manifest)
     sampler = EpochSampler(len(pairs), config.batch_size, config.seed)
+    config = _settle_siblings(config, miner, manifest)
+    check_precision(config)
     _check_queue_fills(config, miner, len(sampler) * sampler.batch_size)
     state = new_state(config)
     fingerprint = training_fingerprint(config, manifest, state, own_miner)
@@ -67,6 +70,7 @@ def fit(
     if (folder / CHECKPOINT).exists():
         state.load_state_dict(load_checkpoint(folder))
     metrics = _metrics_lines(folder)[: state.epoch]
+    check_bf16(config, state.encoder)
     loader = DataLoader(pairs, batch_sampler=sampler, num_workers=config.workers, persistent_workers=config.workers > 0)
     with scalar_writer(folder, state.epoch) as write_scalars:
         for epoch in progress(range(state.epoch, config.epochs), folder.name, status=lambda: _status(metrics)):
@@ -177,10 +181,24 @@ def check_same_videos(folder: str | Path, manifest: Manifest) -> None:
         )
 
 
+def _settle_siblings(config: TrainingConfig, miner: Miner | None, manifest: Manifest) -> TrainingConfig:
+    """Say what "auto" siblings are: positive, but not where a recording spans several classes."""
+    if config.siblings != "auto" or miner is None:
+        return config
+    train = manifest.split("train").table
+    spanning = int((train.groupby("source_id").label.nunique() > 1).sum())
+    if spanning:
+        print(
+            f"{spanning} of {train.source_id.nunique()} recordings show several classes, so videos of one recording "
+            "are left out of the loss (siblings: ignore)",
+            flush=True,
+        )
+    return replace(config, siblings="ignore" if spanning else "positive")
+
+
 def _check_queue_fills(config: TrainingConfig, miner: Miner | None, clips_per_epoch: int) -> None:
     """A miner waits for a full queue: one that never fills would train nothing."""
-    mines = miner is not None or METHODS[config.method].needs_labels
-    if mines and config.K >= config.epochs * clips_per_epoch:
+    if miner is not None and config.K >= config.epochs * clips_per_epoch:
         raise ValueError(
             f"K: a queue of {config.K} rows never fills in {config.epochs} epochs of {clips_per_epoch} clips, so "
             "nothing would be trained; use a smaller K (at most the number of training videos) or more epochs"

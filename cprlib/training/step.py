@@ -13,7 +13,7 @@ from cprlib.cascade import Retrieval
 from cprlib.data.augmentation import to_inputs
 from cprlib.data.sampling import step_seed
 from cprlib.encoders import Encoder, momentum_update
-from cprlib.losses import contrastive_logits, multi_instance_nce
+from cprlib.losses import LOSSES, contrastive_logits
 from cprlib.memory import FeatureQueue
 from cprlib.methods import METHODS
 from cprlib.miners import Miner, label_positives, positives_mask
@@ -58,9 +58,15 @@ class TrainState:
 
 
 def train_epoch(
-    config: TrainingConfig, state: TrainState, loader: DataLoader, miner: Miner | None
+    config: TrainingConfig, state: TrainState, loader: DataLoader, miner: Miner | None, rank: int = 0
 ) -> tuple[dict, pd.DataFrame]:
     """One pass over the training videos.
+
+    Args:
+        config, state: of the training.
+        loader: of batches of :class:`cprlib.data.sampling.ClipPairs`.
+        miner: None where nothing is mined.
+        rank: of the process, where several train together.
 
     Returns:
         The epoch's metrics and its mining log: a row for every mined row of every query.
@@ -72,7 +78,7 @@ def train_epoch(
     state.key_encoder.train()
     start, losses, logs, clips = time.monotonic(), [], [], 0
     for step, batch in enumerate(loader):
-        generator = torch.Generator().manual_seed(step_seed(config.seed, state.epoch, step))
+        generator = torch.Generator().manual_seed(step_seed(config.seed, state.epoch, step, rank))
         loss, log = train_step(config, state, miner, batch, generator)
         clips += len(batch["video_id"])
         if loss is not None:
@@ -105,7 +111,7 @@ def train_step(
     Returns:
         The loss (scalar, None while a miner's queue is not full yet) and the mining log's rows (None if none).
     """
-    view, queue, mines = config.view, state.queue, miner is not None or METHODS[config.method].needs_labels
+    view, queue = config.view, state.queue
     device = queue.enqueued.device
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
@@ -113,25 +119,56 @@ def train_step(
         """View -> (B, D) features of the query's or the key's clips."""
         clips = {source: x.to(device, non_blocking=True) for source, x in batch[side].items()}
         inputs = to_inputs(clips, tuple(encoders), batch[f"strong_{side}"], generator)
-        with autocast:
-            return {name: encoder(inputs[name]) for name, encoder in encoders.items()}
+        features = {}
+        for name, encoder in encoders.items():
+            shuffled = generator if encoder is state.key_encoder else None
+            with autocast:
+                features[name] = encode_in_groups(encoder, inputs[name], config.bn_groups, shuffled)
+        return features
 
     with torch.no_grad():
         keys = encode("k", {**state.samplers, view: state.key_encoder})
     ids = {name: batch[name].to(device) for name in ("video_id", "source_id", "label")}
     loss = log = None
     # A half-empty memory mines noise, so nothing is learned before it is full; InfoNCE only lacks negatives then.
-    if queue.is_full or not mines:
+    if queue.is_full or miner is None:
         q = encode("q", {view: state.encoder})[view]
         anchors = keys if config.anchor == "paper" else {**keys, view: q.detach()}
-        positives, log = find_positives(config, queue, miner, anchors, ids, generator)
-        logits = contrastive_logits(q, keys[view], queue.features[view], config.tau)
-        logits[:, 1:] = logits[:, 1:].masked_fill(~queue.filled, -float("inf"))
-        loss = multi_instance_nce(logits, positives)
-        _optimise(state, loss)
-        momentum_update(state.encoder, state.key_encoder, config.momentum)
+        positives, ignored, log = find_positives(config, queue, miner, anchors, ids, generator)
+        if (~positives[:, 1:] & ~ignored).any():  # without a negative there is nothing to learn
+            logits = contrastive_logits(q, keys[view], queue.features[view], config.tau)
+            logits[:, 1:] = logits[:, 1:].masked_fill(ignored, -float("inf"))
+            loss = LOSSES[config.loss_form](logits, positives)
+            _optimise(state, loss)
+            momentum_update(state.encoder, state.key_encoder, config.momentum)
     queue.enqueue({name: keys[name] for name in queue.views}, **ids)
     return (None if loss is None else loss.detach()), log
+
+
+def encode_in_groups(
+    encoder: nn.Module, clips: Tensor, groups: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """Encode a batch in groups, each with batch statistics of its own, as if every group lay on a GPU of its own.
+
+    MoCo encodes the keys in another grouping than the queries ("shuffling BN"): a key that shares its batch statistics
+    with its query gives itself away, without anything being learned of the video.
+
+    Args:
+        encoder: clips (B, 3, T, H, W) → (B, D).
+        clips: (B, 3, T, H, W) float.
+        groups: 1 = the whole batch together; at most B / 2 are made, as one clip has no statistics.
+        generator: of the shuffle before, undone after; None = in order.
+
+    Returns:
+        (B, D) float, in the order of `clips`.
+    """
+    groups = min(groups, len(clips) // 2)
+    if groups < 2 or not encoder.training:
+        return encoder(clips)
+    if generator is None:
+        return torch.cat([encoder(part) for part in clips.chunk(groups)])
+    order = torch.randperm(len(clips), generator=generator).to(clips.device)
+    return torch.cat([encoder(part) for part in clips[order].chunk(groups)])[order.argsort()]
 
 
 def find_positives(
@@ -141,26 +178,29 @@ def find_positives(
     anchors: Mapping[str, Tensor],
     ids: Mapping[str, Tensor],
     generator: torch.Generator,
-) -> tuple[Tensor, pd.DataFrame | None]:
-    """The positive set P of every query.
+) -> tuple[Tensor, Tensor, pd.DataFrame | None]:
+    """The positive set P of every query, and the rows that are neither positive nor negative.
 
     Returns:
-        (B, 1 + K) bool, column 0 the own key; and the mining log's rows, None without a miner.
+        (B, 1 + K) bool, column 0 the own key; (B, K) bool; and the mining log's rows, None without a miner.
     """
-    own = torch.ones(len(ids["label"]), 1, dtype=torch.bool, device=ids["label"].device)
-    needs_labels = METHODS[config.method].needs_labels
-    if miner is None and not needs_labels:
-        return torch.cat([own, own.new_zeros(len(own), queue.size)], dim=1), None
-    rows, log = queue.siblings(ids["source_id"]), None
-    if miner is None:
-        rows = rows | label_positives(ids["label"], queue.label)
-    else:
-        mined = miner(anchors, queue.features, rows | ~queue.filled)
+    siblings, own = queue.siblings(ids["source_id"]), queue.own_rows(ids["video_id"])
+    rows, ignored, log = torch.zeros_like(own), (~queue.filled).expand_as(own), None
+    if miner is not None:
+        mined = miner(anchors, queue.features, siblings | own | ignored)
         log = mining_log(mined, queue, ids)
-        rows = rows | positives_mask(mined, queue.size)
-    if torch.rand((), generator=generator) < config.drop_self_positive:
-        own = ~rows.any(dim=1, keepdim=True)
-    return torch.cat([own, rows], dim=1), log
+        rows = positives_mask(mined, queue.size)
+        if config.siblings == "positive":
+            rows = rows | siblings
+        elif config.siblings == "ignore":
+            ignored = ignored | siblings
+    elif METHODS[config.method].needs_labels:
+        rows = label_positives(ids["label"], queue.label)
+    if config.own_rows == "ignore":
+        ignored = ignored | (own & ~rows)
+    key = torch.ones_like(own[:, :1])
+    drops = miner is not None and torch.rand((), generator=generator) < config.drop_self_positive
+    return torch.cat([~rows.any(dim=1, keepdim=True) if drops else key, rows], dim=1), ignored, log
 
 
 def mining_log(mined: Retrieval, queue: FeatureQueue, ids: Mapping[str, Tensor]) -> pd.DataFrame:

@@ -60,5 +60,6 @@ def check_bf16(config: Any, network: nn.Module) -> None:
     if not agreement > 0.9:  # also where it is no number
         raise FloatingPointError(
             f"precision: bf16 gradients do not agree with fp32 (cosine {agreement:.3f}) for clips of "
-            f"{config.clip_len} x {config.clip_size} x {config.clip_size} (torch {torch.__version__}); set precision to fp32"
+            f"{config.clip_len} x {config.clip_size} x {config.clip_size} (torch {torch.__version__}); "
+            "set precision to fp32"
         )

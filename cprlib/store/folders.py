@@ -25,6 +25,7 @@ OWN_FILES = (  # that training and evaluation write into the folder of a trainin
     "*.pt",
     "mining.parquet",
     "memory",
+    "networks",
     "tensorboard",
     ".*",
 )

@@ -26,7 +26,7 @@ from cprlib.store.progress import progress
 from cprlib.training.config import TrainingConfig
 from cprlib.training.scalars import scalar_writer
 from cprlib.training.schedule import check_bf16, check_precision, pick_device
-from cprlib.training.snapshots import SNAPSHOTS, write_memory
+from cprlib.training.snapshots import SNAPSHOTS, is_network_kept, write_memory, write_network
 from cprlib.training.step import TrainState, train_epoch
 
 
@@ -79,6 +79,8 @@ def fit(
             _write_mining(folder, epoch, log)
             if epoch % math.ceil(config.epochs / SNAPSHOTS) == 0 or epoch == config.epochs - 1:
                 write_memory(folder, epoch, state.queue)
+            if miner is not None and is_network_kept(epoch, config.epochs):
+                write_network(folder, epoch, config, state.encoder)
             metrics.append({"epoch": epoch, **row})
             with atomic_path(folder / "metrics.jsonl") as tmp:
                 tmp.write_text("".join(json.dumps(line) + "\n" for line in metrics))

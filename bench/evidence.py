@@ -102,10 +102,8 @@ class Run:
             test = manifest.split("test")
             said = {v: predict(path, test, "centre", 64, 0) for v, path in tuned.items()}
             table = classification_table(name, PROTOCOLS[-1], said, test.table.label)
-            rows += [
-                {"cycle": cycles[-1], "epoch": cycles[-1] * self.params["epochs"], "view": r.view, "measure": "finetune",
-                 "value": r.top1} for r in table.itertuples()
-            ]  # fmt: skip
+            last = {"cycle": cycles[-1], "epoch": cycles[-1] * self.params["epochs"], "measure": "finetune"}
+            rows += [{**last, "view": row.view, "value": row.top1} for row in table.itertuples()]
         shown = stages if name == "cpr" else {"coclr": 1}.get(name, 0)
         about = {"run": Path(self.folder).name, "seed": self.seed, "method": name, "stages": shown}
         table = pd.DataFrame(rows).assign(**about, dataset=self.params.get("evaluated_on", "built-in").lower())

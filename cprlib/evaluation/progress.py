@@ -51,8 +51,8 @@ def cotraining_progress(
         batch_size, workers: see :func:`cprlib.evaluation.features.mean_over_windows`.
 
     Returns:
-        Columns method, cycle, epoch, view, k, recall (in [0, 1]): epoch counts co-training epochs of each network, 0 are
-        the InfoNCE networks; view "both" joins the networks of all views at the same epoch.
+        Columns method, cycle, epoch, view, k, recall (in [0, 1]): epoch counts co-training epochs of each network, 0
+        is InfoNCE; view "both" joins the networks of all views at the same epoch.
     """
     wanted = {method: _networks(run, method, init_run or run) for method in methods}
     networks = sorted(

@@ -1,4 +1,4 @@
-"""The memory seen from above, as HTML: whoever points at a clip sees it move."""
+"""The memory on a plane as HTML; a clip plays when it is pointed at or focused by the tab key."""
 
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,10 +46,9 @@ def embedding_html(
     title: str = "",
     limits: tuple[float, float] | None = None,
 ) -> str:
-    """The same as HTML: whoever points at a clip, or goes to it by the tab key, sees it move.
+    """The rows of a memory as one inline SVG, without scripts and without anything to fetch.
 
-    One inline SVG on a white card, without scripts and without anything to fetch, for `IPython.display.HTML`, for
-    `ipywidgets.HTML` and for pages. Meant for some hundred points; of a larger memory give a part of the rows.
+    Meant for some hundred points; of a larger memory pass a part of the rows.
 
     Args:
         points, memory, names, by, title: see `embedding_figure`.
@@ -74,7 +73,7 @@ def embedding_html(
 
 
 def _style(key: str) -> str:
-    """Outlines of the marks, and the rules that show a preview; where one is pointed at, that of the focus rests."""
+    """Outlines of the marks, and the rules that show a preview; the mouse goes before the focus."""
     marks = "".join(f'<path id="{key}{number}" d="{_outline(marker)}"/>' for number, marker in enumerate(MARKERS))
     return (
         f"<style>.{key} .more{{display:none;pointer-events:none}}.{key} .at{{cursor:pointer;outline:none}}"

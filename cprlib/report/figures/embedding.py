@@ -1,4 +1,4 @@
-"""The memory seen from above: its rows on a plane, the same plane at every epoch."""
+"""The memory on a plane, the same plane at every epoch."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class Projection(NamedTuple):
     """Memories on the plane of the last one's two principal components.
 
     Attributes:
-        points: epoch -> (N, 2) float64, a row for each row of the memory.
+        points: epoch -> (K, 2) float64, a row for each row of the memory.
         share: of the last epoch's variance that the plane shows, in [0, 1].
         limits: lowest and highest coordinate of all epochs, with a margin; the same for both axes.
     """
@@ -67,42 +67,31 @@ def look_of(group: int) -> tuple[str, str]:
 
 @rc_context(RC)
 def embedding_figure(
-    points: np.ndarray,
-    memory: Memory,
-    names: Sequence[str],
-    by: str = "class",
-    title: str = "",
+    points: np.ndarray, memory: Memory, names: Sequence[str], by: str = "class", title: str = ""
 ) -> Figure:
-    """The rows of a memory as points, coloured by class or by source.
+    """The rows of a memory as points.
 
     Args:
         points: float (K, 2), one epoch of `project`.
         memory: of the same epoch.
         names: class names, indexed by label; listed beside the points where there is room.
-        by: "class" or "source" (without a list).
+        by: what colour and marker stand for, "class" or "source" (without a list).
         title: e.g. "CPR, RGB network, epoch 3".
 
     Raises:
         ValueError: `by` is neither, or points and memory are of different epochs.
     """
-    groups = groups_of(points, memory, by)
+    looks = [look_of(group) for group in groups_of(points, memory, by)]
     figure = new_figure(WIDTH, 4.7)
     plot, beside = figure.subplots(1, 2, width_ratios=[1.5, 1])
     beside.axis("off")
-    for marker in dict.fromkeys(look_of(g)[1] for g in groups):  # a call a marker: few, however many classes
-        rows = [row for row, g in enumerate(groups) if look_of(g)[1] == marker]
-        colours = [look_of(groups[row])[0] for row in rows]
-        plot.scatter(
-            *points[rows].T,
-            s=38 * SCALE.get(marker, 1) ** 2,
-            c=colours,
-            marker=marker,
-            edgecolors="white",
-            linewidths=0.5,
-        )
-    low, high = limits_of([points])
-    plot.set(xlim=(low, high), ylim=(low, high), aspect="equal", xlabel="Component 1", ylabel="Component 2")
-    plot.set_title(title)
+    for mark in dict.fromkeys(marker for _, marker in looks):  # one call for each marker, however many classes
+        rows = [row for row, (_, marker) in enumerate(looks) if marker == mark]
+        size = 38 * SCALE.get(mark, 1) ** 2
+        colours = [looks[row][0] for row in rows]
+        plot.scatter(*points[rows].T, s=size, c=colours, marker=mark, edgecolors="white", linewidths=0.5)
+    limits = limits_of([points])
+    plot.set(xlim=limits, ylim=limits, aspect="equal", xlabel="Component 1", ylabel="Component 2", title=title)
     if by == "class" and list_fits(names):
         _draw_names(beside, names)
     return figure
@@ -131,9 +120,11 @@ def list_fits(names: Sequence[str]) -> bool:
 
 
 def _draw_names(axes: Axes, names: Sequence[str]) -> None:
-    """The look of every class."""
-    looks = {name: look_of(group) for group, name in enumerate(names)}
-    handles = [Line2D([], [], color=c, marker=m, linestyle="", markersize=7, label=n) for n, (c, m) in looks.items()]
+    """Colour and marker of every class."""
+    looks = [look_of(label) for label in range(len(names))]
+    handles = [Line2D([], [], color=c, marker=m, linestyle="", markersize=7, label="?") for c, m in looks]
     columns = 1 if len(names) <= 12 else 2
     where = {"loc": "lower left", "bbox_to_anchor": (-0.08, -0.02), "labelspacing": 0.4, "handletextpad": 0.2}
-    axes.legend(handles=handles, ncols=columns, fontsize=9.5 if columns == 1 else 8, **where)
+    legend = axes.legend(handles=handles, ncols=columns, fontsize=9.5 if columns == 1 else 8, **where)
+    for text, name in zip(legend.get_texts(), names, strict=True):  # a label "_a" would be left out of the legend
+        text.set_text(name)

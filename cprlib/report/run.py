@@ -79,6 +79,11 @@ class Run:
         return self.settings.get("views", ["rgb", "flow"])
 
     @property
+    def mines(self) -> bool:
+        """Whether its settings ask for networks that mine positives."""
+        return bool({*self.settings.get("methods", [])} & {*COTRAINED}) and not self.settings.get("pretrained")
+
+    @property
     def dataset(self) -> str:
         """The data it is evaluated on, e.g. "HMDB51"; "" if the settings do not say."""
         name = str(self.settings.get("dataset", ""))
@@ -99,7 +104,7 @@ class Run:
 
     @property
     def state(self) -> tuple[str, str]:
-        """"finished", "unfinished" or "not started", and the details.
+        """Whether it is "finished", "unfinished" or "not started", and the details.
 
         It is finished when the networks of all its methods are and, if it has settings, the comparison is made.
         """

@@ -55,15 +55,16 @@ def find_video(manifest: Manifest, video: int | str) -> Any:
 
     Args:
         manifest: the videos.
-        video: its video_id, its path or file name, or a part of its file name that no other has; "" is the first. Digits
-            in a string are a file name first, then a video_id.
+        video: its video_id (a number), its path or file name, or a part of its file name that no other has; "" is the
+            first. A string of digits is a file name or else a video_id.
 
     Raises:
         ValueError: nothing or several fit; names some that do.
     """
     table, text = manifest.table, str(video)
-    names, numbers = table.path.map(lambda path: Path(path).name), table.video_id.astype(str) == text
-    whole = (table.path.map(Path) == resolve(text)) | (names == text) | (names.map(lambda name: Path(name).stem) == text)
+    files, numbers = table.path.map(Path), table.video_id.astype(str) == text
+    names, stems = files.map(lambda path: path.name), files.map(lambda path: path.stem)
+    whole = (files == resolve(text)) | (names == text) | (stems == text)
     part = names.str.lower().str.contains(text.lower(), regex=False) if text else table.index == table.index[0]
     tests = (whole, numbers, part) if isinstance(video, str) else (numbers,)
     found = next((table[test] for test in tests if test.sum() == 1), table[tests[-1]])

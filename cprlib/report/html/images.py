@@ -8,7 +8,7 @@ import matplotlib.figure
 from matplotlib import rc_context
 from PIL import Image
 
-from cprlib.report.figures.catalogue import bare_name, describe, figures_of_run
+from cprlib.report.figures.catalogue import bare, describe, figures_of_run
 from cprlib.report.figures.style import DPI
 from cprlib.report.run import Run
 
@@ -51,13 +51,13 @@ def pictures_of(run: Run) -> tuple[list[Picture], dict[str, list[str]]]:
             continue
         try:
             pictures.append(Picture(section, caption, alt, *encode_figure(draw())))
-            drawn.add(bare_name(name))
+            drawn.add(bare(name))
         except (FileNotFoundError, ValueError) as error:  # e.g. videos that have been moved
             note = f"Figures are left out: {error}."
             missing[section] = list(dict.fromkeys([*missing.get(section, []), note]))
-    once = {data: name for name, data in files.items() if bare_name(name) not in drawn}
-    described = sorted((*describe(name, run.views), name, data) for data, name in once.items())
-    return pictures + [Picture(*words, *encode(data)) for _, *words, _, data in described], missing
+    once = {data: name for name, data in files.items() if bare(name) not in drawn}
+    described = sorted(((*describe(name, run.views), data) for data, name in once.items()), key=lambda item: item[0])
+    return pictures + [Picture(*figure[1:4], *encode(data)) for _, figure, data in described], missing
 
 
 def encode_figure(figure: matplotlib.figure.Figure) -> tuple[str, int, int]:

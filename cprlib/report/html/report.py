@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from cprlib.data.manifest import Manifest
-from cprlib.methods import COTRAINED
 from cprlib.report.html import record, results
 from cprlib.report.html.images import Picture, pictures_of
 from cprlib.report.html.index import write_index
@@ -30,12 +29,11 @@ def report_sections(run: Run, pair: tuple[str, ...] = ()) -> list[Section]:
         ValueError: a file of the run cannot be read; names it.
     """
     table = results.comparison_of(run)
-    mined = bool({*run.settings.get("methods", [])} & {*COTRAINED}) and not run.settings.get("pretrained")
     sections = [
         results.summary_section(run, table, _about(run), pair),
         record.state_section(run),
         results.comparison_section(table),
-        results.mining_section(run, mined),
+        results.mining_section(run),
         results.retrieval_section(run),
         results.classification_section(run),
         results.ablation_section(run),

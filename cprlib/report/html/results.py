@@ -11,6 +11,11 @@ from cprlib.report.tables.ablation import ablation_summary, ablation_words
 from cprlib.report.tables.published import TITLES
 from cprlib.report.tables.text import percents
 
+PMR_WORDS = (
+    "PMR is the share of mined clips that show the query's class; mining R@1 the share of queries whose first mined clip "
+    "does; CMR the share of a class's recordings that were found in one epoch, at its median class."
+)
+
 
 def comparison_of(run: Run) -> pd.DataFrame | None:
     """The numbers of comparison.csv, or of the tables so far; None before retrieval has run."""
@@ -21,7 +26,7 @@ def comparison_of(run: Run) -> pd.DataFrame | None:
 
 
 def differences_of(run: Run, table: pd.DataFrame | None, pair: tuple[str, ...] = ()) -> pd.DataFrame:
-    """`differences` of two methods: as asked for, else differences.csv, else of the comparison."""
+    """`differences` of two methods: those asked for, else those in differences.csv, else of the comparison."""
     path = run.folder / "differences.csv"
     if not pair and path.exists():
         return pd.read_csv(path)
@@ -59,46 +64,37 @@ def comparison_section(table: pd.DataFrame | None) -> Section:
     return section
 
 
-def mining_section(run: Run, mined: bool) -> Section:
-    """Quality of mining by network; `mined` says whether the run has networks that mine."""
-    section = Section("mining", "Quality of mining")
-    path = run.folder / "tables" / "mining.csv"
-    if path.exists():
-        table = tables.read_table(path, [*tables.KEYS, *tables.MINING], "07_mining_quality")
-        section.tables = [Table("Mining by network, percent", _labelled(table, tables.MINING))]
-        section.text = [
-            "PMR is the share of mined clips that show the query's class; mining R@1 the share of queries whose first "
-            "mined clip does; CMR the share of a class's recordings that were found in one epoch, at its median class."
-        ]
-    elif mined:
-        section.missing = ["No tables/mining.csv yet: notebook 07_mining_quality makes it."]
-    return section
+def mining_section(run: Run) -> Section:
+    """What the figures of mining show; the numbers are in the comparison."""
+    there = (run.folder / "tables" / "mining.csv").exists()
+    missing = ["No tables/mining.csv yet: notebook 07_mining_quality makes it."]
+    return Section("mining", "Quality of mining", [PMR_WORDS] * there, missing * (run.mines and not there))
 
 
 def retrieval_section(run: Run) -> Section:
     """Retrieval by k."""
-    section = Section("retrieval", "Retrieval")
     path = run.folder / "tables" / "retrieval.csv"
-    if path.exists():
-        table = tables.read_table(path, [*tables.KEYS, "k", "recall"], "05_retrieval")
-        wide = table.pivot(index=tables.KEYS, columns="k", values="recall").add_prefix("R@").reset_index()
-        section.tables = [Table("Recall by the number k of neighbours, percent", _labelled(wide))]
-    else:
-        section.missing = ["No tables/retrieval.csv yet: notebook 05_retrieval makes it."]
-    return section
+    if not path.exists():
+        return Section(
+            "retrieval", "Retrieval", missing=["No tables/retrieval.csv yet: notebook 05_retrieval makes it."]
+        )
+    table = tables.read_table(path, [*tables.KEYS, "k", "recall"], "05_retrieval")
+    wide = table.pivot(index=tables.KEYS, columns="k", values="recall").add_prefix("R@")
+    words = Table("Recall by the number k of neighbours, percent", _labelled(wide))
+    return Section("retrieval", "Retrieval", tables=[words])
 
 
 def classification_section(run: Run) -> Section:
     """Linear probe and fine-tuning."""
-    section = Section("classification", "Classification")
-    parts = []
+    parts = {}
     for protocol in measures("classification"):
         if paths := sorted((run.folder / "tables").glob(f"{protocol}_*.csv")):
             read = [tables.read_table(path, [*tables.KEYS, "top1"], "06_classification") for path in paths]
             accuracy = pd.concat(read).set_index(tables.KEYS).reindex(columns=["top1", "top5"])
-            parts.append(accuracy.set_axis([f"{MEASURES[protocol].label}, top-{k}" for k in (1, 5)], axis=1))
+            parts |= {f"{MEASURES[protocol].label}, top-{k}": accuracy[f"top{k}"] for k in (1, 5)}
+    section = Section("classification", "Classification")
     if parts:
-        words = _labelled(pd.concat(parts, axis=1).reset_index())
+        words = _labelled(pd.DataFrame(parts))
         section.tables = [Table("Share of test videos whose class is named, percent", words)]
     else:
         section.missing = ["No tables/probe_….csv yet: notebook 06_classification makes one for each method."]
@@ -126,16 +122,14 @@ def paper_section(run: Run) -> Section:
             frame, title = pd.read_csv(path, dtype=str, keep_default_na=False), f"Table {number}. {title}"
             table = Table(title, frame, name_columns(frame))
             section.folded.append(Section(f"paper-{number}", title, tables=[table]))
-    if section.folded:
-        section.text = ["The tables of the paper with this run's results; data and networks differ."]
+    section.text = ["The tables of the paper with this run's results; data and networks differ."] * bool(section.folded)
     return section
 
 
-def _labelled(table: pd.DataFrame, shown: list[str] | None = None) -> pd.DataFrame:
-    """Method, view and shares of a table as text, in percent; by default all its shares."""
-    table = in_order(table)
+def _labelled(table: pd.DataFrame) -> pd.DataFrame:
+    """Shares by method and view as text, in percent."""
+    table = in_order(table.reset_index())
     words = {"Method": [method_look(method).label for method in table["method"]]}
     words["View"] = [view_label(view, table["view"]) for view in table["view"]]
-    shown = shown or [name for name in table if name not in tables.KEYS]
-    labels = {name: MEASURES[name].label if name in MEASURES else name for name in shown}
-    return pd.DataFrame(words | {labels[name]: percents(table, name) for name in shown if table[name].notna().any()})
+    shown = [name for name in table if name not in tables.KEYS and table[name].notna().any()]
+    return pd.DataFrame(words | {name: percents(table, name) for name in shown})

@@ -148,15 +148,14 @@ def _shown(frame: pd.DataFrame, number: int) -> pd.DataFrame:
 
 def _titled(frame: pd.DataFrame, whose: str) -> pd.DataFrame:
     """With the title of each number's column, and the number as text."""
-    names = {"probe": "linear probe", "finetune": "fine-tuned"}
-    titles, texts = [], []
-    for cell in frame.to_dict("records"):
-        owner = cell.get("owner", whose)
-        titles.append(f"{names.get(cell['protocol'], cell['measure'])}, {cell['evaluated_on']} ({owner})")
-        count = cell["measure"].startswith("classes")
-        number = f"{cell['value']:.0f}" if count else percent(cell["value"] / 100, cell["spread"] / 100, "")
-        texts.append("" if pd.isna(cell["value"]) else number)
-    return frame.assign(title=pd.Series(titles, frame.index, str), text=pd.Series(texts, frame.index, str))
+    names = frame["protocol"].map({"probe": "linear probe", "finetune": "fine-tuned"}).fillna(frame["measure"])
+    counts = frame["measure"].str.startswith("classes")
+    texts = [
+        percent(value / 100, spread / 100, "") for value, spread in zip(frame["value"], frame["spread"], strict=True)
+    ]
+    texts = pd.Series(texts, frame.index, str).mask(counts, frame["value"].map("{:.0f}".format))
+    owner = frame["owner"] if "owner" in frame else whose
+    return frame.assign(title=names + ", " + frame["evaluated_on"] + " (" + owner + ")", text=texts)
 
 
 def _in_published_rows(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from cprlib.methods import ALL_VIEWS, MEASURES, METHODS, VIEWS, Method
 
 def method_look(method: str) -> Method:
     """Label and look of a method; an unknown one keeps its name and is a neutral green."""
-    return METHODS.get(method, Method(method, "#009e73", "-", "P", "\\\\\\"))
+    return METHODS.get(method, Method(method.lstrip("_") or method, "#009e73", "-", "P", "\\\\\\"))
 
 
 def view_label(view: str, views: Collection[str] = ()) -> str:

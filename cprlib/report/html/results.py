@@ -12,8 +12,8 @@ from cprlib.report.tables.published import TITLES
 from cprlib.report.tables.text import percents
 
 PMR_WORDS = (
-    "PMR is the share of mined clips that show the query's class; mining R@1 the share of queries whose first mined clip "
-    "does; CMR the share of a class's recordings that were found in one epoch, at its median class."
+    "PMR is the share of mined clips that show the query's class; mining R@1 the share of queries whose first mined "
+    "clip does; CMR the share of a class's recordings that were found in one epoch, at its median class."
 )
 
 

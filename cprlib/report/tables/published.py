@@ -143,7 +143,7 @@ def _shown(frame: pd.DataFrame, number: int) -> pd.DataFrame:
     datasets = list(dict.fromkeys(frame["evaluated_on"]))
     frame = frame.assign(place=[places.get(pair) for pair in zip(frame["protocol"], frame["measure"], strict=True)])
     frame = frame.dropna(subset="place").assign(dataset=lambda f: f["evaluated_on"].map(datasets.index))
-    return frame.sort_values(["dataset", "place"], kind="stable")
+    return frame.sort_values(["dataset", "place"], kind="stable", ignore_index=True)
 
 
 def _titled(frame: pd.DataFrame, whose: str) -> pd.DataFrame:
@@ -153,7 +153,9 @@ def _titled(frame: pd.DataFrame, whose: str) -> pd.DataFrame:
     texts = [
         percent(value / 100, spread / 100, "") for value, spread in zip(frame["value"], frame["spread"], strict=True)
     ]
-    texts = pd.Series(texts, frame.index, str).mask(counts, frame["value"].map("{:.0f}".format))
+    texts = pd.Series(texts, frame.index, str).mask(
+        counts & frame["value"].notna(), frame["value"].map("{:.0f}".format)
+    )
     owner = frame["owner"] if "owner" in frame else whose
     return frame.assign(title=names + ", " + frame["evaluated_on"] + " (" + owner + ")", text=texts)
 

@@ -37,7 +37,7 @@ class Explorer(widgets.VBox):
     """Controls and a picture, or a line of text where there is no kernel to run them."""
 
     def __repr__(self) -> str:
-        return "Run this cell in JupyterLab to get controls; until then the figure above stands for them."
+        return "Run this cell in JupyterLab to get controls; without a kernel there is only the figure above."
 
 
 def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> Explorer:

@@ -137,7 +137,7 @@ def flow_arrows(frame: Any, flow: Any, step: int | None = None) -> Figure:
 def looping_bytes(
     clip: Mapping[str, Any], fps: float = 12, height: int = 128, quality: int = 60, still: bool = False
 ) -> bytes:
-    """A clip as an animated WebP that repeats for ever, its views side by side.
+    """A clip as an animated WebP in an endless loop, its views side by side.
 
     Args:
         clip: view -> uint8 (T, H, W, 3), or for "flow" float (T, 2, H, W) in pixels per frame.

@@ -63,7 +63,7 @@ def sweep(frame: pd.DataFrame, *settings: str) -> pd.DataFrame:
     if len(largest) > 1:
         raise ValueError(
             f"a sweep of {' and '.join(settings)} can be drawn at {largest.index[0]} or at {largest.index[1]} of "
-            f"{', '.join(others)}: hand over the rows of one of them"
+            f"{', '.join(others)}: pass the rows of one of them"
         )
     return frame[groups.ngroup() == sizes.index.get_loc(largest.index[0])]
 

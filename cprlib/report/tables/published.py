@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cprlib.report.names import method_look, method_order, view_label, view_order
+from cprlib.methods import MEASURES
+from cprlib.report.names import measures, method_look, method_order, view_label, view_order
 from cprlib.report.tables.text import percent, to_markdown
 from cprlib.store.files import atomic_path, resolve
 
@@ -30,27 +31,16 @@ TITLES = {
     7: "Video retrieval, compared with others",
 }
 # our measure -> protocol and measure as they are called in published.csv
-OURS = {
-    "pmr_start": ("mining", "PMR start"),
-    "pmr_end": ("mining", "PMR end"),
-    "mining_r1": ("mining", "Mining R@1"),
-    "cmr_source": ("mining", "median CMR"),
-    "cmr_video": ("mining", "median CMR by video"),
-    "r1": ("retrieval", "R@1"),
-    "r5": ("retrieval", "R@5"),
-    "r10": ("retrieval", "R@10"),
-    "probe": ("probe", "top-1"),
-    "finetune": ("finetune", "top-1"),
-}
+_NAMES = {"pmr_start": "PMR start", "pmr_end": "PMR end", "mining_r1": "Mining R@1"}
+_NAMES |= {"cmr_source": "median CMR", "cmr_video": "median CMR by video"}
+OURS = {name: ("mining", title) for name, title in _NAMES.items()}
+OURS |= {name: ("retrieval", MEASURES[name].label) for name in measures("retrieval")}
+OURS |= {name: (name, "top-1") for name in ("probe", "finetune")}
 _ABLATION = [OURS[name] for name in ("pmr_end", "mining_r1", "cmr_source", "r1", "probe", "finetune")]
 _COUNTS = [("mining", "classes with the higher CMR"), ("mining", "classes at CMR 100")]
-SHOWN = {
-    1: _ABLATION,
-    2: _ABLATION,
-    4: [*(pair for pair in OURS.values() if pair[0] == "mining"), *_COUNTS],
-    6: [OURS["probe"], OURS["finetune"]],
-    7: [("retrieval", f"R@{k}") for k in (1, 5, 10, 20)],
-}
+_RECALLS = [("retrieval", f"R@{k}") for k in (1, 5, 10, 20)]
+_MINING = [pair for pair in OURS.values() if pair[0] == "mining"] + _COUNTS
+SHOWN = {1: _ABLATION, 2: _ABLATION, 4: _MINING, 6: [OURS["probe"], OURS["finetune"]], 7: _RECALLS}
 _ROW = ["setting", "method", "views", "backbone", "pretrained_on"]  # what makes a row of a table
 
 
@@ -90,8 +80,8 @@ def paper_table(number: int, ours: pd.DataFrame | None = None) -> pd.DataFrame:
     """A table of the CPR paper, ours in columns beside the published ones.
 
     A row is a method (tables 1 and 2: a setting) and view with the backbone and pretraining it was published with. Ours
-    stand in the row of their method and view, first of all in one of the same pretraining, then in that of UCF101, else
-    in a row of their own. No column mixes published numbers and ours.
+    are put into the row of their method and view: one of the same pretraining if there is one, else that of UCF101, else
+    a row of their own. No column mixes published numbers and ours.
 
     Args:
         number: 1, 2, 4, 6 or 7; see `TITLES`.
@@ -115,7 +105,7 @@ def paper_table(number: int, ours: pd.DataFrame | None = None) -> pd.DataFrame:
     twice = cells[cells.duplicated([*_ROW, "title"])]
     if len(twice):
         method, view, title = twice.iloc[0][["method", "views", "title"]]
-        raise ValueError(f"two results of ours for {method} {view}, '{title}': hand over one of them")
+        raise ValueError(f"two results of ours for {method} {view}, '{title}': pass one of them")
     titles = cells.loc[cells["text"] != "", "title"].unique()
     wide = cells.set_index([*_ROW, "title"])["text"].unstack("title").reindex(columns=titles).fillna("")
     wide = wide.loc[sorted(wide.index, key=_row_order(list(published["setting"])))]
@@ -161,7 +151,7 @@ def _titled(frame: pd.DataFrame, whose: str) -> pd.DataFrame:
 
 
 def _in_published_rows(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Ours with backbone and pretraining of the published row that they stand in, and an owner for their columns."""
+    """Ours with backbone and pretraining of the published row that they are put into, and an owner for their columns."""
     rows = published[_ROW].drop_duplicates()
 
     def place(cell: pd.Series) -> list[str]:

@@ -74,7 +74,7 @@ def test_sweep_is_the_largest_group_that_differs_in_nothing_else():
     assert set(ablation.sweep(frame, "top_k")["top_k"]) == {1, 5, 10}
     assert (ablation.sweep(frame, "top_k")["num_stages"] == 7).all()
     assert (ablation.sweep(frame, "num_stages")["ratio"] == 0.5).all()
-    with pytest.raises(ValueError, match="can be drawn at .*: hand over the rows of one of them"):
+    with pytest.raises(ValueError, match="can be drawn at .*: pass the rows of one of them"):
         ablation.sweep(make_ablation([{}, {"cycles": 2}]), "num_stages", "ratio")
     with pytest.raises(ValueError, match=r"settings \['stages'\] of a sweep: choose from num_stages"):
         ablation.sweep(frame, "stages")

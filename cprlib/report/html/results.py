@@ -40,8 +40,9 @@ def summary_section(run: Run, table: pd.DataFrame | None, about: str, pair: tupl
     if table is None:
         section.text = [f"{about} There are no results yet; the state of its networks is below."]
     elif len(pairs):
-        words, runs = tables.difference_words(pairs), int(pairs["runs"].max())
-        over = f"mean of {runs} runs, the difference ± its standard error" if runs > 1 else "one run, one seed"
+        words, runs = tables.difference_words(pairs), int(table["runs"].max())
+        over = f"mean of {runs} runs" if runs > 1 else "one run, one seed"
+        over += ", the difference ± its standard error" if pairs["error"].notna().any() else ""
         section.tables = [Table(f"{words.columns[3]} against {words.columns[2]}, percent; {over}", words)]
     else:
         labels = ", ".join(method_look(method).label for method in dict.fromkeys(table["method"]))

@@ -80,8 +80,8 @@ def paper_table(number: int, ours: pd.DataFrame | None = None) -> pd.DataFrame:
     """A table of the CPR paper, ours in columns beside the published ones.
 
     A row is a method (tables 1 and 2: a setting) and view with the backbone and pretraining it was published with. Ours
-    are put into the row of their method and view: one of the same pretraining if there is one, else that of UCF101, else
-    a row of their own. No column mixes published numbers and ours.
+    are put into the row of their method and view: one of the same pretraining if there is one, else that of UCF101,
+    else a row of their own. No column mixes published numbers and ours.
 
     Args:
         number: 1, 2, 4, 6 or 7; see `TITLES`.
@@ -151,7 +151,7 @@ def _titled(frame: pd.DataFrame, whose: str) -> pd.DataFrame:
 
 
 def _in_published_rows(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Ours with backbone and pretraining of the published row that they are put into, and an owner for their columns."""
+    """Ours with backbone and pretraining of the published row they are put into, and an owner for their columns."""
     rows = published[_ROW].drop_duplicates()
 
     def place(cell: pd.Series) -> list[str]:

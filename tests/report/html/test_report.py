@@ -215,6 +215,20 @@ def test_several_seeds(tmp_path):
     assert rows[-2][2] == "20.0 ± 0.0 → 40.0 ± 0.0"  # of CPR in flow
     pairs = page.tables["CPR against CoCLR, percent; mean of 2 runs, the difference ± its standard error"]
     assert pairs[1][-1] == "+10.0 ± 0.0" and "holds results without settings" in page.text
+    page = Page(report.write_report(together, ("cpr", "infonce")))  # of the means: their errors are not known
+    assert page.tables["CPR against InfoNCE, percent; mean of 2 runs"][1] == ["R@1", "RGB", "31.0", "46.0", "+15.0"]
+
+
+def test_any_set_of_methods_and_views(tmp_path):
+    run = make_run(tmp_path, views=["rgb", "flow", "residual"], methods=["infonce", "mine"])
+    for path in (run / "tables").glob("*.csv"):
+        path.write_text(path.read_text().replace("cpr,", "<mine>,").replace("infonce,flow", "infonce,residual"))
+    write_comparison([run], run)
+    page = Page(report.write_report(run))
+    head, *rows = page.tables["What each view is worth at inference, percent"]
+    assert head[:5] == ["Method", "R@1 RGB", "R@1 Flow", "R@1 Residual", "R@1 All views"]
+    assert [row[0] for row in rows] == ["InfoNCE", "CoCLR", "<mine>"]
+    assert "<mine> against CoCLR, percent; one run, one seed" in page.tables and "mine" not in page.tags
 
 
 def test_a_run_that_evaluates_networks_of_another(tmp_path):

@@ -9,12 +9,11 @@ import torch
 from matplotlib.text import Text
 
 from cprlib.cascade import plan_stages
-from cprlib.report.explorers.embedding_svg import embedding_html
 from cprlib.report.explorers.widgets import figure_html
 from cprlib.report.figures.cascade_diagram import cascade_diagram
 from cprlib.report.figures.cascade_view import cascade_figure
 from cprlib.report.figures.classes import best_and_worst, cmr_bars, confusion_figure, found_bars
-from cprlib.report.figures.embedding import embedding_figure
+from cprlib.report.figures.embedding import embedding_html
 from cprlib.report.figures.examples import examples_figure
 from cprlib.report.figures.flow_view import looping_clip
 from cprlib.report.figures.lesson import similarity_figure
@@ -41,22 +40,15 @@ def figures():
     yield examples_figure(videos.iloc[0], {NAMES[0]: videos}, picture)
     yield from (cascade_figure(memory, stages, query, NAMES, picture) for query in range(3))
     yield from (cascade_diagram(memory, stages, query, NAMES, picture, picture) for query in range(3))
-    yield embedding_figure(rows[:, :2].numpy(), memory, NAMES, title=NAMES[0])
     yield similarity_figure({"rgb": torch.eye(3)}, NAMES)
 
 
-@pytest.mark.parametrize("number", range(13))
+@pytest.mark.parametrize("number", range(12))
 def test_names_are_no_formulas(number):
     figure = list(figures())[number]
     figure.savefig(io.BytesIO(), format="svg")  # a broken formula would be an error
     named = [text for text in figure.findobj(Text) if any(name in text.get_text() for name in NAMES)]
     assert named and not any(text.get_parse_math() for text in named)
-
-
-def test_every_class_is_in_the_legend():
-    memory = Memory({}, *[torch.arange(3)] * 3)
-    legend = embedding_figure(np.eye(3)[:, :2], memory, NAMES).axes[1].get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == NAMES
 
 
 def test_pages_escape_names():

@@ -21,9 +21,8 @@ from torch import Tensor
 from cprlib.cascade import plan_stages
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.retrieval import nearest_neighbours, prepare_views
-from cprlib.report.explorers.embedding_svg import clip_previews, embedding_html
 from cprlib.report.figures.cascade_view import cascade_figure
-from cprlib.report.figures.embedding import Projection, project
+from cprlib.report.figures.embedding import Projection, clip_previews, embedding_html, project
 from cprlib.report.figures.examples import neighbour_figure
 from cprlib.report.names import method_look, view_label
 from cprlib.store.progress import progress

@@ -16,11 +16,12 @@ from PIL import Image
 from cprlib.data.manifest import Manifest
 from cprlib.report.figures.ablation import ablation_curves
 from cprlib.report.figures.cascade_view import cascade_figure, typical_query
+from cprlib.report.figures.catalogue import figures_of_run
 from cprlib.report.figures.flow_view import look, looping_bytes
-from cprlib.report.figures.paper import figures_of_run
+from cprlib.report.figures.strips import thumbnails
 from cprlib.report.figures.style import save_figure
 from cprlib.report.html.report import write_report
-from cprlib.report.run_files import RunFiles
+from cprlib.report.run import Run
 from cprlib.store.files import atomic_path, project_root, resolve
 from tests.lab import Lab, Page, prepare, start_browser, start_lab
 
@@ -30,20 +31,20 @@ PICTURES = project_root() / "docs/pictures"
 COPIED = {  # figure of the paper -> name of the picture
     "fig1_cascade_rgb": "cascade",
     "fig2_mined_rgb_0": "mined",
-    "fig3_pmr": "mining_curves",
+    "fig3_mining_curves": "mining_curves",
 }
 VIDEO = "slide_ball_on_waves_g01_c01"
 
 
 def figures() -> None:
     """Figures of the run, the funnel that the explorer shows, and the ablation over all seeds."""
-    drawn = figures_of_run(RUN)
+    run = Run(RUN)
+    drawn = {figure.name: figure.draw for figure in figures_of_run(run)[0]}
     for name, picture in COPIED.items():
-        _keep(save_figure(drawn[name].draw(), PICTURES, picture)[0])
-    files = RunFiles(RUN)
-    memory, stages = files.cascade("rgb")
-    query = typical_query(memory, stages)
-    funnel = cascade_figure(memory, stages, query, files.manifest.class_names, files.thumbnails())
+        _keep(save_figure(drawn[name](), PICTURES, picture)[0])
+    memory, stages = run.cascade("rgb")
+    query, pictures = typical_query(memory, stages), thumbnails(run.manifest, run.frames("rgb"))
+    funnel = cascade_figure(memory, stages, query, run.manifest.class_names, pictures)
     _keep(save_figure(funnel, PICTURES, "funnel")[0])
     points = pd.concat([pd.read_csv(run / "tables/ablation.csv") for run in SEEDS])
     _keep(save_figure(ablation_curves(points, "pmr_end"), PICTURES, "ablation_stages")[0])

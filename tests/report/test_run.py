@@ -11,6 +11,7 @@ def test_state_of_runs(tmp_path):
     run = make_half(tmp_path)
     assert Run(run).state == ("unfinished", "cpr_rgb_cycle1, epoch 2 of 4")
     (run / "cpr_rgb_cycle1/metrics.json").write_text('{"epochs": 2}')
+    (run / "cpr_rgb_cycle1/checkpoint.pt").touch()
     assert Run(run).state == ("unfinished", "5 of 6 networks; next: cpr_flow_cycle1")
     make_network(run, "cpr_flow_cycle1")
     assert Run(run).state == ("unfinished", "all 6 networks; results still to come")

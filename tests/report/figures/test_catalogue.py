@@ -20,6 +20,7 @@ from cprlib.report.figures.catalogue import describe, save_figures
 from cprlib.report.figures.strips import thumbnails
 from cprlib.report.figures.style import flow_colour
 from cprlib.report.run import Run
+from cprlib.store.fingerprint import Fingerprint
 from cprlib.training.snapshots import read_memory, write_memory
 
 PLAN = {"num_stages": 3, "ratio": 0.5, "top_k": 4}
@@ -192,7 +193,7 @@ def test_other_videos_than_the_run_was_trained_on_are_not_drawn(run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     for network in copy.glob("c*_cycle*"):
-        (network / "videos.json").write_text('{"sha1": "of other videos"}')
+        Fingerprint({"settings": {}, "training videos": "of other videos"}).write(network)
     figures, left_out = save_figures(copy, formats=("png",))
     assert not [path for path in figures if path.name.startswith(("fig1", "fig2", "fig4", "fig5", "fig6"))]
     assert "was trained on other videos" in left_out["fig1_cascade_rgb"]

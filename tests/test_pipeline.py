@@ -71,7 +71,7 @@ def test_networks_are_judged_on_other_videos(smoke):
     assert status == 0, printed
     assert not list((smoke.outputs / "transfer").glob("*_cycle*"))
     predictions = pd.read_csv(smoke.outputs / "transfer/tables/predictions_probe_cpr_rgb.csv")
-    assert len(predictions) == 12 and predictions.path.str.contains("data/other/").all()
+    assert len(predictions) == 18 and predictions.path.str.contains("data/other/").all()
     assert smoke.results("transfer").r1.notna().all()
 
 

@@ -120,24 +120,22 @@ def to_inputs(
         View -> (B, 3, T, H, W) float on the device of its clips: "rgb" normalised as ImageNet; "flow" with u and v in
         -1..1 for -bound..+bound, third channel 0; derived views in -1..1.
     """
-    x = {
-        source: clips[source].permute(0, 4, 1, 2, 3).float().div_(255)  # (B, C, T, H, W) in 0..1
-        for source in sources_of(views)
+    x = {  # (B, C, T, H, W) in 0..1; bytes are quick to put in order
+        source: clips[source].permute(0, 4, 1, 2, 3).contiguous().float().div_(255) for source in sources_of(views)
     }
     if "rgb" in x and strong is not None and strong.any():
         chosen = strong.nonzero().flatten().to(x["rgb"].device)
         x["rgb"][chosen] = (photometry or photometric)(x["rgb"][chosen], generator)
-    return {view: _as_input(x[VIEWS[view].source], view) for view in views}
+    derived = {view: VIEWS[view].derive(x[VIEWS[view].source]) for view in views if VIEWS[view].derive}
+    return {view: derived[view] if view in derived else _normalised(x[view], view) for view in views}
 
 
-def _as_input(x: Tensor, view: str) -> Tensor:
-    """Clips (B, C, T, H, W) float in 0..1 of the view's source → its input."""
-    if VIEWS[view].derive:
-        return VIEWS[view].derive(x)
+def _normalised(x: Tensor, view: str) -> Tensor:
+    """Clips (B, C, T, H, W) float in 0..1 → the input of "rgb" or "flow"; `x` is used up."""
     if view == "flow":
-        return F.pad(x * 2 - 1, (0, 0, 0, 0, 0, 0, 0, 1))
+        return F.pad(x.mul_(2).sub_(1), (0, 0, 0, 0, 0, 0, 0, 1))
     mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return x.sub(mean).div_(std).contiguous()
+    return x.sub_(mean).div_(std)
 
 
 def photometric(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -189,23 +187,24 @@ def colour_jitter(x: Tensor, factors: Tensor) -> Tensor:
         The same shape, in 0..1.
     """
     brightness, contrast, saturation, hue = (f.view(-1, 1, 1, 1, 1) for f in factors.unbind(1))
-    x = (x * brightness).clamp(0, 1)
+    x = (x * brightness).clamp_(0, 1)
     mean = luma(x).mean(dim=(2, 3, 4), keepdim=True)
-    x = (mean + (x - mean) * contrast).clamp(0, 1)
+    x = x.sub_(mean).mul_(contrast).add_(mean).clamp_(0, 1)
     grey = luma(x)
-    x = (grey + (x - grey) * saturation).clamp(0, 1)
+    x = x.sub_(grey).mul_(saturation).add_(grey).clamp_(0, 1)
     return shift_hue(x, hue)
 
 
 def shift_hue(x: Tensor, turns: Tensor) -> Tensor:
     """Rotate the hue: RGB → HSV, add `turns` to H, → RGB. x (B, 3, ...) in 0..1; turns broadcasts against x."""
-    value, chroma = x.amax(1, keepdim=True), x.amax(1, keepdim=True) - x.amin(1, keepdim=True)
     r, g, b = x.split(1, dim=1)
+    value = x.amax(1, keepdim=True)
+    chroma = value - x.amin(1, keepdim=True)
     safe = chroma.clamp(min=1e-8)
     sixths = torch.where(value == r, (g - b) / safe, torch.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
     k = torch.tensor([5.0, 3.0, 1.0], device=x.device).view(1, 3, 1, 1, 1)  # the closed form of HSV → RGB
-    k = (k + sixths + 6 * turns) % 6
-    return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
+    k = (k + sixths).add_(6 * turns).remainder_(6)
+    return value - torch.minimum(k, 4 - k).clamp_(0, 1).mul_(chroma)
 
 
 def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:

@@ -45,8 +45,8 @@ def prepare_views(
 
     Args:
         features: view -> raw (query, gallery) features, float (Q, F) and (G, F).
-        centre: the mean that is subtracted: "split", each split's own (the papers' protocol; it needs many queries at once),
-            or "gallery", the gallery's for both.
+        centre: the mean that is subtracted: "split", each split's own (the papers' protocol; it needs many queries
+            at once), or "gallery", the gallery's for both.
 
     Returns:
         view -> float (Q, F) of the queries, and view -> (G, F) of the gallery.

@@ -133,7 +133,7 @@ def new_state(config: TrainingConfig) -> TrainState:
     for view, path in config.samplers.items():
         samplers[view] = load_encoder(resolve(path), view).to(device).requires_grad_(False)
     queue = FeatureQueue(config.K, config.dim, config.views).to(device)
-    optimizer = torch.optim.Adam(encoder.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    optimizer = torch.optim.Adam(encoder.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
     return TrainState(encoder, momentum_copy(encoder), samplers, queue, optimizer)
 
 

@@ -72,6 +72,14 @@ FIGURES = [
         from_run.curves,
     ),
     Figure(
+        "cotraining",
+        "retrieval",
+        "R@1 over co-training, judged by the middle window of every video: what the features are worth after so many "
+        "epochs of each network; 0 is InfoNCE.",
+        "A panel for each view with a line for each method: R@1 over the epochs of co-training.",
+        from_run.cotraining,
+    ),
+    Figure(
         "fig4_found_{view}",
         "mining",
         "Figure 4. Distinct training videos of each class that were mined as true positives in the last epoch, {view} "

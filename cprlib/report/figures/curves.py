@@ -1,7 +1,7 @@
 """Mining, training and retrieval in numbers: curves over the epochs, bars over k."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from cprlib.evaluation.mining import mining_recall_at_1, positive_mining_recall
 from cprlib.report.figures.style import RC, WIDTH, bar_look, draw_curve, draw_legend, new_figure
-from cprlib.report.names import method_order, view_label, view_order
+from cprlib.report.names import method_look, method_order, view_label, view_order
 
 QUANTITIES = {  # of a training, in its metrics.jsonl
     "loss": "Loss",
@@ -42,6 +42,36 @@ def mining_curves(logs: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     for (upper, lower), view in zip(grid.T, views, strict=True):
         upper.set_title(f"{view_label(view)} network")
         lower.set_xlabel("Epoch")
+    draw_legend(figure, grid.flat)
+    return figure
+
+
+@rc_context(RC)
+def cotraining_curves(*tables: pd.DataFrame, titles: Sequence[str] = ()) -> Figure:
+    """R@1 over co-training: what the features of each method are worth, a panel for each view.
+
+    Args:
+        tables: each with the columns method, epoch, view, recall (in [0, 1]), see
+            :func:`cprlib.evaluation.progress.cotraining_progress`; with a column `seed` the mean over the seeds is
+            drawn, and between mean minus and plus the standard deviation is shaded. A row of panels for each table.
+        titles: of the rows, e.g. names of data sets.
+    """
+    views = sorted({view for table in tables for view in table["view"]}, key=view_order)
+    figure = new_figure(WIDTH, 0.6 + 2.6 * len(tables))
+    grid = figure.subplots(len(tables), len(views), sharey="row", squeeze=False)
+    for row, table in zip(grid, tables, strict=True):
+        for axes, view in zip(row, views, strict=True):
+            rows = table[table["view"] == view]
+            for method in sorted(set(rows["method"]), key=method_order):
+                by_epoch = 100 * rows[rows["method"] == method].groupby("epoch")["recall"].agg(["mean", "std"])
+                draw_curve(axes, method, by_epoch["mean"])
+                low, high = by_epoch["mean"] - by_epoch["std"], by_epoch["mean"] + by_epoch["std"]
+                axes.fill_between(by_epoch.index, low, high, color=method_look(method).colour, alpha=0.2, linewidth=0)
+            axes.set_title(view_label(view, views))
+    for row, title in zip(grid, [*titles, *[""] * len(tables)], strict=False):
+        row[0].set_ylabel(f"{title}\nR@1 (%)" if title else "R@1 (%)")
+    for axes in grid[-1]:
+        axes.set_xlabel("Epochs of co-training")
     draw_legend(figure, grid.flat)
     return figure
 

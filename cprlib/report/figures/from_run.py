@@ -16,7 +16,7 @@ from cprlib.report.figures.ablation import ablation_curves, sweep_bars
 from cprlib.report.figures.cascade_diagram import cascade_diagram
 from cprlib.report.figures.cascade_view import typical_query
 from cprlib.report.figures.classes import best_and_worst, class_videos, cmr_bars, confusion_figure, found_bars
-from cprlib.report.figures.curves import mining_curves
+from cprlib.report.figures.curves import cotraining_curves, mining_curves
 from cprlib.report.figures.examples import common_queries, mined_figure
 from cprlib.report.figures.strips import thumbnails
 from cprlib.report.names import measures, method_look, method_order, view_label, within_line
@@ -119,3 +119,12 @@ def _draw_confusion(path: Path, title: str) -> Figure:
 
 def _pictures(run: Run, view: str = "rgb") -> Callable:
     return thumbnails(run.manifest, run.frames(view), view)
+
+
+def cotraining(run: Run, seed: int) -> Found:
+    """R@1 over co-training."""
+    path = run.folder / "tables" / "cotraining.csv"
+    if not path.exists():
+        raise FileNotFoundError(f"no table {path}: run notebook 05_retrieval for this run first")
+    table = pd.read_csv(path)
+    yield {}, partial(cotraining_curves, table[table["k"] == 1])

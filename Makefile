@@ -31,7 +31,7 @@ report: .venv/.installed
 	@$(PYTHON) -m cprlib.report.html $(RUN)
 
 figures: .venv/.installed
-	@$(PYTHON) -m cprlib.report.figures.paper $(RUN)
+	@$(PYTHON) -m cprlib.report.figures $(RUN)
 
 # The pictures of README and docs; docs/make_pictures.py says from which runs.
 pictures: .venv/.installed browser

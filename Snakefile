@@ -3,25 +3,28 @@
     snakemake --cores 2 --configfile params/toy.yaml [--config run=toy-seed1 seed=1]
 
 The parameter file is flat and shared by all notebooks; see params/. A step is run again when its
-result is missing, its input is newer, or a setting that its notebook reads has changed. The executed
-notebook is the log of a step, so it is still there when the step fails. Run folders hold checkpoints
-and belong to no rule: only the metrics.json that ends a training is an output.
+result is missing, its input is newer, or a setting that decides its result has changed; what is still fit is then
+found by its fingerprint and kept (cprlib.store.fingerprint), what is not is made again. The executed
+notebook is the log of a step, so it is still there when the step fails. The folders of trainings hold
+checkpoints and belong to no rule: only the metrics.json that ends a training is an output, and no rule
+deletes it (`update`).
 """
 
 import hashlib
 import os
+import re
 import shlex
 import sys
 
 import yaml
 
 from cprlib.cascade import plan_stages
-from cprlib.methods import COTRAINED
-from cprlib.store.folders import network_folder
+from cprlib.methods import COTRAINED, METHODS, sources_of
+from cprlib.notebook.parameters import PICTURES, RECORDED
 from cprlib.notebook.runner import check_shared, notebook_parameters
 from cprlib.store.files import atomic_path, project_root, resolve
+from cprlib.store.folders import training_folder
 
-METHODS = ["random", "infonce", "coclr", "cpr", "ubernce"]
 CHATTER = ("Building DAG", "Using shell", "Select jobs", "Execute ", "Complete log", "Elapsed time", "Assuming unrestricted")
 
 
@@ -30,8 +33,10 @@ def complete(given):
     if not given.get("run"):
         raise WorkflowError("no run to make: give --configfile params/toy.yaml, or another one")
     check_shared(given)
-    shared = {"outputs": "outputs", "dataset": "toy", "views": ["rgb", "flow"], "cycles": 1, "methods": METHODS} | given
-    mines = ("cpr" in shared["methods"] or shared.get("ablation")) and not shared.get("pretrained")
+    shared = {"outputs": "outputs", "dataset": "toy", "views": ["rgb", "flow"], "cycles": 1, "methods": list(METHODS)} | given
+    if not re.fullmatch(r"[\w.+-]+", shared["run"]) or re.search(r"[{}]", shared["outputs"]):
+        raise WorkflowError(f"run: {shared['run']!r} in {shared['outputs']!r}; use letters, digits and . _ + - for a run, and no braces")
+    mines = (set(shared["methods"]) & set(COTRAINED) - {"coclr"} or shared.get("ablation")) and not shared.get("pretrained")
     if mines and {"K", "num_stages", "ratio", "top_k"} <= given.keys():  # an impossible cascade ends before all training
         plan_stages(given["K"], num_stages=given["num_stages"], ratio=given["ratio"], top_k=given["top_k"])
     return {"manifest": f"{shared['outputs']}/data/{shared['dataset']}/manifest.csv"} | shared
@@ -46,15 +51,23 @@ def write_settings(path):
 
 
 def read_by(name, without=()):
-    """The settings that a notebook reads: when one of them changes, its step is run again."""
+    """The settings of a notebook that decide its results: when one of them changes, its step is run again."""
     names = notebook_parameters(project_root() / "notebooks" / f"{name}.ipynb").keys()
-    return {k: v for k, v in sorted(CONFIG.items()) if k in names and k not in without}
+    return {k: v for k, v in sorted(CONFIG.items()) if k in names and k not in {*RECORDED, *without}}
+
+
+def classified_by(wildcards):
+    """Those of classification, which differ by protocol."""
+    other = {"probe": ("finetune_", "crops", "dropout", "backbone_lr", "held_out", "batch_size", "precision")}
+    other |= {"finetune": ("probe_",), "frozen": ("finetune_", "dropout", "backbone_lr")}
+    settings = read_by("06_classification")
+    return {k: v for k, v in settings.items() if not k.startswith(other[wildcards.protocol])}
 
 
 def networks(method, folder=None):
     """What the training of a method's networks ends with."""
     folder = folder or PRETRAINED
-    return [f"{network_folder(folder, method, view, CONFIG['cycles'])}/metrics.json" for view in CONFIG["views"]]
+    return [f"{training_folder(folder, method, view, CONFIG['cycles'])}/metrics.json" for view in CONFIG["views"]]
 
 
 def check_pretrained():
@@ -77,9 +90,9 @@ def released(wildcards):
 def setting(point):
     """A point of the ablation, "num_stages=7 ratio=0.8", as arguments of the runner."""
     pairs = [word.split("=") for word in point.split()]
-    if not all(len(pair) == 2 for pair in pairs):
+    if not pairs or not all(len(pair) == 2 and re.fullmatch(r"[\w.+-]+", pair[1]) for pair in pairs):
         raise WorkflowError(f"ablation: {point!r} is not a list of name=value")
-    return " ".join(f"-p {name} {value}" for name, value in pairs)
+    return " ".join(f"-p {shlex.quote(name)} {shlex.quote(value)}" for name, value in pairs)
 
 
 def folder(key):
@@ -109,12 +122,14 @@ def data_command():
 
 
 def listing():
-    """What own videos there are: when some are added or taken away, the data are made again."""
-    videos = folder("videos") if CONFIG["dataset"] == "folder" else None
-    if videos is None or not videos.exists():
-        return {}
-    files = sorted(map(str, videos.rglob("*"))) if videos.is_dir() else [videos.read_text(errors="replace")]
-    return {"listing": hashlib.sha1("\n".join(files).encode()).hexdigest()}
+    """Which files the data set has, their sizes and times: when one changes, the data are looked at again."""
+    places = [folder(key) for key in ("videos", "splits", "flow_lmdb") if key in CONFIG]
+    found = []
+    for place in places:
+        files = [place] if place.is_file() else [os.path.join(r, n) for r, _, ns in os.walk(place, followlinks=True) for n in ns]
+        stats = [(str(f), os.stat(f)) for f in sorted(map(str, files)) if os.path.exists(f)]
+        found += [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return hashlib.sha1(repr(found).encode()).hexdigest()
 
 
 def worth_telling(record):
@@ -134,12 +149,22 @@ MANIFEST = resolve(CONFIG["manifest"])
 HAS_FLOW = CONFIG["dataset"] == "coclr_lmdb"  # the source has flow itself
 VIDEOS = MANIFEST if HAS_FLOW else MANIFEST.with_name(f"videos{MANIFEST.stem.removeprefix('manifest')}.csv")
 PRETRAINED = resolve(CONFIG["outputs"]) / (CONFIG.get("pretrained") or CONFIG["run"])
+CACHE = resolve(CONFIG["cache"]) if CONFIG.get("cache") else None
 SWEPT = {point: RUN / "ablation" / point.replace(" ", ",") for point in CONFIG.get("ablation", [])}
 SETTINGS = RUN / "params.yaml"
 PYTHON = shlex.quote(sys.executable)
 NOTEBOOK = f"{PYTHON} -m cprlib.notebook.runner notebooks"
 CORES = workflow.cores or 1
 HALF = max(1, CORES // 2)  # two trainings side by side
+SOURCES = sources_of(CONFIG["views"])
+MINED = [method for method in CONFIG["methods"] if method in COTRAINED]
+
+
+def cached():
+    """The index of the frame cache of each view, if there is to be one."""
+    size = CONFIG.get("short_side") or "full"
+    return [CACHE / f"{view}_{size}.json" for view in SOURCES] if CACHE else []
+
 
 
 wildcard_constraints:
@@ -150,10 +175,10 @@ wildcard_constraints:
 
 rule data:
     output:
-        VIDEOS,
+        update(VIDEOS),
     params:
-        command=data_command(),
-        **listing(),
+        command=lambda wildcards: data_command(),  # a function, as Snakemake looks for wildcards in a text
+        listing=listing(),
     threads: CORES
     shell:
         "{PYTHON} {params.command} --workers {threads}"
@@ -165,75 +190,85 @@ if not HAS_FLOW:
         input:
             VIDEOS,
         output:
-            MANIFEST,
+            update(MANIFEST),
         log:
             RUN / "notebooks/01_flow_extraction.ipynb",
         params:
-            read_by("01_flow_extraction", without=("run", "outputs", "seed")),  # runs share it
+            read_by("01_flow_extraction", without=(*PICTURES, "seed", "short_side")),  # runs share it
         threads: CORES
         shell:
             "{NOTEBOOK}/01_flow_extraction.ipynb {log:q} -f {SETTINGS:q} --html"
-            " -p videos_csv {input:q} -p workers {threads}"
+            " -p videos_csv {input:q} -p workers {threads} && touch {output:q}"
+
+
+# Flow extraction leaves it behind, and a step that lacks it makes it; here it is made again if it was deleted.
+rule cache:
+    input:
+        MANIFEST,
+    output:
+        cached(),
+    params:
+        short_side=CONFIG.get("short_side", 0),
+    threads: CORES
+    shell:
+        "{PYTHON} -m cprlib.data.frames {input:q} {CACHE:q} --views {SOURCES} --short-side {params.short_side}"
+        " --workers {threads} && touch {output:q}"
 
 
 rule infonce:
     input:
         MANIFEST,
     output:
-        RUN / "infonce_{view}/metrics.json",
-        RUN / "random_{view}/metrics.json",
+        update(RUN / "infonce_{view}/metrics.json"),
+        update(RUN / "random_{view}/metrics.json"),
     log:
         RUN / "notebooks/02_infonce_{view}.ipynb",
     params:
-        read_by("02_infonce_pretraining"),
+        read_by("02_infonce_pretraining", PICTURES),
         released=released,
     threads: HALF
     shell:
-        "{NOTEBOOK}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html"
-        " -p view {wildcards.view} {params.released}"
+        "{NOTEBOOK}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
+        " -p view {wildcards.view} {params.released} && touch {output:q}"
 
 
 rule ubernce:
     input:
         MANIFEST,
     output:
-        RUN / "ubernce_{view}/metrics.json",
+        update(RUN / "ubernce_{view}/metrics.json"),
     log:
         RUN / "notebooks/02_ubernce_{view}.ipynb",
     params:
-        read_by("02_infonce_pretraining"),
+        read_by("02_infonce_pretraining", PICTURES),
     threads: HALF
     shell:
-        "{NOTEBOOK}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html"
-        " -p view {wildcards.view} -p method ubernce"
+        "{NOTEBOOK}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
+        " -p view {wildcards.view} -p method ubernce && touch {output:q}"
 
 
-rule coclr:
-    input:
-        networks("infonce", RUN),
-    output:
-        networks("coclr", RUN),
-    log:
-        RUN / "notebooks/03_coclr.ipynb",
-    params:
-        read_by("03_coclr_training"),
-    threads: HALF
-    shell:
-        "{NOTEBOOK}/03_coclr_training.ipynb {log:q} -f {SETTINGS:q} --html"
+# CoCLR has a notebook of its own; all other methods that mine share that of CPR.
+for method in COTRAINED:
+    notebook = "03_coclr_training" if method == "coclr" else "04_cpr_training"
+    number = notebook[:2]
 
-
-rule cpr:
-    input:
-        networks("infonce", RUN),
-    output:
-        networks("cpr", RUN),
-    log:
-        RUN / "notebooks/04_cpr.ipynb",
-    params:
-        read_by("04_cpr_training"),
-    threads: HALF
-    shell:
-        "{NOTEBOOK}/04_cpr_training.ipynb {log:q} -f {SETTINGS:q} --html"
+    rule:
+        name:
+            method
+        input:
+            networks("infonce", RUN),
+            output:
+            update(networks(method, RUN)),
+        log:
+            RUN / f"notebooks/{number}_{method}.ipynb",
+        params:
+            read_by(notebook, PICTURES),
+            notebook=notebook,
+            method="" if method == "coclr" else f"-p method {method}",
+        threads: HALF
+        shell:
+            "{NOTEBOOK}/{params.notebook}.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
+            " {params.method} && touch {output:q}"
 
 
 for point, place in SWEPT.items():
@@ -243,16 +278,17 @@ for point, place in SWEPT.items():
             f"ablation {point}"
         input:
             networks("infonce", RUN),
-        output:
-            networks("cpr", place),
+            output:
+            update(networks("cpr", place)),
         log:
             place / "notebooks/04_cpr.ipynb",
         params:
-            read_by("04_cpr_training"),
+            read_by("04_cpr_training", PICTURES),
             point=f"-p run {os.path.relpath(place, resolve(CONFIG['outputs']))} -p init_run {CONFIG['run']} {setting(point)}",
         threads: HALF
         shell:
-            "{NOTEBOOK}/04_cpr_training.ipynb {log:q} -f {SETTINGS:q} --html {params.point}"
+            "{NOTEBOOK}/04_cpr_training.ipynb {log:q} -f {SETTINGS:q} --html -p redo true {params.point}"
+            " && touch {output:q}"
 
 
 rule retrieval:
@@ -264,7 +300,7 @@ rule retrieval:
     log:
         RUN / "notebooks/05_retrieval.ipynb",
     params:
-        read_by("05_retrieval"),
+        read_by("05_retrieval", ("batch_size",)),
     threads: HALF
     shell:
         "{NOTEBOOK}/05_retrieval.ipynb {log:q} -f {SETTINGS:q} --html"
@@ -273,23 +309,24 @@ rule retrieval:
 # After retrieval, which leaves the features that a probe is trained on.
 rule classification:
     input:
-        rules.retrieval.output,
+        MANIFEST,
+        ancient(rules.retrieval.output),
+        lambda wildcards: networks(wildcards.method),
     output:
         RUN / "tables/{protocol}_{method}.csv",
     log:
         RUN / "notebooks/06_{protocol}_{method}.ipynb",
     params:
-        read_by("06_classification"),
+        classified_by,
     threads: HALF
     shell:
-        "{NOTEBOOK}/06_classification.ipynb {log:q} -f {SETTINGS:q} --html"
+        "{NOTEBOOK}/06_classification.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
         " -p protocol {wildcards.protocol} -p method {wildcards.method}"
 
 
 rule mining:
     input:
-        networks("coclr", RUN),
-        networks("cpr", RUN),
+        [networks(method, RUN) for method in MINED],
     output:
         RUN / "tables/mining.csv",
     log:
@@ -303,9 +340,8 @@ rule mining:
 
 def results(*protocols):
     """The tables of a run: those of other data have no mining quality, as nothing was trained on these."""
-    mined = PRETRAINED == RUN and set(COTRAINED) <= set(CONFIG["methods"])
     tables = expand(rules.classification.output, protocol=protocols, method=CONFIG["methods"])
-    return [*rules.retrieval.output, *(rules.mining.output if mined else []), *tables]
+    return [*rules.retrieval.output, *(rules.mining.output if MINED and PRETRAINED == RUN else []), *tables]
 
 
 rule comparison:
@@ -349,6 +385,7 @@ rule all:
     default_target: True
     input:
         MANIFEST,
+        cached(),
         [networks(method) for method in CONFIG["methods"]],
         results("probe"),
         rules.comparison.output,
@@ -364,4 +401,7 @@ rule show:
 
 
 check_pretrained()
-write_settings(SETTINGS)  # last: settings that cannot be run leave nothing behind
+
+
+onstart:
+    write_settings(SETTINGS)  # not before: a dry run, and settings that cannot be run, leave nothing behind

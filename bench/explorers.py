@@ -12,11 +12,10 @@ from cprlib.cascade import plan_stages
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import read_clip
 from cprlib.evaluation.retrieval import nearest_neighbours, prepare_views
-from cprlib.report.explorers.embedding_svg import clip_previews, embedding_html
 from cprlib.report.explorers.widgets import cascade_explorer, embedding_explorer, figure_html, retrieval_explorer
 from cprlib.report.figures import cascade_view
 from cprlib.report.figures.cascade_view import cascade_figure
-from cprlib.report.figures.embedding import project
+from cprlib.report.figures.embedding import clip_previews, embedding_html, project
 from cprlib.report.figures.examples import neighbour_figure
 from cprlib.training.snapshots import Memory
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.explorers import bench_explorers
+from bench.step import bench_step
 from cprlib.cascade import Stage, cascade_retrieve, plan_stages
 from cprlib.evaluation.classification import linear_probe
 from cprlib.store.files import atomic_path, resolve
@@ -119,7 +120,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()} CPU"
     head = f"{datetime.date.today()}, {name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    lines = [*bench_cascade(device), *bench_probe()]
+    lines = [*bench_cascade(device), *bench_probe(), *bench_step(ratio, device)]
     with TemporaryDirectory(prefix="cprlib-") as folder:
         videos = toy_actions.build(Path(folder), recordings=4, takes=1, workers=1)
         lines += bench_explorers(videos, ratio, torch.device("cpu"))

@@ -37,6 +37,19 @@ def info_nce(q: Tensor, k: Tensor, negatives: Tensor, tau: float = 0.07) -> Tens
     return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.long, device=q.device))
 
 
+def supervised_nce(logits: Tensor, positives: Tensor) -> Tensor:
+    """The loss of the released UberNCE: the mean over the positives of their own cross-entropies.
+
+    Each positive is pulled on its own, where Eq. 2 is content with one that is near.
+
+    Args, Returns, Raises:
+        As :func:`multi_instance_nce`.
+    """
+    _check_positives(logits, positives)
+    log_p = logits.log_softmax(dim=1).masked_fill(~positives, 0.0)
+    return -(log_p.sum(dim=1) / positives.sum(dim=1)).mean()
+
+
 def multi_instance_nce(logits: Tensor, positives: Tensor) -> Tensor:
     """Multi-instance InfoNCE (Eq. 2), as a difference of log-sum-exps, so that nothing underflows.
 
@@ -50,6 +63,12 @@ def multi_instance_nce(logits: Tensor, positives: Tensor) -> Tensor:
     Raises:
         ValueError: shapes differ, or a query has no positive.
     """
+    _check_positives(logits, positives)
+    pulled = logits.masked_fill(~positives, -float("inf"))
+    return (logits.logsumexp(dim=1) - pulled.logsumexp(dim=1)).mean()
+
+
+def _check_positives(logits: Tensor, positives: Tensor) -> None:
     if logits.shape != positives.shape or positives.dtype != torch.bool:
         raise ValueError(
             f"positives is {positives.dtype} {tuple(positives.shape)}; "
@@ -57,5 +76,6 @@ def multi_instance_nce(logits: Tensor, positives: Tensor) -> Tensor:
         )
     if not positives.any(dim=1).all():
         raise ValueError("a query has no positive; keep its own key (column 0) as one")
-    pulled = logits.masked_fill(~positives, -float("inf"))
-    return (logits.logsumexp(dim=1) - pulled.logsumexp(dim=1)).mean()
+
+
+LOSSES = {"multi_instance": multi_instance_nce, "supervised": supervised_nce}

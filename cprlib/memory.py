@@ -71,6 +71,17 @@ class FeatureQueue(nn.Module):
             getattr(self, name)[rows] = values[kept].to(rows)
         self.enqueued += batch
 
+    def own_rows(self, video_id: Tensor) -> Tensor:
+        """Rows that hold an older key of each query's own video.
+
+        Args:
+            video_id: (B,) int, >= 0.
+
+        Returns:
+            (B, K) bool.
+        """
+        return video_id.to(self.video_id)[:, None] == self.video_id[None, :]
+
     def siblings(self, source_id: Tensor) -> Tensor:
         """Rows cut from the same recording as each query.
 

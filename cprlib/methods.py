@@ -4,7 +4,7 @@ A new miner is one function in :mod:`cprlib.miners` and one line in :data:`METHO
 figures read what they need of it here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -79,6 +79,20 @@ VIEWS = {
     "flow": View("Flow", 2, "flow"),
     "residual": View("Residual", 3, "rgb", frame_difference),
 }
+
+
+def sources_of(views: Collection[str]) -> tuple[str, ...]:
+    """The views whose frames are read for these: a derived view is made from another one's frames.
+
+    Raises:
+        ValueError: an unknown view.
+    """
+    for view in views:
+        if view not in VIEWS:
+            raise ValueError(f"view is {view!r}; expected one of {', '.join(VIEWS)}")
+    return tuple(dict.fromkeys(VIEWS[view].source for view in views))
+
+
 ALL_VIEWS = "both"  # all views of a method together, in tables and file names
 
 

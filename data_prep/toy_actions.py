@@ -1,10 +1,12 @@
-"""Built-in data: small moving scenes in which no single view tells the class.
+"""Built-in data: things that move in front of scenes, in which no single view tells the class at once.
 
-A class is a motion (slide, bounce, spin, pulse) times a look (object and scene). Flow sees the motion and hardly the
-look, RGB the look more easily than the motion: the built-in version of "cricket and baseball swings look alike in
-flow". Takes of one recording share scene, colours and object (siblings, like g01_c01, g01_c02 … of UCF101) and differ
-in speed, size, place and camera drift. Every video comes from (seed, class, recording, take) alone, so the data are
-the same on every run.
+A class is a motion times a look (what moves): six of each, of whose 36 pairs 18 are classes, so that every motion is
+done by three things and every thing has three motions. Flow sees the motion first, RGB the thing and the scene behind
+it: the built-in version of "cricket and baseball swings look alike in flow". What hides the class in one view is
+bridged by the other: a thing is filmed in front of several scenes, which it shares with others; a motion is done in
+three ways; and the camera moves. Takes of one recording share scene, pattern, brightness and way of moving (siblings,
+like g01_c01, g01_c02 … of UCF101) and differ in speed, size, place and camera. Every video comes from (seed, class,
+recording, take) alone, so the data are the same on every run. How they were chosen: docs/built-in-data.md.
 
     python -m data_prep.toy_actions outputs/data/toy
 """
@@ -29,9 +31,23 @@ from cprlib.data.video import VideoInfo, probe, write_video
 from cprlib.store.files import resolve
 from data_prep.remembered import Remembered, beside
 
-MOTIONS = ("slide", "bounce", "spin", "pulse")
-LOOKS = ("ball_on_waves", "tile_on_clouds", "star_on_checks")
+MOTIONS = ("slide", "bounce", "spin", "pulse", "circle", "diagonal")
+LOOKS = ("ball", "bar", "corner", "pole", "pair", "cross")
+SCENES = (
+    "waves",
+    "clouds",
+    "checks",
+    "stripes",
+    "ripples",
+    "bricks",
+)
+CLASSES = tuple((motion, LOOKS[(n + step) % 6]) for n, motion in enumerate(MOTIONS) for step in (0, 1, 3))
+SCENES_EACH = 3  # thing n is filmed before the scenes n, n + 1 and n + 2
 WIDTH, HEIGHT, FPS = 80, 60, 25.0
+DRAWING = 2  # of the pictures; another one draws all videos anew
+SIZE = (12, 15)  # radius of the thing, pixels
+CAMERA = 0.15  # spread of the camera's speed, pixels per frame
+SHADES = ((0.28, 0.34), (0.51, 0.57), (0.05, 0.15), (0.85, 0.95))  # scene dark and light, thing dark and light
 
 
 def soft(distance: np.ndarray, width: float) -> np.ndarray:
@@ -39,74 +55,117 @@ def soft(distance: np.ndarray, width: float) -> np.ndarray:
     return 1 / (1 + np.exp(np.clip(distance / width, -30, 30)))
 
 
-def scene(look: str, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Brightness 0..1 of the background at (y, x), in pixels: waves, clouds or checks."""
-    angle, phase, period = rng.uniform(-0.4, 0.4), rng.uniform(0, 6.28, 2), rng.uniform(12, 18)
+def waves(phase: np.ndarray, sharp: float = 3.0) -> np.ndarray:
+    """0..1 with the period 2 pi, the flatter at both ends the sharper."""
+    return 0.5 + 0.5 * np.tanh(sharp * np.sin(phase))
+
+
+def scene(kind: str, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Brightness 0..1 of the background at (y, x), in pixels."""
+    angle, (a, b), pitch = rng.uniform(-0.4, 0.4), rng.uniform(0, 6.28, 2), 6.28 / rng.uniform(11, 16)
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    if look == "ball_on_waves":
-        return 0.5 + 0.5 * np.sin(6.28 * u / period + phase[0] + 1.5 * np.sin(6.28 * v / 40 + phase[1]))
-    if look == "star_on_checks":
-        return 0.5 + 0.5 * np.tanh(4 * np.sin(6.28 * u / period + phase[0]) * np.sin(6.28 * v / period + phase[1]))
-    waves = rng.normal(0, 0.16, (6, 2))  # clouds: a few waves of random direction
-    return 0.5 + 0.18 * sum(
-        np.sin(fy * y + fx * x + p) for (fy, fx), p in zip(waves, rng.uniform(0, 6.28, 6), strict=True)
-    )
+    match kind:
+        case "waves":
+            return 0.5 + 0.5 * np.sin(pitch * u + a + 1.5 * np.sin(v / 6 + b))
+        case "checks":
+            return abs(waves(pitch * u + a) + waves(pitch * v + b) - 1)
+        case "stripes":
+            return waves(0.7 * pitch * (u + v) + a) * (0.6 + 0.4 * np.sin(pitch * v + b))
+        case "ripples":
+            return waves(pitch * np.hypot(y - 30 - 25 * np.sin(a), x - 40 - 40 * np.sin(b)), 1.5)
+        case "bricks":
+            row = np.floor(pitch * v / 6.28 + b)
+            joint = soft(0.75 - abs(np.sin(0.5 * pitch * v + 3.14 * b)), 0.1)
+            return 0.4 * joint + 0.6 * waves(0.7 * pitch * u + a + 3.14 * (row % 2))
+    fields = rng.normal(0, 0.2, (6, 2))  # clouds: a few waves of random direction
+    phases = rng.uniform(0, 6.28, 6)
+    return 0.5 + 0.18 * sum(np.sin(fy * y + fx * x + p) for (fy, fx), p in zip(fields, phases, strict=True))
 
 
 def thing(look: str, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage and brightness (each 0..1) of the object in its own coordinates, radius 1."""
-    radius, angle = np.hypot(y, x), np.arctan2(y, x)
-    dots = rng.uniform(2.2, 3.0)
-    if look == "ball_on_waves":
-        return soft(radius - 1, 0.05), 0.5 + 0.5 * np.tanh(3 * np.sin(dots * x) * np.sin(dots * y))
-    if look == "tile_on_clouds":
-        return soft(np.maximum(abs(x) / 1.1, abs(y) / 0.65) - 1, 0.05), 0.5 + 0.5 * np.tanh(3 * np.sin(2 * dots * x))
-    return soft(radius - 0.72 - 0.33 * np.cos(5 * angle), 0.05), 0.5 + 0.5 * np.tanh(
-        3 * np.sin(2 * dots * radius + angle)
-    )
+    """Coverage and brightness (each 0..1) of the thing in its own coordinates, where it is 1 to 2 in radius."""
+    pitch, phase = rng.uniform(4.5, 6.5), rng.uniform(0, 6.28)
+
+    def box(y: np.ndarray, x: np.ndarray, height: float, width: float) -> np.ndarray:
+        return np.maximum(abs(y) / height, abs(x) / width) - 1  # negative inside
+
+    match look:
+        case "ball":
+            outline, pattern = np.hypot(y, x) - 1, waves(pitch * x + phase) * waves(pitch * y + phase)
+        case "bar":
+            outline, pattern = box(y, x, 0.5, 1.7), waves(pitch * x + phase)
+        case "corner":
+            foot, leg = box(y - 0.85, x, 0.42, 1.3), box(y, x + 0.9, 1.27, 0.42)
+            outline, pattern = np.minimum(foot, leg), waves(pitch * (x - y) + phase)
+        case "pole":
+            outline, pattern = box(y, x, 1.5, 0.45), waves(pitch * (x + y) + phase)
+        case "pair":
+            radius = np.hypot(y, abs(x) - 1.4)  # of the nearer one
+            outline, pattern = radius - 0.7, waves(2 * pitch * radius + phase)
+        case "cross":
+            arms = np.minimum(abs(x), abs(y)) / 0.34
+            outline, pattern = np.maximum(arms, np.hypot(y, x) / 1.65) - 1, waves(pitch * (abs(x) + abs(y)) + phase)
+    return soft(outline, 0.06), pattern
 
 
-def trajectory(motion: str, t: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Offset y and x in pixels, turn in radians and size factor of the object over time t (frames)."""
+def swing(angle: np.ndarray, way: int) -> np.ndarray:
+    """To and fro, -1..1, with the period 2 pi: smoothly, with rests at both ends, or at an even pace."""
+    wave = np.sin(angle)
+    return (wave, np.tanh(2.2 * wave) / np.tanh(2.2), np.arcsin(0.99 * wave) / 1.57)[way]
+
+
+def trajectory(motion: str, t: np.ndarray, way: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Offset y and x in pixels, turn in radians and size factor of the thing over time t (frames)."""
     rate, phase, still = 6.28 / rng.uniform(14, 22), rng.uniform(0, 6.28), np.zeros_like(t)
-    swing, turn = np.sin(rate * t + phase), rng.uniform(0, 6.28)
-    if motion == "slide":
-        return still, rng.uniform(9, 14) * swing, still + turn, still + 1
-    if motion == "bounce":
-        return rng.uniform(8, 12) * (1 - 2 * abs(swing)), still, still + turn, still + 1
-    if motion == "spin":
-        return still, still, turn + rng.choice([-1, 1]) * rng.uniform(0.16, 0.3) * t, still + 1
-    return still, still, still + turn, 1 + rng.uniform(0.3, 0.4) * swing
+    hand, far, tilt, much = rng.choice([-1, 1]), rng.uniform(7, 11), rng.uniform(-0.2, 0.2), rng.uniform()
+    there = swing(rate * t + phase, way)
+    y, x, turn, size = still, still, tilt + still, still + 1
+    match motion:
+        case "slide":
+            x = 1.2 * far * there
+        case "bounce":
+            y = far * there
+        case "spin":  # evenly, in jerks, or to and fro
+            course = (t, t + 0.9 * there / rate, 9 * swing(0.5 * rate * t + phase, way))[way]
+            turn = phase + hand * (0.18 + 0.12 * much) * course
+        case "pulse":
+            size = 1 + (0.28 + 0.12 * much) * there
+        case "circle":
+            y, x = far * there, hand * far * swing(rate * t + phase + 1.57, way)
+        case "diagonal":
+            y, x = 0.8 * far * there, 0.9 * hand * far * there
+    return y, x, turn, size
 
 
-def render(motion: str, look: str, seed: int, number: int, recording: int, take: int) -> torch.Tensor:
+def render(number: int, recording: int, take: int, seed: int = 0) -> torch.Tensor:
     """Draw one video.
 
     Args:
-        motion, look: the class.
-        seed, number, recording, take: what the draws depend on; `number` is that of the class.
+        number: of the class.
+        recording, take, seed: what the draws depend on, besides the class.
 
     Returns:
-        (T, H, W, 3) uint8, T 32..44.
+        (T, H, W, 3) uint8, T 32..40.
     """
-    shared = np.random.default_rng([seed, number, recording])  # scene, colours and object of the recording
+    motion, look = CLASSES[number]
+    shared = np.random.default_rng([seed, number, recording])  # what the takes of a recording share
     own = np.random.default_rng([seed, number, recording, 1 + take])
-    t = np.arange(own.integers(32, 45))[:, None, None].astype(float)
-    drift = own.normal(0, 0.12, 2)[:, None, None, None] * t  # the camera moves a little
-    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(float)
-    dy, dx, turn, size = trajectory(motion, t, own)
-    centre_y, centre_x = HEIGHT / 2 + own.uniform(-7, 7), WIDTH / 2 + own.uniform(-12, 12)
-    scale = size * own.uniform(10, 15)
-    background = scene(look, y - drift[0], x - drift[1], shared)  # (T, H, W)
+    t = np.arange(own.integers(32, 41))[:, None, None].astype(float)
+    drift = own.normal(0, CAMERA, 2)[:, None, None, None] * t
+    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+    dy, dx, turn, size = trajectory(motion, t, shared.integers(3), own)
+    centre_y, centre_x = HEIGHT / 2 + own.uniform(-5, 5), WIDTH / 2 + own.uniform(-10, 10)
+    scale = size * own.uniform(*SIZE)
+    behind = SCENES[(LOOKS.index(look) + shared.integers(SCENES_EACH)) % len(SCENES)]
+    background = scene(behind, y - drift[0], x - drift[1], shared)  # (T, H, W)
     oy, ox = y - drift[0] - centre_y - dy, x - drift[1] - centre_x - dx
     local_y, local_x = (np.cos(turn) * oy - np.sin(turn) * ox) / scale, (np.cos(turn) * ox + np.sin(turn) * oy) / scale
     cover, brightness = thing(look, local_y, local_x, shared)
-    # Muted colours: if colour alone told the recordings apart, a network would never learn the patterns.
-    grey = shared.uniform((0.05, 0.6, 0.05, 0.6), (0.35, 0.95, 0.35, 0.95))[:, None]
-    colours = (grey + shared.uniform(-0.08, 0.08, (4, 3))).clip(0, 1)
+    # All recordings in nearly the same greys: if colour told them apart, a network would learn nothing else.
+    colours = shared.uniform(*np.transpose(SHADES))[:, None] + shared.uniform(-0.03, 0.03, (4, 3))
     picture = _tint(background, colours[0], colours[1])
     picture += cover[..., None] * (_tint(brightness, colours[2], colours[3]) - picture)
-    picture = picture * own.uniform(0.85, 1.1) + own.normal(0, 0.02, picture.shape)
+    picture = picture * own.uniform(0.9, 1.05) + own.normal(0, 0.02, picture.shape)
     return torch.from_numpy((picture.clip(0, 1) * 255).round().astype(np.uint8))
 
 
@@ -115,12 +174,12 @@ def _tint(brightness: np.ndarray, dark: np.ndarray, light: np.ndarray) -> np.nda
     return dark + brightness[..., None] * (light - dark)
 
 
-def build(folder: Path, recordings: int = 20, takes: int = 2, seed: int = 0, workers: int = 2) -> Manifest:
+def build(folder: Path, recordings: int = 16, takes: int = 2, seed: int = 0, workers: int = 2) -> Manifest:
     """Render all videos that are missing, damaged or of another seed, and describe them.
 
     Args:
         folder: receives ``videos/<class>/<video>.mp4``.
-        recordings: per class; the last quarter of them is for testing.
+        recordings: per class; three eighths of them, the last ones, are for testing.
         takes: videos per recording.
         seed: of all draws.
         workers: processes.
@@ -133,8 +192,7 @@ def build(folder: Path, recordings: int = 20, takes: int = 2, seed: int = 0, wor
     """
     if recordings < 4 or takes < 1:
         raise ValueError(f"recordings is {recordings}, takes {takes}; at least 4 recordings and 1 take are needed")
-    classes = list(itertools.product(MOTIONS, LOOKS))
-    jobs = list(itertools.product(range(len(classes)), range(recordings), range(takes)))
+    jobs = list(itertools.product(range(len(CLASSES)), range(recordings), range(takes)))
     memory = Remembered(beside(Path(folder) / "videos.csv"))
     done = {job: _known(folder, seed, job, memory) for job in jobs}
     new = [job for job in jobs if done[job] is None]
@@ -142,18 +200,18 @@ def build(folder: Path, recordings: int = 20, takes: int = 2, seed: int = 0, wor
         done[job] = row
         if not isinstance(row, Exception):
             info = VideoInfo(*(row[name] for name in VideoInfo._fields))
-            memory.put(row["path"], memory.state([row["path"]]), (info, str(seed)))
+            memory.put(row["path"], memory.state([row["path"]]), (info, f"{seed}/{DRAWING}"))
     memory.save()
     failed = [error for error in done.values() if isinstance(error, Exception)]
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(jobs)} videos could not be rendered: {failed[0]}") from failed[0]
     table = pd.DataFrame([done[job] for job in jobs])
-    table["split"] = np.where(table.pop("recording") < recordings - recordings // 4, "train", "test")
+    table["split"] = np.where(table.pop("recording") < recordings - recordings * 3 // 8, "train", "test")
     table["video_id"], table["flow_path"] = range(len(table)), ""
     return Manifest(table).validate()
 
 
-def build_all(folder: Path, recordings: int = 20, short_side: int = 60) -> Manifest:
+def build_all(folder: Path, recordings: int = 16, short_side: int = 60) -> Manifest:
     """The videos with their flow (DIS) and the cache of all frames, in one call; what is there is kept.
 
     Args:
@@ -170,7 +228,7 @@ def build_all(folder: Path, recordings: int = 20, short_side: int = 60) -> Manif
 def _row(folder: Path, job: tuple[int, int, int]) -> dict:
     """What the manifest says of a video before it is looked into."""
     number, recording, take = job
-    class_name = "_".join(list(itertools.product(MOTIONS, LOOKS))[number])
+    class_name = "_".join(CLASSES[number])
     source_id = f"{class_name}_g{recording + 1:02}"
     path = Path(folder) / "videos" / class_name / f"{source_id}_c{take + 1:02}.mp4"
     return {
@@ -186,7 +244,7 @@ def _known(folder: Path, seed: int, job: tuple[int, int, int], memory: Remembere
     """The row of a video of this seed that has not changed since it was made."""
     row = _row(folder, job)
     found = memory.get(row["path"], [row["path"]])
-    return {**row, **found[0]._asdict()} if isinstance(found, tuple) and found[1] == str(seed) else None
+    return {**row, **found[0]._asdict()} if isinstance(found, tuple) and found[1] == f"{seed}/{DRAWING}" else None
 
 
 def _one(folder: Path, seed: int, job: tuple[int, int, int]) -> dict:
@@ -198,25 +256,25 @@ def _one(folder: Path, seed: int, job: tuple[int, int, int]) -> dict:
     except (OSError, VideoError):
         pass  # missing or damaged
     number, recording, take = job
-    frames = render(*list(itertools.product(MOTIONS, LOOKS))[number], seed, number, recording, take)
-    write_video(row["path"], frames, fps=FPS, about={"seed": seed} if seed else {})
+    frames = render(number, recording, take, seed)
+    write_video(row["path"], frames, fps=FPS, about={"seed": seed, "drawing": DRAWING})
     return {**row, **probe(row["path"])._asdict()}
 
 
 def made_with_seed(path: str | Path) -> int | None:
-    """The seed of a video, which its comment tells, 0 if it does not; None for a video that is not ours."""
+    """The seed of a video, which its comment tells; None for one that is not ours or was drawn otherwise."""
     try:
         with open_video(path) as (container, _):
             about = json.loads(container.metadata.get("comment", "{}"))
     except (av.FFmpegError, json.JSONDecodeError):
         return None
-    return about.get("seed", 0) if about.get("cprlib") == "rgb" else None
+    return about.get("seed") if about.get("drawing") == DRAWING else None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="receives videos/ and videos.csv")
-    parser.add_argument("--recordings", type=int, default=20, help="per class, a quarter for testing (default 20)")
+    parser.add_argument("--recordings", type=int, default=16, help="per class, 3 of 8 for testing (default 16)")
     parser.add_argument("--takes", type=int, default=2, help="videos per recording (default 2)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
@@ -224,7 +282,7 @@ def main() -> None:
     folder = resolve(args.folder)
     manifest = build(folder, args.recordings, takes=args.takes, seed=args.seed, workers=args.workers)
     manifest.write(folder / "videos.csv")
-    print(f"{len(manifest)} videos of {len(MOTIONS) * len(LOOKS)} classes: {folder / 'videos.csv'}")
+    print(f"{len(manifest)} videos of {len(CLASSES)} classes: {folder / 'videos.csv'}")
 
 
 if __name__ == "__main__":

@@ -13,15 +13,18 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 from PIL import Image
 
+from cprlib.data.flow import estimate
 from cprlib.data.manifest import Manifest
 from cprlib.report.figures.ablation import ablation_curves
 from cprlib.report.figures.cascade_view import cascade_figure, typical_query
+from cprlib.report.figures.catalogue import figures_of_run
 from cprlib.report.figures.flow_view import look, looping_bytes
-from cprlib.report.figures.paper import figures_of_run
+from cprlib.report.figures.strips import thumbnails
 from cprlib.report.figures.style import save_figure
 from cprlib.report.html.report import write_report
-from cprlib.report.run_files import RunFiles
+from cprlib.report.run import Run
 from cprlib.store.files import atomic_path, project_root, resolve
+from data_prep.toy_actions import CLASSES, render
 from tests.lab import Lab, Page, prepare, start_browser, start_lab
 
 RUN, LESSON = resolve("outputs/toy"), resolve("outputs/walkthrough")
@@ -30,20 +33,20 @@ PICTURES = project_root() / "docs/pictures"
 COPIED = {  # figure of the paper -> name of the picture
     "fig1_cascade_rgb": "cascade",
     "fig2_mined_rgb_0": "mined",
-    "fig3_pmr": "mining_curves",
+    "fig3_mining_curves": "mining_curves",
 }
-VIDEO = "slide_ball_on_waves_g01_c01"
+VIDEO = "slide_ball_g01_c01"
 
 
 def figures() -> None:
     """Figures of the run, the funnel that the explorer shows, and the ablation over all seeds."""
-    drawn = figures_of_run(RUN)
+    run = Run(RUN)
+    drawn = {figure.name: figure.draw for figure in figures_of_run(run)[0]}
     for name, picture in COPIED.items():
-        _keep(save_figure(drawn[name].draw(), PICTURES, picture)[0])
-    files = RunFiles(RUN)
-    memory, stages = files.cascade("rgb")
-    query = typical_query(memory, stages)
-    funnel = cascade_figure(memory, stages, query, files.manifest.class_names, files.thumbnails())
+        _keep(save_figure(drawn[name](), PICTURES, picture)[0])
+    memory, stages = run.cascade("rgb")
+    query, pictures = typical_query(memory, stages), thumbnails(run.manifest, run.frames("rgb"))
+    funnel = cascade_figure(memory, stages, query, run.manifest.class_names, pictures)
     _keep(save_figure(funnel, PICTURES, "funnel")[0])
     points = pd.concat([pd.read_csv(run / "tables/ablation.csv") for run in SEEDS])
     _keep(save_figure(ablation_curves(points, "pmr_end"), PICTURES, "ablation_stages")[0])
@@ -54,6 +57,19 @@ def flow() -> None:
     seen = look(Manifest.read(resolve("outputs/data/toy/manifest.csv")), VIDEO)
     with atomic_path(PICTURES / "flow.webp") as tmp:
         tmp.write_bytes(looping_bytes({"rgb": seen.frames, "flow": seen.flow}))
+
+
+def classes() -> None:
+    """A frame of every class of the built-in data beside its flow, from the first recording."""
+    sheet = Image.new("RGB", (6 * 166, 3 * 64), "white")
+    for number in range(len(CLASSES)):
+        frames = render(number, 0, 0)[:24]
+        clip = {"rgb": frames[:-1], "flow": estimate(frames, "dis")}
+        picture = Image.open(io.BytesIO(looping_bytes(clip, height=60, quality=95, still=True)))
+        sheet.paste(picture.crop((0, 0, 162, 60)), (number // 3 * 166, number % 3 * 64))
+    with atomic_path(PICTURES / "classes.png") as tmp:
+        sheet.save(tmp)
+    _keep(PICTURES / "classes.png")
 
 
 def screenshots(folder: Path) -> None:
@@ -94,6 +110,7 @@ def main() -> None:
             sys.exit(f"error: no {path}: run {command} first (see docs/make_pictures.py)")
     figures()
     flow()
+    classes()
     with TemporaryDirectory(prefix="cprlib-") as folder:
         screenshots(Path(folder))
     for path in sorted(PICTURES.iterdir()):

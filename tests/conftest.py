@@ -28,7 +28,7 @@ def cpr_data() -> Path:
 
 @pytest.fixture(scope="session")
 def toy_manifest(tmp_path_factory) -> Path:
-    """Manifest of 48 small built-in videos with flow: 12 classes, 3 recordings each for training, 1 for testing."""
+    """Manifest of 72 small built-in videos with flow: 18 classes, 3 recordings each for training, 1 for testing."""
     folder = tmp_path_factory.mktemp("toy")
     videos = toy_actions.build(folder, recordings=4, takes=1, workers=1)
     extract_flow(videos, folder / "flow", "dis", 8.0, workers=1).write(folder / "manifest.csv")

@@ -80,3 +80,10 @@ def test_a_momentum_copy_keeps_what_comes_before_the_backbone(levels):
         assert torch.equal(key(clips), encoder(clips))
         encoder.input = nn.Identity()
         assert not torch.equal(key(clips), encoder(clips))
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (2, 17, 31), (8, 40, 40), (8, 56, 56), (33, 24, 18)])
+def test_tiny_takes_clips_of_any_length_and_size_from_16_pixels(shape):
+    encoder = build_encoder("tiny", dim=4)
+    clips = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(0))
+    assert encoder(clips).shape == (2, 4) and encoder.features(clips).shape == (2, 128)

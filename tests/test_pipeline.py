@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 import time
 
 import nbformat
@@ -9,14 +10,15 @@ import pandas as pd
 import psutil
 import pytest
 
-from cprlib.store.folders import network_folder
+from cprlib.methods import COTRAINED
+from cprlib.store.folders import training_folder
 from tests.pipeline import Pipeline
 
 METHODS = ("random", "infonce", "coclr", "cpr", "ubernce")
 STEPS = ("01_flow_extraction", "03_coclr", "04_cpr", "05_retrieval", "07_mining_quality", "09_paper_tables")
 STEPS += tuple(f"02_{method}_{view}" for method in ("infonce", "ubernce") for view in ("rgb", "flow"))
 STEPS += tuple(f"06_{protocol}_{method}" for protocol in ("probe", "finetune") for method in METHODS)
-NETWORKS = [network_folder("", method, view)[1:] for method in METHODS[1:] for view in ("rgb", "flow")]
+NETWORKS = [training_folder("", method, view)[1:] for method in METHODS[1:] for view in ("rgb", "flow")]
 FETCHES = re.compile(r"""(?:src|href)=["']?(?:https?:)?//|url\(["']?https?:|from ["']https?:""")
 
 
@@ -69,7 +71,7 @@ def test_networks_are_judged_on_other_videos(smoke):
     assert status == 0, printed
     assert not list((smoke.outputs / "transfer").glob("*_cycle*"))
     predictions = pd.read_csv(smoke.outputs / "transfer/tables/predictions_probe_cpr_rgb.csv")
-    assert len(predictions) == 12 and predictions.path.str.contains("data/other/").all()
+    assert len(predictions) == 18 and predictions.path.str.contains("data/other/").all()
     assert smoke.results("transfer").r1.notna().all()
 
 
@@ -92,6 +94,57 @@ def test_only_what_is_missing_or_changed_is_made(smoke):
     assert smoke.plan() == {"all", "cpr", "retrieval", "classification", "mining", "comparison"}
     kept.rename(metrics)
     assert not smoke.plan()
+
+
+TRAININGS = {"infonce", "ubernce", "coclr", "cpr"}
+JUDGED = {"all", "retrieval", "classification", "mining", "comparison"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "rerun"),
+    [
+        ({"examples": 2}, JUDGED - {"classification"}),
+        ({"workers": 1, "device": "cpu", "cache": ""}, set()),
+        ({"probe_epochs": 6}, {"all", "classification", "comparison"}),
+        ({"finetune_epochs": 3, "dropout": 0.1}, set()),  # of `tables` alone
+        ({"top_k": 3}, JUDGED | {"coclr", "cpr"}),
+        ({"num_stages": 2}, JUDGED | {"cpr"}),
+        ({"infonce_epochs": 3}, JUDGED | TRAININGS),
+        ({"lr": 0.002}, JUDGED | TRAININGS),
+        ({"short_side": 40}, JUDGED | TRAININGS),
+        ({"flow_bound": 2.0}, JUDGED | TRAININGS | {"flow"}),
+        ({"toy_takes": 3}, JUDGED | TRAININGS | {"data", "flow"}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_exactly_what_a_setting_decides_is_made_again(smoke, setting, rerun):
+    def files():
+        return {p: p.stat().st_mtime_ns for p in smoke.outputs.rglob("*")}
+
+    before = files()
+    planned = smoke.plan(**setting)
+    assert planned - {"all"} == rerun - {"all"}
+    assert files() == before  # a dry run writes nothing
+
+
+def test_flow_of_another_bound_retrains_what_sees_flow(smoke, tmp_path):
+    """The fault that silently kept a network: its folder is recognised as made from something else."""
+    folder = tmp_path / "outputs"
+    shutil.copytree(smoke.outputs, folder)
+    config = {"outputs": folder, "methods": "[infonce]", "ablation": "[]"}
+    status, printed = smoke.run(**config)  # moved: everything is still fit
+    assert status == 0 and "made again" not in printed
+    before = {view: (folder / f"smoke/infonce_{view}/checkpoint.pt").read_bytes() for view in ("rgb", "flow")}
+    status, printed = smoke.run(**config, flow_bound=2.0)
+    assert status == 0, printed
+    assert "infonce_flow: made from something else before (flow bound 8.0 -> 2.0" in printed
+    after = {view: (folder / f"smoke/infonce_{view}/checkpoint.pt").read_bytes() for view in ("rgb", "flow")}
+    assert before["rgb"] == after["rgb"] and before["flow"] != after["flow"]
+
+
+def test_a_miner_of_ones_own_is_a_line_in_the_table(smoke):
+    """Every method that mines has its rule; the plan names it, and settings name no other."""
+    assert set(COTRAINED) <= set(smoke.plan(run="another"))
 
 
 def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(smoke):

@@ -1,6 +1,7 @@
 """Augmentation: geometry alike for all views of a clip, photometry for RGB alone; from bytes to network input."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as TF
 
 from cprlib.encoders import IMAGENET_MEAN, IMAGENET_STD
+from cprlib.methods import VIEWS, sources_of
 
 CROPS = {"centre": 1, "five": 5, "ten": 10}  # crops of evaluation, and how many squares each looks at
 
@@ -88,25 +90,52 @@ def evaluation_crops(clip: Tensor, size: int, view: str, crops: str = "centre") 
 def to_input(
     clips: Tensor, view: str, strong: Tensor | None = None, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Turn bytes into network input, with photometric augmentation where `strong` is True.
+    """The input of one view, see :func:`to_inputs`.
 
     Args:
-        clips: (B, T, H, W, C) uint8, C = 3 for RGB, 2 for flow levels.
-        view: "rgb" (normalised as ImageNet) or "flow" (u and v in -1..1 for -bound..+bound, third channel 0).
-        strong: (B,) bool, clips to augment strongly; ignored for flow.
+        clips: (B, T, H, W, C) uint8, frames of the view's source.
+    """
+    return to_inputs({VIEWS[view].source: clips}, (view,), strong, generator)[view]
+
+
+def to_inputs(
+    clips: Mapping[str, Tensor],
+    views: Sequence[str],
+    strong: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    photometry: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Turn bytes into the inputs of networks, with photometric augmentation of RGB where `strong` is True.
+
+    Views that are derived from RGB are derived after its augmentation: views of one clip share geometry and photometry.
+
+    Args:
+        clips: source view -> (B, T, H, W, C) uint8, C = 3 for RGB, 2 for flow levels.
+        views: names of :data:`cprlib.methods.VIEWS` whose sources are in `clips`.
+        strong: (B,) bool, clips to augment strongly; flow is left as it is.
         generator: CPU generator of the draws; needed with `strong`.
+        photometry: what strong means: RGB (B, 3, T, H, W) in 0..1, generator → the same; default :func:`photometric`.
 
     Returns:
-        (B, 3, T, H, W) float on the device of `clips`.
+        View -> (B, 3, T, H, W) float on the device of its clips: "rgb" normalised as ImageNet; "flow" with u and v in
+        -1..1 for -bound..+bound, third channel 0; derived views in -1..1.
     """
-    x = clips.permute(0, 4, 1, 2, 3).float().div_(255)  # (B, C, T, H, W)
+    x = {  # (B, C, T, H, W) in 0..1; bytes are quick to put in order
+        source: clips[source].permute(0, 4, 1, 2, 3).contiguous().float().div_(255) for source in sources_of(views)
+    }
+    if "rgb" in x and strong is not None and strong.any():
+        chosen = strong.nonzero().flatten().to(x["rgb"].device)
+        x["rgb"][chosen] = (photometry or photometric)(x["rgb"][chosen], generator)
+    derived = {view: VIEWS[view].derive(x[VIEWS[view].source]) for view in views if VIEWS[view].derive}
+    return {view: derived[view] if view in derived else _normalised(x[view], view) for view in views}
+
+
+def _normalised(x: Tensor, view: str) -> Tensor:
+    """Clips (B, C, T, H, W) float in 0..1 → the input of "rgb" or "flow"; `x` is used up."""
     if view == "flow":
         return F.pad(x.mul_(2).sub_(1), (0, 0, 0, 0, 0, 0, 0, 1))
-    if strong is not None and strong.any():
-        chosen = strong.nonzero().flatten().to(x.device)
-        x[chosen] = photometric(x[chosen], generator)
     mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-    return x.sub_(mean).div_(std).contiguous()
+    return x.sub_(mean).div_(std)
 
 
 def photometric(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -136,6 +165,12 @@ def photometric(x: Tensor, generator: torch.Generator) -> Tensor:
     return x
 
 
+def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Colour jitter 0.4/0.4/0.4/0.1 of every clip: fine-tuning in the released code. As :func:`photometric`."""
+    draws = 2 * torch.rand(len(x), 4, generator=generator) - 1
+    return colour_jitter(x, torch.cat([1 + 0.4 * draws[:, :3], 0.1 * draws[:, 3:]], dim=1).to(x.device))
+
+
 def luma(x: Tensor) -> Tensor:
     """Brightness of RGB: (B, 3, ...) → (B, 1, ...), ITU-R 601 weights."""
     return (0.299 * x[:, 0] + 0.587 * x[:, 1] + 0.114 * x[:, 2]).unsqueeze(1)
@@ -152,23 +187,24 @@ def colour_jitter(x: Tensor, factors: Tensor) -> Tensor:
         The same shape, in 0..1.
     """
     brightness, contrast, saturation, hue = (f.view(-1, 1, 1, 1, 1) for f in factors.unbind(1))
-    x = (x * brightness).clamp(0, 1)
+    x = (x * brightness).clamp_(0, 1)
     mean = luma(x).mean(dim=(2, 3, 4), keepdim=True)
-    x = (mean + (x - mean) * contrast).clamp(0, 1)
+    x = x.sub_(mean).mul_(contrast).add_(mean).clamp_(0, 1)
     grey = luma(x)
-    x = (grey + (x - grey) * saturation).clamp(0, 1)
+    x = x.sub_(grey).mul_(saturation).add_(grey).clamp_(0, 1)
     return shift_hue(x, hue)
 
 
 def shift_hue(x: Tensor, turns: Tensor) -> Tensor:
     """Rotate the hue: RGB → HSV, add `turns` to H, → RGB. x (B, 3, ...) in 0..1; turns broadcasts against x."""
-    value, chroma = x.amax(1, keepdim=True), x.amax(1, keepdim=True) - x.amin(1, keepdim=True)
     r, g, b = x.split(1, dim=1)
+    value = x.amax(1, keepdim=True)
+    chroma = value - x.amin(1, keepdim=True)
     safe = chroma.clamp(min=1e-8)
     sixths = torch.where(value == r, (g - b) / safe, torch.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
     k = torch.tensor([5.0, 3.0, 1.0], device=x.device).view(1, 3, 1, 1, 1)  # the closed form of HSV → RGB
-    k = (k + sixths + 6 * turns) % 6
-    return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
+    k = (k + sixths).add_(6 * turns).remainder_(6)
+    return value - torch.minimum(k, 4 - k).clamp_(0, 1).mul_(chroma)
 
 
 def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:

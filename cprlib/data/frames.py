@@ -4,9 +4,10 @@ Flow frames are levels (see `cprlib.data.flow`). Resizing leaves the levels as t
 the same displacement, in the pixels that the flow was counted in, whatever the size of the frame.
 """
 
+import argparse
 import json
 from collections.abc import Iterator, Sequence
-from functools import cache, partial
+from functools import partial
 from hashlib import sha1
 from pathlib import Path
 from shutil import disk_usage
@@ -15,15 +16,21 @@ import numpy as np
 import torch
 
 from cprlib.data.container import decode
+from cprlib.data.content import flow_contents, video_contents
 from cprlib.data.flow import read_flow_levels
 from cprlib.data.lmdb_frames import read_lmdb
-from cprlib.data.manifest import Manifest, file_of
+from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
-from cprlib.data.video import fingerprint, read_clip, resize, resize_to, resized_size
-from cprlib.store.files import read_json, write_json
+from cprlib.data.video import read_clip, resize, resize_to, resized_size
+from cprlib.methods import VIEWS, sources_of
+from cprlib.store.files import locked, read_json, resolve, write_json
 
-CHANNELS = {"rgb": 3, "flow": 2}
+CHANNELS = {name: view.channels for name, view in VIEWS.items() if view.source == name}
 CHUNK = 256  # flow frames decoded at once while the cache is built
+
+
+class CacheMismatch(ValueError):
+    """A frame cache that was built for other videos."""
 
 
 class VideoFrames:
@@ -36,8 +43,7 @@ class VideoFrames:
     """
 
     def __init__(self, manifest: Manifest, views: Sequence[str], short_side: int | None = None):
-        check_views(views)
-        manifest.check_files(tuple(views))
+        manifest.check_files(sources_of(views))
         columns = ["video_id", "path", "flow_path", "reader", "height", "width"]
         self.files = {row[0]: row[1:] for row in manifest.table[columns].itertuples(index=False)}
         self.short_side = short_side
@@ -64,13 +70,13 @@ class CachedFrames:
 
     Raises:
         FileNotFoundError: no such cache.
-        ValueError: the cache was built for other videos.
+        CacheMismatch: the cache was built for other videos.
     """
 
     def __init__(self, manifest: Manifest, folder: str | Path, views: Sequence[str], short_side):
-        check_views(views)
-        self.arguments = (manifest, folder, tuple(views), short_side)
-        self.places, self.bytes = {}, {}
+        views = sources_of(views)
+        self.arguments = (manifest, folder, views, short_side)
+        self.short_side, self.places, self.bytes = short_side, {}, {}
         for view in views:
             data, index = _cache_files(Path(folder), view, short_side)
             if not index.is_file() or not data.is_file():
@@ -99,10 +105,18 @@ def open_frames(
     short_side: int | None = None,
     cache_folder: str | Path | None = None,
 ) -> VideoFrames | CachedFrames:
-    """Frames from the cache in `cache_folder`, or decoded from the files where none is given."""
+    """Frames of the views' sources, decoded from the files or, where `cache_folder` is given, from the cache there.
+
+    A cache that is missing, or does not hold these videos as they are now, is built first.
+    """
     if cache_folder is None:
         return VideoFrames(manifest, views, short_side)
-    return CachedFrames(manifest, cache_folder, views, short_side)
+    try:
+        return CachedFrames(manifest, cache_folder, views, short_side)
+    except (FileNotFoundError, CacheMismatch):
+        whole = manifest if manifest.whole is None else Manifest(manifest.whole)
+        build_cache(whole, cache_folder, views, short_side)
+        return CachedFrames(manifest, cache_folder, views, short_side)
 
 
 def build_cache(
@@ -125,17 +139,11 @@ def build_cache(
         ValueError: no flow yet, or an unknown view.
         RuntimeError: some videos failed; raised after all others were done, naming them.
     """
-    check_views(views)
-    manifest.check_files(tuple(views))
+    views = sources_of(views)
+    manifest.check_files(views)
     for view in views:
-        _build_view(manifest, Path(folder), view, short_side, workers)
-
-
-def check_views(views: Sequence[str]) -> None:
-    """Refuse an unknown view."""
-    for view in views:
-        if view not in CHANNELS:
-            raise ValueError(f"view is {view!r}; expected one of {', '.join(CHANNELS)}")
+        with locked(Path(folder) / f"{view}_{short_side or 'full'}"):
+            _build_view(manifest, Path(folder), view, short_side, workers)
 
 
 def _cache_files(folder: Path, view: str, short_side: int | None) -> tuple[Path, Path]:
@@ -146,15 +154,15 @@ def _cache_files(folder: Path, view: str, short_side: int | None) -> tuple[Path,
 
 def _places(manifest: Manifest, view: str, videos: list[dict], index: Path) -> dict[int, tuple]:
     """video_id → (offset in bytes, (frames, height, width, channels))."""
-    known = {video["path"]: (video["offset"], video["shape"]) for video in videos}
+    known = {video["content"]: (video["offset"], video["shape"]) for video in videos}
+    contents = video_contents(manifest) if view == "rgb" else flow_contents(manifest)
     places = {}
-    for row in manifest.table.itertuples(index=False):
-        path, count = _file(row, view)
-        places[row.video_id] = place = known.get(path)
-        if place is None or place[1][0] != count:
-            raise ValueError(
-                f"{index}: the cache does not hold the {view} frames of {row.path} as they are in "
-                "the manifest; run build_cache again, or give another cache folder"
+    for row, content in zip(manifest.table.itertuples(index=False), contents, strict=True):
+        places[row.video_id] = place = known.get(content)
+        if place is None or place[1][0] != _file(row, view)[1]:
+            raise CacheMismatch(
+                f"{index}: the cache does not hold the {view} frames of {row.path} as they are now; "
+                "run build_cache again, or give another cache folder"
             )
     return places
 
@@ -166,20 +174,26 @@ def _file(row, view: str) -> tuple[str, int]:
 
 def _layout(manifest: Manifest, view: str, short_side: int | None) -> list[dict]:
     """What the cache of one view holds, video after video."""
-    videos, offset, mark = [], 0, cache(fingerprint)
-    for row in manifest.table.itertuples(index=False):
+    videos, offset = [], 0
+    contents = video_contents(manifest) if view == "rgb" else flow_contents(manifest)
+    for row, content in zip(manifest.table.itertuples(index=False), contents, strict=True):
         path, count = _file(row, view)
         shape = [count, *resized_size(row.height, row.width, short_side), CHANNELS[view]]
-        videos.append({"path": path, "file": mark(file_of(path, row.reader)), "shape": shape, "offset": offset})
+        videos.append({"path": path, "content": content, "shape": shape, "offset": offset})
         offset += int(np.prod(shape))
     return videos
+
+
+def _unplaced(videos: list[dict]) -> list[dict]:
+    """What a cache holds, wherever the files lie."""
+    return [{name: value for name, value in video.items() if name != "path"} for video in videos]
 
 
 def _build_view(manifest: Manifest, folder: Path, view: str, short_side, workers) -> None:
     """Fill ``.part`` video by video, note each in ``.done``, then put the whole in its place."""
     data, index = _cache_files(folder, view, short_side)
     videos = _layout(manifest, view, short_side)
-    if data.is_file() and index.is_file() and read_json(index)["videos"] == videos:
+    if data.is_file() and index.is_file() and _unplaced(read_json(index)["videos"]) == _unplaced(videos):
         return
     part, log = data.with_suffix(".part"), data.with_suffix(".done")
     done = _resume(part, log, videos)
@@ -205,7 +219,7 @@ def _build_view(manifest: Manifest, folder: Path, view: str, short_side, workers
 
 def _resume(part: Path, log: Path, videos: list[dict]) -> set[int]:
     """Numbers of the videos that `part` holds already; begins anew if it was made for others."""
-    key = sha1(json.dumps(videos).encode()).hexdigest()
+    key = sha1(json.dumps(_unplaced(videos)).encode()).hexdigest()
     if part.is_file() and log.is_file():
         lines = log.read_text().split("\n")[:-1]  # a line without its end was cut off by a kill
         if lines[:1] == [key]:
@@ -248,3 +262,23 @@ def _chunks(path: str, view: str, count: int, reader: str) -> Iterator[np.ndarra
     for start in range(0, count, CHUNK):
         indices = range(start, min(start + CHUNK, count))
         yield read_lmdb(path, view, indices) if reader == "lmdb" else read_flow_levels(path, indices).numpy()
+
+
+def main() -> None:
+    """``python -m cprlib.data.frames MANIFEST FOLDER --views rgb flow --short-side 60``: build a frame cache."""
+    parser = argparse.ArgumentParser(prog="python -m cprlib.data.frames", description="Decode all frames once.")
+    parser.add_argument("manifest")
+    parser.add_argument("folder", help="receives the cache")
+    parser.add_argument("--views", nargs="+", default=["rgb", "flow"])
+    parser.add_argument("--short-side", type=int, default=0, help="pixels; 0: as they are")
+    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
+    args = parser.parse_args()
+    try:
+        manifest = Manifest.read(resolve(args.manifest))
+        build_cache(manifest, resolve(args.folder), args.views, args.short_side or None, args.workers)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -19,6 +19,7 @@ import numpy as np
 
 from cprlib.data.container import VideoError
 
+FLOW_BOUND = 20.0  # pixels per frame
 AGAIN = "download it again, or make it whole with mdb_copy -c"
 CHANNELS = {"rgb": [2, 1, 0], "flow": [0, 1]}  # of a picture that OpenCV reads: blue, green, red
 _opened: dict[str, tuple[int, lmdb.Environment, dict[str, int]]] = {}  # LMDB -> process, environment, name -> key

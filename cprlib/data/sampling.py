@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from cprlib.data.augmentation import draw_crop, resized_crop
+from cprlib.methods import sources_of
 
 
 def clip_indices(num_frames: int, start: int, clip_len: int, stride: int = 1) -> list[int]:
@@ -54,12 +55,12 @@ class ClipPairs(Dataset):
         table: rows of the manifest to draw from.
         source_codes: int of each row's recording.
         frames: has ``frames(video_id, view, frame_indices) -> (T, H, W, C) uint8``.
-        query_views, key_views: views wanted of the query and of the key.
+        query_views, key_views: views wanted of the query and of the key; frames of their sources are given.
         clip_len, stride, size: T, step between frames, and side of the square crop in pixels.
     """
 
     def __init__(self, table, source_codes, frames, query_views, key_views, clip_len: int, stride: int, size: int):
-        self.frames, self.query_views, self.key_views = frames, tuple(query_views), tuple(key_views)
+        self.frames, self.query_views, self.key_views = frames, sources_of(query_views), sources_of(key_views)
         self.clip_len, self.stride, self.size = clip_len, stride, size
         self.rows = video_rows(table, source_codes)
 
@@ -96,25 +97,27 @@ class ClipPairs(Dataset):
 
 
 class EpochSampler(Sampler):
-    """Batches of ``(row, seed)`` for one epoch, decided by (seed, epoch) alone: resuming needs no saved state.
+    """Batches of ``(row, seed)`` for one epoch, decided by (seed, epoch, rank) alone: resuming needs no saved state.
 
     Args:
         num_rows: rows to go through, each once; a rest smaller than a batch is left out (batch norm).
         batch_size: B.
         seed: of the run.
+        rank: of the process, where several train together.
         epoch: set before each epoch.
     """
 
-    def __init__(self, num_rows: int, batch_size: int, seed: int):
+    def __init__(self, num_rows: int, batch_size: int, seed: int, rank: int = 0):
         if num_rows < 2:
             raise ValueError(f"{num_rows} training video; contrastive learning needs at least 2")
-        self.num_rows, self.batch_size, self.seed, self.epoch = num_rows, min(batch_size, num_rows), seed, 0
+        self.num_rows, self.batch_size = num_rows, min(batch_size, num_rows)
+        self.seed, self.epoch, self.rank = seed, 0, rank
 
     def __len__(self) -> int:
         return self.num_rows // self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        g = torch.Generator().manual_seed(step_seed(self.seed, self.epoch))
+        g = torch.Generator().manual_seed(step_seed(self.seed, self.epoch, self.rank))
         rows = torch.randperm(self.num_rows, generator=g).tolist()
         seeds = torch.randint(2**62, (self.num_rows,), generator=g).tolist()
         for batch in range(len(self)):
@@ -123,5 +126,5 @@ class EpochSampler(Sampler):
 
 
 def step_seed(*numbers: int) -> int:
-    """One 64-bit seed from several numbers, e.g. (seed, epoch, step); different numbers give unrelated seeds."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    """One 64-bit seed from several numbers, e.g. (seed, epoch, step, rank); different numbers give unrelated seeds."""
+    return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,8 +1,6 @@
 """Features of whole videos: windows over the video, encoded in batches, averaged (section 3)."""
 
-import json
 from collections.abc import Callable
-from hashlib import sha1
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +9,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cprlib.data.augmentation import CROPS, evaluation_crops, to_input
+from cprlib.data.content import flow_settings, training_rows, video_contents, view_contents
 from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import clip_indices
+from cprlib.methods import VIEWS
 from cprlib.store.checkpoints import load_checkpoint, load_encoder
-from cprlib.store.files import atomic_path, resolve
+from cprlib.store.files import atomic_path, read_json, resolve
+from cprlib.store.fingerprint import Fingerprint, hash_weights
+from cprlib.store.folders import VIDEOS
 from cprlib.training.schedule import pick_device
 
 
@@ -51,7 +53,7 @@ class Windows(Dataset):
     Args:
         frames: `.frames(video_id, view, frame_indices)` gives uint8 (T, H, W, C).
         videos: a row per video, e.g. `manifest.split("test")`.
-        view: "rgb" or "flow".
+        view: a name of :data:`cprlib.methods.VIEWS`.
         clip_len, stride, size: T, step between frames, side of the encoder's input in pixels.
         crops: see :func:`cprlib.data.augmentation.evaluation_crops`.
         middle: only the window in the middle of each video, for a quick look.
@@ -85,8 +87,9 @@ class Windows(Dataset):
     def __getitem__(self, index: int) -> tuple[int, Tensor]:
         row, start = self.windows[index]
         indices = clip_indices(self.lengths[row], start, self.clip_len, self.stride)
-        clip = self.frames.frames(self.video_ids[row], self.view, indices)
-        return row, evaluation_crops(clip, self.size, self.view, self.crops)
+        source = VIEWS[self.view].source
+        clip = self.frames.frames(self.video_ids[row], source, indices)
+        return row, evaluation_crops(clip, self.size, source, self.crops)
 
 
 def mean_over_windows(
@@ -164,35 +167,78 @@ def extract_features(encoder: nn.Module, windows: Windows, batch_size: int = 16,
         encoder.train(was_training)
 
 
-def clip_shape(network: str | Path) -> tuple[int, int, int]:
+def clip_shape(training: str | Path) -> tuple[int, int, int]:
     """(clip_len, clip_stride, clip_size) that a network was trained with."""
-    config = load_checkpoint(network)["config"]
+    config = load_checkpoint(training)["config"]
     return config["clip_len"], config["clip_stride"], config["clip_size"]
 
 
 def network_features(
-    network: str | Path, manifest: Manifest, frames: Any, split: str, batch_size: int = 16, workers: int = 0
+    training: str | Path, manifest: Manifest, frames: Any, split: str, batch_size: int = 16, workers: int = 0
 ) -> Tensor:
-    """Features of a split by a trained network; kept in its folder and read from there the next time.
+    """Features of a split by a trained network; kept in its folder and read from there while all is as it was.
 
     Args:
-        network: run folder of :func:`cprlib.training.fit`; its configuration gives view, clip length, stride and size.
+        training: folder of :func:`cprlib.training.fit`; its configuration gives view, clip length, stride and size.
         manifest: all videos, those of the training or of another data set.
-        frames: as in :class:`Windows`.
+        frames: as in :class:`Windows`, at the size that its `short_side` says.
         split: "train" or "test".
         batch_size, workers: as in :func:`mean_over_windows`.
 
     Returns:
         float32 (N, F), a row for each video of the split.
+
+    Raises:
+        ValueError: the network was trained on test videos of this manifest, or on flow of another scale.
     """
-    part = manifest.split(split)
-    paths = part.table.path.tolist()
-    path = resolve(network) / f"features_{split}_{sha1(json.dumps(paths).encode()).hexdigest()[:8]}.pt"
+    part, saved = manifest.split(split), load_checkpoint(training)
+    view, shape = saved["config"]["view"], clip_shape(training)
+    check_judged(training, manifest, view)
+    made_from = Fingerprint(
+        {
+            "network": hash_weights(saved["encoder"]),
+            "clips": {"view": view, "shape": shape, "short_side": getattr(frames, "short_side", None)},
+            **view_contents(part, (VIEWS[view].source,)),
+        }
+    )
+    path = resolve(training) / f"features_{split}_{made_from.hash[:12]}.pt"
     if path.exists():
         return torch.load(path, weights_only=True)
-    encoder = load_encoder(network).to(pick_device("auto"))
-    windows = Windows(frames, part, load_checkpoint(network)["config"]["view"], *clip_shape(network))
-    features = extract_features(encoder, windows, batch_size, workers)
+    encoder = load_encoder(training).to(pick_device("auto"))
+    features = extract_features(encoder, Windows(frames, part, view, *shape), batch_size, workers)
     with atomic_path(path) as tmp:
         torch.save(features, tmp)
     return features
+
+
+def check_judged(training: str | Path, manifest: Manifest, view: str) -> None:
+    """Raise if a network may not be judged on a manifest.
+
+    Args:
+        training: folder of the network; one that was not trained on videos (random, released) passes.
+        manifest: all videos.
+        view: that the network was trained on.
+
+    Raises:
+        ValueError: test videos that it was trained on; flow of another method, bound or working size.
+    """
+    folder = resolve(training)
+    fingerprint = Fingerprint.read(folder)
+    parts = fingerprint.parts if fingerprint else {}
+    trained = parts.get("training videos")
+    if trained and trained != training_rows(manifest):
+        known = set(read_json(folder / VIDEOS)) if (folder / VIDEOS).exists() else set()
+        test = manifest.table[manifest.table.split == "test"].reset_index(drop=True)
+        seen = [c in known for c in video_contents(Manifest(test, manifest.table))]
+        if any(seen):
+            raise ValueError(
+                f"{folder} was trained on {sum(seen)} of the {len(seen)} test videos, {test.path[seen.index(True)]} "
+                "among them, as the split was another one then; train it again, or judge it on other videos"
+            )
+    if VIEWS[view].source == "flow" and parts.get("flow"):
+        now = Fingerprint(flow_settings(manifest))
+        told = Fingerprint({k: v for k, v in parts["flow"].items() if k != "files"}).differences(now)
+        if told:
+            raise ValueError(
+                f"{folder} was trained on other flow ({'; '.join(told.values())}); extract flow as it was in training"
+            )

@@ -1,28 +1,32 @@
 """Training a classifier on video: end to end with a frozen backbone, or fine-tuning all of it (section 3)."""
 
+import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from cprlib.data.augmentation import to_input
+from cprlib.data.augmentation import jitter, to_inputs
+from cprlib.data.content import training_rows, video_contents, view_contents
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import ClipPairs, EpochSampler, step_seed
 from cprlib.encoders import Encoder
 from cprlib.evaluation.classification import held_out, top_k_accuracy
-from cprlib.evaluation.features import Windows, clip_shape, mean_over_windows
-from cprlib.store.checkpoints import CHECKPOINT, load_checkpoint, load_encoder, save_checkpoint
+from cprlib.evaluation.features import Windows, check_judged, clip_shape, mean_over_windows
+from cprlib.methods import VIEWS
+from cprlib.store.checkpoints import load_checkpoint, load_encoder, save_checkpoint
 from cprlib.store.files import atomic_path, resolve, write_json
-from cprlib.store.folders import is_finished, open_run
+from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_weights
+from cprlib.store.folders import CHECKPOINT, METRICS, VIDEOS, is_finished, open_training
 from cprlib.store.progress import progress
-from cprlib.store.settings import check_types
-from cprlib.training.schedule import PRECISIONS, decay, pick_device
+from cprlib.store.settings import check_settings, setting
+from cprlib.training.config import MAX_SEED
+from cprlib.training.schedule import PRECISIONS, check_precision, decay, pick_device
 
 
 @dataclass(frozen=True)
@@ -43,40 +47,33 @@ class FinetuneConfig:
         dropout: probability, before the linear layer; of fine-tuning only.
         held_out: share of the training recordings that is not trained on but decides which epoch is kept;
             0 = train on all and keep the last epoch.
+        augmentation: besides crop and flip; "jitter": colour jitter with probability 0.3 (the released code);
+            "contrastive": as in pre-training.
         seed, device, precision, workers: see :class:`cprlib.training.fit.TrainingConfig`.
     """
 
-    manifest: str
-    out: str
-    network: str
+    manifest: str = setting(decides=False)
+    out: str = setting(decides=False)
+    network: str = setting(decides=False)
     frozen: bool = False
-    short_side: int = 128
-    cache: str | None = None
-    batch_size: int = 32
-    epochs: int = 500
-    lr: float = 1e-3
-    weight_decay: float = 1e-3
+    short_side: int = setting(128, least=0)
+    cache: str | None = setting(None, decides=False)
+    batch_size: int = setting(32, above=0)
+    epochs: int = setting(500, above=0)
+    lr: float = setting(1e-3, above=0)
+    weight_decay: float = setting(1e-3, least=0)
     lr_milestones: tuple[int, ...] = (400, 450)
-    backbone_lr: float = 0.1
-    dropout: float = 0.9
-    held_out: float = 0.1
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "fp32"
-    workers: int = 0
+    backbone_lr: float = setting(0.1, least=0, most=1)
+    dropout: float = setting(0.9, least=0, below=1)
+    held_out: float = setting(0.1, least=0, below=1)
+    augmentation: str = setting("jitter", choices=("jitter", "contrastive"))
+    seed: int = setting(0, least=0, most=MAX_SEED)
+    device: str = setting("auto", decides=False)
+    precision: str = setting("fp32", choices=PRECISIONS)
+    workers: int = setting(0, least=0, decides=False)
 
     def __post_init__(self):
-        check_types(self)
-        for name in ("batch_size", "epochs", "lr"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: {getattr(self, name)} must be greater than 0")
-        for name in ("dropout", "held_out"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}: {getattr(self, name)} must lie in [0, 1)")
-        if not 0 <= self.backbone_lr <= 1:
-            raise ValueError(f"backbone_lr: {self.backbone_lr} must lie between 0 and 1, it is a share of lr")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision: {self.precision!r} is not one of {', '.join(PRECISIONS)}")
+        check_settings(self)
 
 
 class Classifier(nn.Module):
@@ -107,35 +104,50 @@ class Classifier(nn.Module):
         return self.linear(self.between(F.normalize(features, dim=1) if self.frozen else features))
 
 
-def finetune(config: FinetuneConfig) -> Path:
-    """Train a classifier, or load it: a finished run is returned at once, an interrupted one goes on where it was.
+def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
+    """Train a classifier, or load it: a finished training is returned at once, an interrupted one goes on where it was.
 
     Args:
         config: what to train.
+        redo: train again where the folder holds a training made from something else; otherwise that is an error.
 
     Returns:
-        The run folder: ``config.json``, ``environment.json``, ``metrics.jsonl`` (a line an epoch), ``checkpoint.pt``,
-        and ``metrics.json`` once finished.
+        The folder: ``config.json``, ``environment.json``, ``fingerprint.json``, ``metrics.jsonl`` (a line an epoch),
+        ``checkpoint.pt``, and ``metrics.json`` once finished.
 
     Raises:
-        ValueError, FileNotFoundError: what is wrong with the settings or files, before training.
+        ValueError, FileNotFoundError: what is wrong with the settings or files, or what the folder was made from
+            instead; before training.
         FloatingPointError: the loss is no longer a number.
     """
+    check_precision(config)
     videos = Manifest.read(resolve(config.manifest))
-    view, shape = load_checkpoint(config.network)["config"]["view"], clip_shape(config.network)
-    frames = _frames(config, videos.check_files((view,)), view)
+    network = load_checkpoint(config.network)
+    view, shape = network["config"]["view"], clip_shape(config.network)
+    frames = _frames(config, videos, view)
+    check_judged(config.network, videos, view)
     part, held = _parts(config, videos.split("train"))
     clips = ClipPairs(part.table, part.source_codes, frames, (view,), (), *shape)
     sampler = EpochSampler(len(clips), config.batch_size, config.seed)
-    folder = open_run(config.out, asdict(config))
+    made_from = Fingerprint(
+        {
+            "settings": deciding_settings(config),
+            "training videos": training_rows(videos),
+            "network": hash_weights(network["encoder"]),
+            "flow": view_contents(videos.split("train"), (VIEWS[view].source,)).get("flow"),
+        }
+    )
+    folder = open_training(config.out, made_from, config, redo)
     if is_finished(folder):
         return folder
+    if not (folder / VIDEOS).exists():
+        write_json(folder / VIDEOS, video_contents(videos.split("train")))
     device = pick_device(config.device)
     torch.manual_seed(config.seed)
     model = Classifier(load_encoder(config.network), len(videos.class_names), config.frozen, config.dropout).to(device)
     optimizer, metrics, best = _optimizer(config, model), [], {"held_out": -1.0}
     if (folder / CHECKPOINT).exists():
-        saved = load_checkpoint(folder, device)
+        saved = load_checkpoint(folder)
         model.load_state_dict(saved["last"])
         optimizer.load_state_dict(saved["optimizer"])
         metrics, best = saved["metrics"], saved["best"]
@@ -150,10 +162,10 @@ def finetune(config: FinetuneConfig) -> Path:
             weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
             best = {"held_out": metrics[-1].get("held_out", -1.0), "epoch": epoch, "classifier": weights}
         with atomic_path(folder / "metrics.jsonl") as tmp:
-            pd.DataFrame(metrics).to_json(tmp, orient="records", lines=True)
+            tmp.write_text("".join(json.dumps(line) + "\n" for line in metrics))
         _save(folder, config, model, optimizer, metrics, best)
     kept = {name: best[name] for name in ("epoch", "held_out")} if held is not None else {"epoch": best["epoch"]}
-    write_json(folder / "metrics.json", {"epochs": config.epochs, "end": metrics[-1], "kept": kept})
+    write_json(folder / METRICS, {"epochs": config.epochs, "end": metrics[-1], "kept": kept})
     return folder
 
 
@@ -182,12 +194,14 @@ def predict(
     model = Classifier(load_encoder(run), classes, config.frozen, config.dropout).to(device)
     model.load_state_dict(weights)
     view = settings["view"]
+    check_judged(run, Manifest(videos.table if videos.whole is None else videos.whole), view)
     windows = Windows(_frames(config, videos, view), videos, view, *clip_shape(run), crops)
     return _predict(model, windows, config, device)
 
 
 def _frames(config: FinetuneConfig, videos: Manifest, view: str) -> Any:
-    return open_frames(videos, (view,), config.short_side or None, resolve(config.cache) if config.cache else None)
+    cache = resolve(config.cache) if config.cache else None
+    return open_frames(videos, (VIEWS[view].source,), config.short_side or None, cache)
 
 
 def _parts(config: FinetuneConfig, train: Manifest) -> tuple[Manifest, Manifest | None]:
@@ -215,7 +229,12 @@ def _train_epoch(config: FinetuneConfig, model: Classifier, optimizer, loader, v
         seed = step_seed(config.seed, epoch, step)
         torch.manual_seed(seed)  # of the dropout
         draws = torch.Generator().manual_seed(seed)
-        clips = to_input(batch["q"][view].to(device, non_blocking=True), view, batch["strong_q"], draws)
+        clips = {source: x.to(device, non_blocking=True) for source, x in batch["q"].items()}
+        if config.augmentation == "jitter":
+            strong = torch.rand(len(batch["label"]), generator=draws) < 0.3
+            clips = to_inputs(clips, (view,), strong, draws, jitter)[view]
+        else:
+            clips = to_inputs(clips, (view,), batch["strong_q"], draws)[view]
         labels = batch["label"].to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = model(clips)
@@ -241,8 +260,8 @@ def _save(folder: Path, config: FinetuneConfig, model: Classifier, optimizer, me
     """The checkpoint holds an encoder like any other run's, so that fine-tuned features can be looked at as well."""
     kept = {name[8:]: value for name, value in best["classifier"].items() if name.startswith("encoder.")}
     settings = {**load_checkpoint(config.network)["config"], **asdict(config)}
-    state = {"config": settings, "encoder": kept, "last": model.state_dict(), "optimizer": optimizer.state_dict()}
-    save_checkpoint(folder, {**state, "metrics": metrics, "best": best})
+    state = {"encoder": kept, "last": model.state_dict(), "optimizer": optimizer.state_dict()}
+    save_checkpoint(folder, settings, {**state, "metrics": metrics, "best": best})
 
 
 def _status(metrics: list[dict]) -> str:

@@ -9,19 +9,21 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 KS = (1, 5, 10, 20, 50)
+CENTRES = ("split", "gallery")
 
 
-def prepare_features(x: Any) -> Tensor:
+def prepare_features(x: Any, mean: Tensor | None = None) -> Tensor:
     """Subtract the mean of the split from its features and L2-normalise them (section 3).
 
     Args:
         x: float (N, F), all the features of one split.
+        mean: float (F,), to subtract instead, e.g. the gallery's, so that one query alone is prepared like many.
 
     Returns:
         float32 (N, F), rows of length 1 (of length 0 where a feature equals the mean).
     """
     x = _finite(x, "features")
-    return normalize(x - x.mean(dim=0), dim=1)
+    return normalize(x - (x.mean(dim=0) if mean is None else mean), dim=1)
 
 
 def join_views(features: Mapping[str, Tensor]) -> Tensor:
@@ -36,16 +38,26 @@ def join_views(features: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([features[view] for view in sorted(features)], dim=1)
 
 
-def prepare_views(features: Mapping[str, tuple[Any, Any]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The prepared features of every view, and of several together as the view "both".
+def prepare_views(
+    features: Mapping[str, tuple[Any, Any]], centre: str = "split"
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The prepared features of every view, and of all views together as the view "both".
 
     Args:
         features: view -> raw (query, gallery) features, float (Q, F) and (G, F).
+        centre: the mean that is subtracted: "split", each split's own (the papers' protocol; it needs many queries
+            at once), or "gallery", the gallery's for both.
 
     Returns:
         view -> float (Q, F) of the queries, and view -> (G, F) of the gallery.
     """
-    query, gallery = ({view: prepare_features(pair[side]) for view, pair in features.items()} for side in (0, 1))
+    if centre not in CENTRES:
+        raise ValueError(f"centre is {centre!r}; choose one of {', '.join(CENTRES)}")
+    gallery = {view: prepare_features(pair[1]) for view, pair in features.items()}
+    query = {
+        view: prepare_features(pair[0], None if centre == "split" else _finite(pair[1], "gallery").mean(dim=0))
+        for view, pair in features.items()
+    }
     if len(features) > 1:
         query["both"], gallery["both"] = join_views(query), join_views(gallery)
     return query, gallery
@@ -122,6 +134,7 @@ def retrieval_table(
     query_labels: Any,
     gallery_labels: Any,
     ks: Sequence[int] = KS,
+    centre: str = "split",
 ) -> pd.DataFrame:
     """R@k of every method and view, and of all its views together ("both").
 
@@ -130,6 +143,7 @@ def retrieval_table(
         query_labels: int (Q,).
         gallery_labels: int (G,).
         ks: numbers of neighbours; those larger than the gallery are left out.
+        centre: see :func:`prepare_views`.
 
     Returns:
         columns method, view, k, recall (in [0, 1]), a row for each combination.
@@ -137,7 +151,7 @@ def retrieval_table(
     ks = [k for k in ks if k <= len(gallery_labels)]
     rows = []
     for method, views in features.items():
-        query, gallery = prepare_views(views)
+        query, gallery = prepare_views(views, centre)
         for view in query:
             recalls = recall_at_k(query[view], query_labels, gallery[view], gallery_labels, ks)
             rows += [(method, view, k, recall) for k, recall in recalls.items()]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Literal, get_type_hints
 
+from cprlib.methods import METHODS
 from cprlib.store.settings import coerce, unknown
 
 # What the Snakefile itself reads from a parameter file; every other name belongs to a notebook.
@@ -19,7 +20,7 @@ DATA_PARAMETERS = {
     "manifest": str,  # table of all videos and their flow
     "views": list[str],
     "cycles": int,  # co-training cycles
-    "methods": list[Literal["random", "infonce", "coclr", "cpr", "ubernce"]],  # whose networks are judged
+    "methods": list[Literal[tuple(METHODS)]],  # whose networks are judged
     "pretrained": str,  # run whose networks are judged instead
     "released_rgb": str,  # .pth.tar that takes the place of InfoNCE
     "released_flow": str,
@@ -27,6 +28,10 @@ DATA_PARAMETERS = {
     "toy_recordings": int,  # of a class of the built-in data, the last 2 for testing
     "toy_takes": int,  # videos of a recording
 }
+
+# Names that decide no result: where things lie and how they are computed. The pipeline redoes no step for their sake.
+RECORDED = {"outputs", "run", "manifest", "videos_csv", "cache", "device", "workers", "redo", "continue_with"}
+PICTURES = {"examples", "video"}  # what notebooks draw
 
 
 def from_notebook(cls: type, namespace: Mapping[str, Any], **overrides: Any) -> Any:

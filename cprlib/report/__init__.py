@@ -1,1 +1,4 @@
-"""Figures and tables from the results of a run; each is a function of data, drawn statically."""
+"""What a run found: its tables, figures, explorers in JupyterLab, and its page in HTML.
+
+Imports go one way: names, run -> tables -> figures -> explorers, html.
+"""

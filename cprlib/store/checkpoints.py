@@ -4,46 +4,61 @@
 """
 
 import argparse
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cprlib.encoders import Encoder, ReleasedFlowInput, build_encoder
 from cprlib.store.files import atomic_path, resolve
+from cprlib.store.fingerprint import Fingerprint
+from cprlib.store.folders import CHECKPOINT
 from cprlib.store.released import export_released, load_released, load_safely
 
 __all__ = ["export_released", "load_checkpoint", "load_encoder", "load_released", "save_checkpoint"]
 
-CHECKPOINT = "checkpoint.pt"
 
+def save_checkpoint(folder: str | Path, config: Any, state: Mapping[str, Any]) -> None:
+    """Write ``checkpoint.pt`` of a training; a killed process leaves the one before.
 
-def save_checkpoint(folder: str | Path, state: dict) -> None:
-    """Write ``checkpoint.pt`` of a run folder; a killed process leaves the one before."""
+    Args:
+        folder: of the training.
+        config: its dataclass of settings, or a mapping of such.
+        state: tensors, numbers and text by name; "encoder" holds the weights of the network.
+    """
+    settings = asdict(config) if is_dataclass(config) else dict(config)
+    fingerprint = Fingerprint.read(Path(folder))
+    saved = {"config": settings, "fingerprint": fingerprint.hash if fingerprint else "", **state}
     with atomic_path(Path(folder) / CHECKPOINT) as tmp:
-        torch.save(state, tmp)
+        torch.save(saved, tmp)
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dict:
     """Read a checkpoint of this project.
 
     Args:
-        path: a run folder or its ``checkpoint.pt``.
+        path: a folder of a training or its ``checkpoint.pt``.
         device: where the tensors go.
 
     Returns:
-        The dict that :func:`save_checkpoint` was given.
+        What :func:`save_checkpoint` wrote: "config", "fingerprint" and the state.
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: not a checkpoint of this project, or one that holds other Python objects.
+        ValueError: not a checkpoint of this project, one that holds other Python objects, or one of another training.
     """
     path = resolve(path)
     path = path / CHECKPOINT if path.suffix != ".pt" else path
     state = load_safely(path, device)
     if not isinstance(state, dict) or "encoder" not in state or "config" not in state:
         raise ValueError(
-            f"{path} is not a checkpoint of cprlib (it needs 'config' and 'encoder'); give a run folder of fit()"
+            f"{path} is not a checkpoint of cprlib (it needs 'config' and 'encoder'); give a folder that fit() made"
         )
+    fingerprint = Fingerprint.read(path.parent)
+    if fingerprint and path.name == CHECKPOINT and state.get("fingerprint") not in fingerprint.history:
+        raise ValueError(f"{path} belongs to another training than its folder; put its own back, or delete the folder")
     return state
 
 

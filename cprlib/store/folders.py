@@ -1,24 +1,40 @@
 """Folders: a run is all that one parameter file makes, a training in it is one network."""
 
+import dataclasses
+import fnmatch
 import json
 import platform
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from cprlib.methods import COTRAINED
 from cprlib.store.files import read_json, resolve, write_json
+from cprlib.store.fingerprint import Fingerprint, default_settings
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "av", "decord", "opencv-contrib-python-headless")
+CHECKPOINT, METRICS, VIDEOS = "checkpoint.pt", "metrics.json", "videos.json"
+OWN_FILES = (  # that training and evaluation write into the folder of a training
+    "*.json",
+    "*.jsonl",
+    "*.pt",
+    "mining.parquet",
+    "memory",
+    "networks",
+    "tensorboard",
+    ".*",
+)
 
 
-def network_folder(run: str | Path, method: str, view: str, cycles: int = 1) -> str:
+def training_folder(run: str | Path, method: str, view: str, cycles: int = 1) -> str:
     """Where the network of a method lies after so many co-training cycles; "random" is an untrained one.
 
-    >>> network_folder("outputs/toy", "infonce", "rgb"), network_folder("outputs/toy", "cpr", "flow", cycles=2)
+    >>> training_folder("outputs/toy", "infonce", "rgb"), training_folder("outputs/toy", "cpr", "flow", cycles=2)
     ('outputs/toy/infonce_rgb', 'outputs/toy/cpr_flow_cycle2')
     """
     return f"{run}/{method}_{view}" + (f"_cycle{cycles}" if method in COTRAINED else "")
@@ -57,37 +73,79 @@ def _commit() -> str:
     return subprocess.run(command, cwd=checkout, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
-def open_run(folder: str | Path, config: dict) -> Path:
-    """Make a run folder, or reopen the one that was made with the same configuration.
+def open_training(
+    folder: str | Path,
+    wanted: Fingerprint,
+    config: Any,
+    redo: bool = False,
+    continue_with: Sequence[str] = (),
+) -> Path:
+    """Make the folder of a training, or reopen one that was made from the same.
 
     Args:
-        folder: the run folder.
-        config: everything that decides the result, JSON-like.
+        folder: of the training.
+        wanted: what it is to be made from.
+        config: its dataclass of settings; recorded in ``config.json``, as are all that decide nothing.
+        redo: empty a folder that was made from something else, and begin again; otherwise that is an error.
+        continue_with: settings in which an unfinished training may differ, e.g. a lower "lr" after a loss that was not
+            a number; what was there before is recorded.
 
     Returns:
-        The folder, holding ``config.json`` and ``environment.json``.
+        The folder, holding ``config.json``, ``environment.json`` and ``fingerprint.json``.
 
     Raises:
-        ValueError: the folder holds a run with another configuration.
+        ValueError: the folder holds a training made from something else; the message says what differs.
+        FileExistsError: the folder holds other files.
     """
     folder = resolve(folder)
-    config = json.loads(json.dumps(config))  # as it will be read back: tuples become lists
-    if (folder / "config.json").exists():
-        old = read_json(folder / "config.json")
-        changed = [
-            f"{k} {old.get(k)!r} -> {config.get(k)!r}" for k in sorted({*old, *config}) if old.get(k) != config.get(k)
-        ]
-        if changed:
+    found, begun = Fingerprint.read(folder), any((folder / name).exists() for name in (CHECKPOINT, METRICS))
+    differences = found.differences(wanted, default_settings(type(config))) if found else {}
+    if found is None and begun:
+        differences = {"": "it has no fingerprint.json"}
+    if begun and differences and set(differences) <= set(continue_with) and not is_finished(folder):
+        earlier = {"fingerprint": found.hash, **{name: found.parts["settings"].get(name) for name in differences}}
+        wanted = Fingerprint({**wanted.parts, "continued": [*found.parts.get("continued", []), earlier]})
+        wanted.write(folder)
+    elif begun and differences:
+        told = "; ".join(differences.values())
+        if not redo:
             raise ValueError(
-                f"{folder} holds a run with another configuration ({'; '.join(changed)}); "
-                "choose another run name, or delete the folder to train again"
+                f"{folder} was made from something else ({told}); choose another run name, put back what differs, or "
+                "delete the folder to train again"
             )
-    else:
+        print(f"{folder.name}: made from something else before ({told}); made again", flush=True)
+    if not begun or (differences and "continued" not in wanted.parts):
+        empty_training(folder)
+        wanted.write(folder)
         write_json(folder / "environment.json", environment())
-        write_json(folder / "config.json", config)
+    record = json.loads(json.dumps(dataclasses.asdict(config)))
+    if not (folder / "config.json").exists() or read_json(folder / "config.json") != record:
+        write_json(folder / "config.json", record)
     return folder
 
 
+def empty_training(folder: Path) -> None:
+    """Delete what a training wrote into its folder.
+
+    Raises:
+        FileExistsError: the folder holds files that no training writes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    foreign = [path.name for path in folder.iterdir() if not fnmatch_any(path.name, OWN_FILES)]
+    if foreign:
+        raise FileExistsError(
+            f"{folder} holds {foreign[0]}, which no training wrote; move it away or delete the folder"
+        )
+    (folder / METRICS).unlink(missing_ok=True)  # first: what is half deleted must not look finished
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def fnmatch_any(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a file name fits one of the patterns."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def is_finished(folder: str | Path) -> bool:
-    """Whether a run has ended: ``metrics.json`` is the last thing that is written."""
-    return (resolve(folder) / "metrics.json").exists()
+    """Whether a training has ended: ``metrics.json`` is the last thing that is written, and its network is there."""
+    return all((resolve(folder) / name).exists() for name in (METRICS, CHECKPOINT))

@@ -2,11 +2,27 @@
 
 import difflib
 import re
-from collections.abc import Iterable
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+def setting(
+    default: Any = MISSING, *, factory: Any = MISSING, choices: Iterable[str] = (), decides=True, **bounds: float
+) -> Any:
+    """A field of a dataclass of settings, with the values that it may take.
+
+    Args:
+        default, factory: as of :func:`dataclasses.field`.
+        choices: the only values, where given.
+        decides: whether it decides the result, see :mod:`cprlib.store.fingerprint`; where a file lies, the device and
+            the number of workers do not.
+        bounds: of a number: it lies above `above`, is at least `least`, at most `most`, below `below`.
+    """
+    metadata = {"choices": tuple(choices), "decides": decides, **bounds}
+    return field(default=default, default_factory=factory, metadata=metadata)
 
 
 def unknown(name: str, valid: Iterable[str]) -> str:
@@ -67,9 +83,31 @@ def _is_exponent(value: Any) -> bool:
     return isinstance(value, str) and bool(re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value))
 
 
-def check_types(obj: Any) -> None:
-    """Check each field of a dataclass by its annotation (`coerce`); first line of __post_init__."""
+def check_settings(obj: Any) -> None:
+    """Check each field of a dataclass by its annotation (`coerce`) and `setting`; first line of __post_init__.
+
+    Raises:
+        ValueError: ``epochs: expected int, got 'ten' (str)``, ``lr: -1.0 must be greater than 0``.
+    """
     hints = get_type_hints(type(obj))
-    for field in fields(obj):  # object.__setattr__, as the dataclass may be frozen
-        value = coerce(field.name, getattr(obj, field.name), hints[field.name])
-        object.__setattr__(obj, field.name, value)
+    for entry in fields(obj):  # object.__setattr__, as the dataclass may be frozen
+        value = coerce(entry.name, getattr(obj, entry.name), hints[entry.name])
+        object.__setattr__(obj, entry.name, value)
+        _check_range(entry.name, value, entry.metadata)
+
+
+def _check_range(name: str, value: Any, allowed: Mapping[str, Any]) -> None:
+    above, least, most, below = (allowed.get(bound) for bound in ("above", "least", "most", "below"))
+    if choices := allowed.get("choices"):
+        if value not in choices:
+            raise ValueError(f"{name}: {value!r} is not one of {', '.join(choices)}")
+    elif above is not None and not value > above:  # also refuses NaN
+        raise ValueError(f"{name}: {value} must be greater than {above:g}")
+    elif least is not None and most is not None and not least <= value <= most:
+        raise ValueError(f"{name}: {value} must lie between {least:g} and {most:g}")
+    elif least is not None and below is not None and not least <= value < below:
+        raise ValueError(f"{name}: {value} must lie in [{least:g}, {below:g})")
+    elif least is not None and not value >= least:
+        raise ValueError(f"{name}: {value} must be at least {least:g}")
+    if isinstance(value, float) and value == float("inf"):
+        raise ValueError(f"{name}: {value} must be a finite number")

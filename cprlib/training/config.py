@@ -1,107 +1,106 @@
 """The settings of one training."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cprlib.cascade import plan_stages
-from cprlib.methods import METHODS
-from cprlib.store.settings import check_types
+from cprlib.losses import LOSSES
+from cprlib.methods import METHODS, VIEWS
+from cprlib.store.settings import check_settings, setting
 from cprlib.training.schedule import PRECISIONS
+
+MAX_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything that decides the result of one training run. Defaults: the CPR paper on UCF101.
+    """The settings of one training. Defaults: the CPR paper on UCF101.
 
     Attributes:
         manifest: path of the manifest, with flow where a flow view is used.
-        out: run folder.
-        view: the view that is trained, "rgb" or "flow".
-        method: "infonce", "ubernce", "coclr" or "cpr".
-        samplers: frozen networks to mine with: view -> run folder.
-        init: run folder whose network training starts from; None = random weights.
+        out: folder of the training.
+        view: the view that is trained, a name of :data:`cprlib.methods.VIEWS`.
+        method: a name of :data:`cprlib.methods.METHODS`.
+        samplers: frozen networks to mine with: view -> folder of a training.
+        init: folder of the training whose network this one starts from; None = random weights.
         backbone, dim: see :func:`cprlib.encoders.build_encoder`.
         clip_len, clip_stride, clip_size: T frames, step between them, side of the crop in pixels.
         short_side: short side in pixels that videos are read at; 0 = as they are.
-        cache: decode all videos once into this folder at `short_side`; None = decode at every visit.
+        cache: folder of a frame cache at `short_side`, see :func:`cprlib.data.frames.build_cache`; None = decode at
+            every visit.
         batch_size, epochs, lr, weight_decay: Adam.
         lr_milestones: epochs at which the rate falls to a tenth.
         K, tau, momentum: queue size, temperature, momentum of the key encoder (MoCo).
         num_stages, ratio, top_k: the cascade; CoCLR uses top_k alone.
         anchor: what looks for positives; "paper": the key in every view; "released": the query in the trained view.
         drop_self_positive: probability that the own key leaves the positives of a step when there are others.
+        siblings: what rows of the query's own recording are where positives are mined: "positive" (the papers),
+            "ignore" or "negative"; "auto" is positive, but ignore where a recording spans several classes.
+        own_rows: what older keys of the query's own video are: "ignore", or "negative" as in the released code. Where
+            siblings are positive, so are they.
+        loss: "multi_instance" (Eq. 2) or "supervised" (the released UberNCE); "auto" is the first but for UberNCE.
+        bn_groups: groups of a batch that have batch statistics of their own, the keys in another grouping than the
+            queries; 1 = the released behaviour on one GPU, see :func:`cprlib.training.step.encode_in_groups`.
         seed, device: of all draws; "auto" takes a GPU if there is one.
         precision, workers: "fp32" or "bf16"; loader processes.
     """
 
-    manifest: str
-    out: str
-    view: str = "rgb"
-    method: str = "infonce"
-    samplers: Mapping[str, str] = field(default_factory=dict)
-    init: str | None = None
+    manifest: str = setting(decides=False)
+    out: str = setting(decides=False)
+    view: str = setting("rgb", choices=VIEWS)
+    method: str = setting("infonce", choices=METHODS)
+    samplers: Mapping[str, str] = setting(factory=dict, decides=False)
+    init: str | None = setting(None, decides=False)
     backbone: str = "s3d"
-    dim: int = 128
-    clip_len: int = 32
-    clip_stride: int = 1
-    clip_size: int = 128
-    short_side: int = 128
-    cache: str | None = None
-    batch_size: int = 32
-    epochs: int = 100
-    lr: float = 1e-3
-    weight_decay: float = 1e-5
+    dim: int = setting(128, above=0)
+    clip_len: int = setting(32, above=0)
+    clip_stride: int = setting(1, above=0)
+    clip_size: int = setting(128, above=0)
+    short_side: int = setting(128, least=0)
+    cache: str | None = setting(None, decides=False)
+    batch_size: int = setting(32, above=0)
+    epochs: int = setting(100, above=0)
+    lr: float = setting(1e-3, above=0)
+    weight_decay: float = setting(1e-5, least=0)
     lr_milestones: tuple[int, ...] = (80,)
-    K: int = 2048
-    tau: float = 0.07
-    momentum: float = 0.999
-    num_stages: int = 7
+    K: int = setting(2048, above=0)
+    tau: float = setting(0.07, above=0)
+    momentum: float = setting(0.999, least=0, most=1)
+    num_stages: int = setting(7, above=0)
     ratio: float = 0.5
-    top_k: int = 5
-    anchor: str = "paper"
-    drop_self_positive: float = 0.9
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "fp32"
-    workers: int = 0
+    top_k: int = setting(5, above=0)
+    anchor: str = setting("paper", choices=("paper", "released"))
+    drop_self_positive: float = setting(0.9, least=0, most=1)
+    siblings: str = setting("auto", choices=("auto", "positive", "ignore", "negative"))
+    own_rows: str = setting("ignore", choices=("ignore", "negative"))
+    loss: str = setting("auto", choices=("auto", *LOSSES))
+    bn_groups: int = setting(1, above=0)
+    seed: int = setting(0, least=0, most=MAX_SEED)
+    device: str = setting("auto", decides=False)
+    precision: str = setting("fp32", choices=PRECISIONS)
+    workers: int = setting(0, least=0, decides=False)
 
     def __post_init__(self):
-        check_types(self)
-        choices = {
-            "view": ("rgb", "flow"),
-            "method": METHODS,
-            "anchor": ("paper", "released"),
-            "precision": PRECISIONS,
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}: {getattr(self, name)!r} is not one of {', '.join(allowed)}")
-        for name in (
-            "dim",
-            "clip_len",
-            "clip_stride",
-            "clip_size",
-            "batch_size",
-            "epochs",
-            "lr",
-            "K",
-            "tau",
-            "top_k",
-            "num_stages",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: {getattr(self, name)} must be greater than 0")
-        for name in ("momentum", "drop_self_positive"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: {getattr(self, name)} must lie between 0 and 1")
+        check_settings(self)
+        for view in self.samplers:
+            if view not in VIEWS:
+                raise ValueError(f"samplers: {view!r} is not one of {', '.join(VIEWS)}")
         if self.view in self.samplers:
             raise ValueError(
                 f"samplers: {self.view!r} is the view that is trained; name frozen networks of other views"
             )
-        if self.method in ("coclr", "cpr"):  # an impossible cascade ends here
-            plan_stages(self.K, self.views, self.num_stages if self.method == "cpr" else 1, self.ratio, self.top_k)
+        if METHODS[self.method].build_miner:  # an impossible cascade ends here
+            stages = 1 if self.method == "coclr" else self.num_stages
+            plan_stages(self.K, self.views, stages, self.ratio, self.top_k)
 
     @property
     def views(self) -> tuple[str, ...]:
         """The order in which a cascade looks: the frozen networks' views first, the trained one last."""
         return (*self.samplers, self.view)
+
+    @property
+    def loss_form(self) -> str:
+        """The loss, a name of :data:`cprlib.losses.LOSSES`."""
+        if self.loss != "auto":
+            return self.loss
+        return "supervised" if METHODS[self.method].needs_labels else "multi_instance"

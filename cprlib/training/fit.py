@@ -1,96 +1,125 @@
-"""Contrastive pre-training: one model and a miner make InfoNCE, UberNCE, CoCLR or CPR."""
+"""Contrastive pre-training: one configuration and a miner make InfoNCE, UberNCE, CoCLR or CPR."""
 
-import dataclasses
+import json
 import math
-from hashlib import sha1
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
+from cprlib.data.content import flow_contents, flow_settings, training_rows, video_contents
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import ClipPairs, EpochSampler
 from cprlib.encoders import build_encoder, momentum_copy
 from cprlib.memory import FeatureQueue
-from cprlib.methods import build_miner
-from cprlib.store.checkpoints import CHECKPOINT, load_checkpoint, load_encoder, save_checkpoint
-from cprlib.store.files import atomic_path, read_json, resolve, write_json
-from cprlib.store.folders import is_finished, open_run
+from cprlib.methods import build_miner, sources_of
+from cprlib.miners import Miner
+from cprlib.store.checkpoints import load_checkpoint, load_encoder, save_checkpoint
+from cprlib.store.files import atomic_path, resolve, write_json
+from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_of, hash_weights
+from cprlib.store.folders import CHECKPOINT, METRICS, VIDEOS, is_finished, open_training
 from cprlib.store.progress import progress
 from cprlib.training.config import TrainingConfig
-from cprlib.training.schedule import pick_device
-from cprlib.training.snapshots import SNAPSHOTS, write_memory
-from cprlib.training.step import State, train_epoch
+from cprlib.training.scalars import scalar_writer
+from cprlib.training.schedule import check_bf16, check_precision, pick_device
+from cprlib.training.snapshots import SNAPSHOTS, is_network_kept, write_memory, write_network
+from cprlib.training.step import TrainState, train_epoch
 
 
-def fit(config: TrainingConfig) -> Path:
-    """Train one network, or load it: a finished run is returned at once, an interrupted one goes on where it was.
+def fit(
+    config: TrainingConfig, miner: Miner | None = None, redo: bool = False, continue_with: Sequence[str] = ()
+) -> Path:
+    """Train one network, or load it: a finished training is returned at once, an interrupted one goes on where it was.
 
     Args:
         config: what to train.
+        miner: finds the positives instead of the method's own; any ``(anchors, bank, exclude) -> Retrieval``.
+        redo: train again where the folder holds a training made from something else; otherwise that is an error.
+        continue_with: names of settings in which the interrupted training may differ, e.g. ``["lr"]``.
 
     Returns:
-        The run folder: ``config.json``, ``environment.json``, ``videos.json`` (a fingerprint of the training videos),
-        ``metrics.jsonl`` (a line an epoch), ``mining.parquet`` (a part an epoch), ``memory/`` (see
-        :mod:`cprlib.training.snapshots`), ``checkpoint.pt`` and, once finished, ``metrics.json``.
+        The folder of the training: ``config.json``, ``environment.json``, ``fingerprint.json`` (what it is made from,
+        see :mod:`cprlib.store.fingerprint`), ``videos.json`` (hashes of its training videos), ``metrics.jsonl`` (a line
+        an epoch), ``mining.parquet`` (a part an epoch), ``memory/`` (see :mod:`cprlib.training.snapshots`),
+        ``tensorboard/``, ``checkpoint.pt`` and, once finished, ``metrics.json``.
 
     Raises:
-        ValueError, FileNotFoundError: what is wrong with the settings, the manifest or a checkpoint, before training.
+        ValueError, FileNotFoundError: what is wrong with the settings, the manifest, the cache or a checkpoint, or what
+            the folder was made from instead; before training.
         FloatingPointError: the loss is no longer a number.
     """
-    build_miner(config.method, config.views, config.K, config.num_stages, config.ratio, config.top_k)
-    pairs = open_pairs(config)
+    own_miner = miner
+    miner = miner or build_miner(config.method, config.views, config.K, config.num_stages, config.ratio, config.top_k)
+    manifest = read_manifest(config)
+    pairs = open_pairs(config, manifest)
     sampler = EpochSampler(len(pairs), config.batch_size, config.seed)
-    _check_queue_fills(config, len(sampler) * sampler.batch_size)
+    config = _settle_siblings(config, miner, manifest)
+    check_precision(config)
+    _check_queue_fills(config, miner, len(sampler) * sampler.batch_size)
     state = new_state(config)
-    folder = open_run(config.out, dataclasses.asdict(config))
-    check_same_videos(folder, pairs.rows)
-    if not any((folder / name).exists() for name in ("videos.json", CHECKPOINT)):
-        write_json(folder / "videos.json", {"sha1": _fingerprint(pairs.rows)})
+    fingerprint = training_fingerprint(config, manifest, state, own_miner)
+    folder = open_training(config.out, fingerprint, config, redo, continue_with)
     if is_finished(folder):
         return folder
+    if not (folder / VIDEOS).exists():
+        write_json(folder / VIDEOS, video_contents(manifest.split("train")))
     if (folder / CHECKPOINT).exists():
-        state.load_state_dict(load_checkpoint(folder, pick_device(config.device)))
+        state.load_state_dict(load_checkpoint(folder))
+    metrics = _metrics_lines(folder)[: state.epoch]
+    check_bf16(config, state.encoder)
     loader = DataLoader(pairs, batch_sampler=sampler, num_workers=config.workers, persistent_workers=config.workers > 0)
-    metrics = read_metrics(folder).head(state.epoch).to_dict("records") if state.epoch else []
-    epochs = range(state.epoch, config.epochs)
-    for epoch in progress(epochs, folder.name, status=lambda: _status(metrics)):
-        sampler.epoch = epoch
-        row, log = train_epoch(config, state, loader)
-        _write_mining(folder, epoch, log)
-        if epoch % math.ceil(config.epochs / SNAPSHOTS) == 0 or epoch == config.epochs - 1:
-            write_memory(folder, epoch, state.queue)
-        metrics.append({"epoch": epoch, **row})
-        with atomic_path(folder / "metrics.jsonl") as tmp:
-            pd.DataFrame(metrics).to_json(tmp, orient="records", lines=True)
-        state.epoch = epoch + 1
-        save_checkpoint(folder, {"config": dataclasses.asdict(config), **state.state_dict()})
-    write_json(folder / "metrics.json", {"epochs": config.epochs, "start": metrics[0], "end": metrics[-1]})
+    with scalar_writer(folder, state.epoch) as write_scalars:
+        for epoch in progress(range(state.epoch, config.epochs), folder.name, status=lambda: _status(metrics)):
+            sampler.epoch = epoch
+            row, log = train_epoch(config, state, loader, miner)
+            _write_mining(folder, epoch, log)
+            if epoch % math.ceil(config.epochs / SNAPSHOTS) == 0 or epoch == config.epochs - 1:
+                write_memory(folder, epoch, state.queue)
+            if miner is not None and is_network_kept(epoch, config.epochs):
+                write_network(folder, epoch, config, state.encoder)
+            metrics.append({"epoch": epoch, **row})
+            with atomic_path(folder / "metrics.jsonl") as tmp:
+                tmp.write_text("".join(json.dumps(line) + "\n" for line in metrics))
+            write_scalars(epoch, row)
+            state.epoch = epoch + 1
+            save_checkpoint(folder, config, state.state_dict())
+    write_json(folder / METRICS, {"epochs": config.epochs, "start": metrics[0], "end": metrics[-1]})
     return folder
 
 
-def open_pairs(config: TrainingConfig) -> ClipPairs:
+def read_manifest(config: TrainingConfig) -> Manifest:
+    """The manifest of a training, with the files of its views there.
+
+    Raises:
+        ValueError, FileNotFoundError: no manifest, no flow yet, or missing files.
+    """
+    return Manifest.read(resolve(config.manifest)).check_files(sources_of(config.views))
+
+
+def open_pairs(config: TrainingConfig, manifest: Manifest | None = None) -> ClipPairs:
     """The training videos as pairs of clips, before photometric augmentation.
 
     Raises:
         ValueError, FileNotFoundError: no manifest, no flow yet, or no frame cache.
     """
-    manifest = Manifest.read(resolve(config.manifest)).check_files(config.views)
+    manifest = manifest or read_manifest(config)
     train, cache = manifest.split("train"), resolve(config.cache) if config.cache else None
-    frames = open_frames(manifest, config.views, config.short_side or None, cache)
+    frames = open_frames(manifest, sources_of(config.views), config.short_side or None, cache)
     shape = config.clip_len, config.clip_stride, config.clip_size
     return ClipPairs(train.table, train.source_codes, frames, (config.view,), config.views, *shape)
 
 
 def read_metrics(folder: str | Path) -> pd.DataFrame:
-    """The metrics of a run: a row an epoch with epoch, loss, lr, pmr, mining_r1, clips_per_s and seconds."""
-    return pd.read_json(resolve(folder) / "metrics.jsonl", lines=True)
+    """The metrics of a training: a row an epoch with epoch, loss, lr, pmr, mining_r1, clips_per_s and seconds."""
+    table = pd.DataFrame(_metrics_lines(resolve(folder)))
+    return table.astype({name: float for name in ("loss", "pmr", "mining_r1") if name in table})
 
 
-def new_state(config: TrainingConfig) -> State:
+def new_state(config: TrainingConfig) -> TrainState:
     """Networks, queue and optimiser as they are before the first epoch."""
     device = pick_device(config.device)
     torch.manual_seed(config.seed)
@@ -104,39 +133,84 @@ def new_state(config: TrainingConfig) -> State:
     for view, path in config.samplers.items():
         samplers[view] = load_encoder(resolve(path), view).to(device).requires_grad_(False)
     queue = FeatureQueue(config.K, config.dim, config.views).to(device)
-    optimizer = torch.optim.Adam(encoder.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    return State(encoder, momentum_copy(encoder), samplers, queue, optimizer)
+    optimizer = torch.optim.Adam(encoder.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+    return TrainState(encoder, momentum_copy(encoder), samplers, queue, optimizer)
 
 
-def check_same_videos(folder: str | Path, rows: np.ndarray) -> None:
-    """A network is of the videos that it was trained on; of others it is neither loaded, trained on nor drawn.
+def training_fingerprint(
+    config: TrainingConfig, manifest: Manifest, state: TrainState, miner: Callable | None = None
+) -> Fingerprint:
+    """What a training is made from: settings, training videos, flow, and the weights it starts from and mines with.
 
     Args:
-        folder: run folder of a network; one without ``videos.json`` passes.
-        rows: the training videos now, see :func:`cprlib.data.sampling.video_rows`.
+        config: of the training.
+        manifest: all videos.
+        state: before the first epoch.
+        miner: the user's own, if there is one; known by its name alone.
+    """
+    flow = {}
+    if "flow" in sources_of(config.views):
+        train = manifest.split("train")
+        flow = {**flow_settings(train), "files": hash_of(flow_contents(train))}
+    return Fingerprint(
+        {
+            "settings": deciding_settings(config),
+            "training videos": training_rows(manifest),
+            "flow": flow,
+            "init": hash_weights(state.encoder.state_dict()) if config.init else None,
+            "samplers": {view: hash_weights(sampler.state_dict()) for view, sampler in state.samplers.items()},
+            "miner": f"{miner.__module__}.{miner.__qualname__}" if miner else None,
+        }
+    )
+
+
+def check_same_videos(folder: str | Path, manifest: Manifest) -> None:
+    """Raise if the training videos have changed since a network was trained: its logs number other videos.
+
+    Args:
+        folder: of a training; one that was not trained on videos passes.
+        manifest: all videos as they are now.
 
     Raises:
-        ValueError: they are other ones.
+        ValueError: the training videos are others.
     """
-    path = resolve(folder) / "videos.json"
-    if path.exists() and read_json(path)["sha1"] != _fingerprint(rows):
+    fingerprint = Fingerprint.read(resolve(folder))
+    trained = fingerprint and fingerprint.parts.get("training videos")
+    if trained and trained != training_rows(manifest):
         raise ValueError(
-            f"{path.parent} was trained on other videos than the manifest lists now; delete the folder to train again, "
-            "or choose another run name"
+            f"{resolve(folder)} was trained on other videos than the manifest lists now; run the pipeline, which "
+            "trains again, or give the manifest that it was trained on"
         )
 
 
-def _fingerprint(rows: np.ndarray) -> str:
-    return sha1(rows.tobytes()).hexdigest()
+def _settle_siblings(config: TrainingConfig, miner: Miner | None, manifest: Manifest) -> TrainingConfig:
+    """Say what "auto" siblings are: positive, but not where a recording spans several classes."""
+    if config.siblings != "auto" or miner is None:
+        return config
+    train = manifest.split("train").table
+    spanning = int((train.groupby("source_id").label.nunique() > 1).sum())
+    if spanning:
+        print(
+            f"{spanning} of {train.source_id.nunique()} recordings show several classes, so videos of one recording "
+            "are left out of the loss (siblings: ignore)",
+            flush=True,
+        )
+    return replace(config, siblings="ignore" if spanning else "positive")
 
 
-def _check_queue_fills(config: TrainingConfig, clips_per_epoch: int) -> None:
+def _check_queue_fills(config: TrainingConfig, miner: Miner | None, clips_per_epoch: int) -> None:
     """A miner waits for a full queue: one that never fills would train nothing."""
-    if config.method != "infonce" and config.K >= config.epochs * clips_per_epoch:
+    if miner is not None and config.K >= config.epochs * clips_per_epoch:
         raise ValueError(
             f"K: a queue of {config.K} rows never fills in {config.epochs} epochs of {clips_per_epoch} clips, so "
             "nothing would be trained; use a smaller K (at most the number of training videos) or more epochs"
         )
+
+
+def _metrics_lines(folder: Path) -> list[dict]:
+    """The lines of ``metrics.jsonl`` as they were written, to the last digit; [] before the first epoch."""
+    path = folder / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _write_mining(folder: Path, epoch: int, log: pd.DataFrame) -> None:
@@ -147,6 +221,6 @@ def _write_mining(folder: Path, epoch: int, log: pd.DataFrame) -> None:
 
 def _status(metrics: list[dict]) -> str:
     last = metrics[-1]
-    parts = [f"loss {last['loss']:.3f}" if pd.notna(last["loss"]) else "filling the queue"]
-    parts += [f"PMR {last['pmr']:.1%}"] if pd.notna(last["pmr"]) else []
+    parts = ["filling the queue" if last["loss"] is None else f"loss {last['loss']:.3f}"]
+    parts += [] if last["pmr"] is None else [f"PMR {last['pmr']:.1%}"]
     return ", ".join([*parts, f"{last['clips_per_s']:.0f} clips/s"])

@@ -1,8 +1,11 @@
-"""Learning rates and devices."""
+"""Learning rates, devices and precisions."""
 
+import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import nn
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -16,3 +19,47 @@ def pick_device(name: str) -> torch.device:
 def decay(epoch: int, milestones: Sequence[int]) -> float:
     """Factor of the learning rate in an epoch: a tenth of what it was, from each milestone on."""
     return 0.1 ** sum(epoch >= milestone for milestone in milestones)
+
+
+def check_precision(config: Any) -> None:
+    """Refuse bf16 on a CPU: torch computes weight gradients there that are not finite for some 3-D convolutions.
+
+    Args:
+        config: settings with `device` and `precision`.
+
+    Raises:
+        ValueError: before anything starts.
+    """
+    if config.precision == "bf16" and pick_device(config.device).type == "cpu":
+        raise ValueError("precision: bf16 needs a GPU, its 3-D convolutions are wrong on a CPU; set precision to fp32")
+
+
+def check_bf16(config: Any, network: nn.Module) -> None:
+    """Compare the gradients of bf16 with those of fp32, once, on a random batch, where bf16 is asked for.
+
+    Args:
+        config: settings with `precision`, `clip_len` and `clip_size`.
+        network: clips (B, 3, T, H, W) float → (B, D); left as it is.
+
+    Raises:
+        FloatingPointError: they are not finite, or point elsewhere (cosine below 0.9).
+    """
+    if config.precision != "bf16":
+        return
+    device = next(network.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    clips = torch.randn(4, 3, config.clip_len, config.clip_size, config.clip_size, generator=generator).to(device)
+    gradients = {}
+    for bf16 in (False, True):
+        model = copy.deepcopy(network).train()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            out = model(clips)
+        (out.float() * torch.linspace(-1, 1, out.numel(), device=device).view_as(out)).sum().backward()
+        gradients[bf16] = torch.cat([p.grad.float().flatten() for p in model.parameters() if p.grad is not None])
+    agreement = torch.cosine_similarity(gradients[False], gradients[True], dim=0).item()
+    if not agreement > 0.9:  # also where it is no number
+        raise FloatingPointError(
+            f"precision: bf16 gradients do not agree with fp32 (cosine {agreement:.3f}) for clips of "
+            f"{config.clip_len} x {config.clip_size} x {config.clip_size} (torch {torch.__version__}); "
+            "set precision to fp32"
+        )

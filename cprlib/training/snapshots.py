@@ -4,18 +4,21 @@ A run folder keeps at most :data:`SNAPSHOTS` + 1 of them, evenly spaced and the 
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from cprlib.encoders import Encoder
 from cprlib.memory import FeatureQueue
 from cprlib.store.files import atomic_path, resolve
 
 SNAPSHOTS = 20
+NETWORKS = 4  # of the network itself, the last one being the checkpoint
 IDS = ("video_id", "source_id", "label")
 
 
@@ -41,6 +44,28 @@ def write_memory(folder: Path, epoch: int, queue: FeatureQueue) -> None:
     ids = {name: getattr(queue, name).cpu()[filled] for name in IDS}
     with atomic_path(folder / "memory" / f"epoch-{epoch:04d}.pt") as tmp:
         torch.save({"features": features, **ids}, tmp)
+
+
+def write_network(folder: Path, epoch: int, config: Any, encoder: Encoder) -> None:
+    """Keep the network as it is after an epoch, as ``networks/epoch-<epoch>.pt``, which `load_encoder` reads."""
+    with atomic_path(folder / "networks" / f"epoch-{epoch:04d}.pt") as tmp:
+        torch.save({"config": asdict(config), "encoder": encoder.state_dict()}, tmp)
+
+
+def network_snapshots(folder: str | Path) -> dict[int, Path]:
+    """Finished epochs -> the network that was kept then, in order; without the checkpoint."""
+    paths = (resolve(folder) / "networks").glob("epoch-*.pt")
+    return dict(sorted((int(path.stem.removeprefix("epoch-")) + 1, path) for path in paths))
+
+
+def is_network_kept(epoch: int, epochs: int) -> bool:
+    """Whether the network is kept at the end of an epoch: at even distances, the last being the checkpoint.
+
+    >>> [epoch for epoch in range(20) if is_network_kept(epoch, 20)]
+    [4, 9, 14]
+    """
+    done, step = epoch + 1, max(1, epochs // NETWORKS)
+    return done % step == 0 and done < epochs
 
 
 def memory_epochs(folder: str | Path) -> list[int]:

@@ -1,30 +1,38 @@
 """One epoch and one step of contrastive training: encode, mine, pull and push, enqueue."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cprlib.cascade import Retrieval
-from cprlib.data.augmentation import to_input
+from cprlib.data.augmentation import to_inputs
 from cprlib.data.sampling import step_seed
 from cprlib.encoders import Encoder, momentum_update
-from cprlib.losses import contrastive_logits, multi_instance_nce
+from cprlib.losses import LOSSES, contrastive_logits
 from cprlib.memory import FeatureQueue
-from cprlib.methods import build_miner
+from cprlib.methods import METHODS
 from cprlib.miners import Miner, label_positives, positives_mask
 from cprlib.training.config import TrainingConfig
 from cprlib.training.schedule import decay
 
-SAVED = ("encoder", "key_encoder", "queue", "optimizer")
-
 
 @dataclass
-class State:
-    """All that changes during training."""
+class TrainState:
+    """All that a training holds in memory; what has a state is saved under the name that it has here.
+
+    Attributes:
+        encoder: the network that is trained.
+        key_encoder: its momentum copy, which makes the keys.
+        samplers: view -> frozen network; read again from its own training, so not saved.
+        queue: the memory.
+        optimizer: of the encoder.
+        epoch: finished epochs.
+    """
 
     encoder: Encoder
     key_encoder: Encoder
@@ -33,19 +41,32 @@ class State:
     optimizer: torch.optim.Optimizer
     epoch: int = 0
 
-    def state_dict(self) -> dict:
-        """What a checkpoint must hold; the frozen samplers are read again from their own runs."""
-        return {"epoch": self.epoch, **{name: getattr(self, name).state_dict() for name in SAVED}}
+    @property
+    def saved(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """What changes during training, by name."""
+        return {name: part for name, part in vars(self).items() if hasattr(part, "state_dict")}
 
-    def load_state_dict(self, saved: dict) -> None:
+    def state_dict(self) -> dict:
+        """What a checkpoint must hold."""
+        return {"epoch": self.epoch, **{name: part.state_dict() for name, part in self.saved.items()}}
+
+    def load_state_dict(self, saved: Mapping) -> None:
         """Take back what :meth:`state_dict` gave."""
-        for name in SAVED:
-            getattr(self, name).load_state_dict(saved[name])
+        for name, part in self.saved.items():
+            part.load_state_dict(saved[name])
         self.epoch = saved["epoch"]
 
 
-def train_epoch(config: TrainingConfig, state: State, loader: DataLoader) -> tuple[dict, pd.DataFrame]:
+def train_epoch(
+    config: TrainingConfig, state: TrainState, loader: DataLoader, miner: Miner | None, rank: int = 0
+) -> tuple[dict, pd.DataFrame]:
     """One pass over the training videos.
+
+    Args:
+        config, state: of the training.
+        loader: of batches of :class:`cprlib.data.sampling.ClipPairs`.
+        miner: None where nothing is mined.
+        rank: of the process, where several train together.
 
     Returns:
         The epoch's metrics and its mining log: a row for every mined row of every query.
@@ -53,12 +74,11 @@ def train_epoch(config: TrainingConfig, state: State, loader: DataLoader) -> tup
     lr = config.lr * decay(state.epoch, config.lr_milestones)
     for group in state.optimizer.param_groups:
         group["lr"] = lr
-    miner = build_miner(config.method, config.views, config.K, config.num_stages, config.ratio, config.top_k)
     state.encoder.train()
     state.key_encoder.train()
     start, losses, logs, clips = time.monotonic(), [], [], 0
     for step, batch in enumerate(loader):
-        generator = torch.Generator().manual_seed(step_seed(config.seed, state.epoch, step))
+        generator = torch.Generator().manual_seed(step_seed(config.seed, state.epoch, step, rank))
         loss, log = train_step(config, state, miner, batch, generator)
         clips += len(batch["video_id"])
         if loss is not None:
@@ -78,9 +98,15 @@ def train_epoch(config: TrainingConfig, state: State, loader: DataLoader) -> tup
 
 
 def train_step(
-    config: TrainingConfig, state: State, miner: Miner | None, batch: dict, generator: torch.Generator
+    config: TrainingConfig, state: TrainState, miner: Miner | None, batch: dict, generator: torch.Generator
 ) -> tuple[Tensor | None, pd.DataFrame | None]:
     """One step: encode, mine, pull and push, enqueue.
+
+    Args:
+        config, state: of the training.
+        miner: None where nothing is mined (InfoNCE, UberNCE).
+        batch: of :class:`cprlib.data.sampling.ClipPairs`.
+        generator: CPU generator of the step's draws.
 
     Returns:
         The loss (scalar, None while a miner's queue is not full yet) and the mining log's rows (None if none).
@@ -88,61 +114,96 @@ def train_step(
     view, queue = config.view, state.queue
     device = queue.enqueued.device
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
-    strong = {"q": batch["strong_q"], "k": batch["strong_k"]}
 
-    def encode(encoder: Encoder, side: str, side_view: str) -> Tensor:
-        clips = to_input(batch[side][side_view].to(device, non_blocking=True), side_view, strong[side], generator)
-        with autocast:
-            return encoder(clips)
+    def encode(side: str, encoders: Mapping[str, Encoder]) -> dict[str, Tensor]:
+        """View -> (B, D) features of the query's or the key's clips."""
+        clips = {source: x.to(device, non_blocking=True) for source, x in batch[side].items()}
+        inputs = to_inputs(clips, tuple(encoders), batch[f"strong_{side}"], generator)
+        features = {}
+        for name, encoder in encoders.items():
+            shuffled = generator if encoder is state.key_encoder else None
+            with autocast:
+                features[name] = encode_in_groups(encoder, inputs[name], config.bn_groups, shuffled)
+        return features
 
     with torch.no_grad():
-        keys = {other: encode(sampler, "k", other) for other, sampler in state.samplers.items()}
-        keys[view] = encode(state.key_encoder, "k", view)
+        keys = encode("k", {**state.samplers, view: state.key_encoder})
     ids = {name: batch[name].to(device) for name in ("video_id", "source_id", "label")}
     loss = log = None
     # A half-empty memory mines noise, so nothing is learned before it is full; InfoNCE only lacks negatives then.
-    if queue.is_full or config.method == "infonce":
-        q = encode(state.encoder, "q", view)
+    if queue.is_full or miner is None:
+        q = encode("q", {view: state.encoder})[view]
         anchors = keys if config.anchor == "paper" else {**keys, view: q.detach()}
-        positives, log = find_positives(config, queue, miner, anchors, ids, generator)
-        logits = contrastive_logits(q, keys[view], queue.features[view], config.tau)
-        logits[:, 1:] = logits[:, 1:].masked_fill(~queue.filled, -float("inf"))
-        loss = multi_instance_nce(logits, positives)
-        _optimise(state, loss)
-        momentum_update(state.encoder, state.key_encoder, config.momentum)
+        positives, ignored, log = find_positives(config, queue, miner, anchors, ids, generator)
+        if (~positives[:, 1:] & ~ignored).any():  # without a negative there is nothing to learn
+            logits = contrastive_logits(q, keys[view], queue.features[view], config.tau)
+            logits[:, 1:] = logits[:, 1:].masked_fill(ignored, -float("inf"))
+            loss = LOSSES[config.loss_form](logits, positives)
+            _optimise(state, loss)
+            momentum_update(state.encoder, state.key_encoder, config.momentum)
     queue.enqueue({name: keys[name] for name in queue.views}, **ids)
     return (None if loss is None else loss.detach()), log
+
+
+def encode_in_groups(
+    encoder: nn.Module, clips: Tensor, groups: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """Encode a batch in groups, each with batch statistics of its own, as if every group lay on a GPU of its own.
+
+    MoCo encodes the keys in another grouping than the queries ("shuffling BN"): a key that shares its batch statistics
+    with its query gives itself away, without anything being learned of the video.
+
+    Args:
+        encoder: clips (B, 3, T, H, W) → (B, D).
+        clips: (B, 3, T, H, W) float.
+        groups: 1 = the whole batch together; at most B / 2 are made, as one clip has no statistics.
+        generator: of the shuffle before, undone after; None = in order.
+
+    Returns:
+        (B, D) float, in the order of `clips`.
+    """
+    groups = min(groups, len(clips) // 2)
+    if groups < 2 or not encoder.training:
+        return encoder(clips)
+    if generator is None:
+        return torch.cat([encoder(part) for part in clips.chunk(groups)])
+    order = torch.randperm(len(clips), generator=generator).to(clips.device)
+    return torch.cat([encoder(part) for part in clips[order].chunk(groups)])[order.argsort()]
 
 
 def find_positives(
     config: TrainingConfig,
     queue: FeatureQueue,
     miner: Miner | None,
-    anchors: dict,
-    ids: dict,
+    anchors: Mapping[str, Tensor],
+    ids: Mapping[str, Tensor],
     generator: torch.Generator,
-) -> tuple[Tensor, pd.DataFrame | None]:
-    """The positive set P of every query.
+) -> tuple[Tensor, Tensor, pd.DataFrame | None]:
+    """The positive set P of every query, and the rows that are neither positive nor negative.
 
     Returns:
-        (B, 1 + K) bool, column 0 the own key; and the mining log's rows, None without a miner.
+        (B, 1 + K) bool, column 0 the own key; (B, K) bool; and the mining log's rows, None without a miner.
     """
-    own = torch.ones(len(ids["label"]), 1, dtype=torch.bool, device=ids["label"].device)
-    if config.method == "infonce":
-        return torch.cat([own, own.new_zeros(len(own), queue.size)], dim=1), None
-    rows, log = queue.siblings(ids["source_id"]), None
-    if miner is None:
-        rows = rows | label_positives(ids["label"], queue.label)
-    else:
-        mined = miner(anchors, queue.features, rows | ~queue.filled)
+    siblings, own = queue.siblings(ids["source_id"]), queue.own_rows(ids["video_id"])
+    rows, ignored, log = torch.zeros_like(own), (~queue.filled).expand_as(own), None
+    if miner is not None:
+        mined = miner(anchors, queue.features, siblings | own | ignored)
         log = mining_log(mined, queue, ids)
-        rows = rows | positives_mask(mined, queue.size)
-    if torch.rand((), generator=generator) < config.drop_self_positive:
-        own = ~rows.any(dim=1, keepdim=True)
-    return torch.cat([own, rows], dim=1), log
+        rows = positives_mask(mined, queue.size)
+        if config.siblings == "positive":
+            rows = rows | siblings
+        elif config.siblings == "ignore":
+            ignored = ignored | siblings
+    elif METHODS[config.method].needs_labels:
+        rows = label_positives(ids["label"], queue.label)
+    if config.own_rows == "ignore":
+        ignored = ignored | (own & ~rows)
+    key = torch.ones_like(own[:, :1])
+    drops = miner is not None and torch.rand((), generator=generator) < config.drop_self_positive
+    return torch.cat([~rows.any(dim=1, keepdim=True) if drops else key, rows], dim=1), ignored, log
 
 
-def mining_log(mined: Retrieval, queue: FeatureQueue, ids: dict[str, Tensor]) -> pd.DataFrame:
+def mining_log(mined: Retrieval, queue: FeatureQueue, ids: Mapping[str, Tensor]) -> pd.DataFrame:
     """One row for each mined row: who asked, its rank, which video was found, whether it is of the same class."""
     query, rank = mined.valid.nonzero(as_tuple=True)
     rows = mined.indices[query, rank]
@@ -159,11 +220,11 @@ def mining_log(mined: Retrieval, queue: FeatureQueue, ids: dict[str, Tensor]) ->
     return pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
 
 
-def _optimise(state: State, loss: Tensor) -> None:
+def _optimise(state: TrainState, loss: Tensor) -> None:
     if not torch.isfinite(loss):
         raise FloatingPointError(
-            f"the loss became {loss.item()} in epoch {state.epoch}; lower lr, or use precision fp32; "
-            "the checkpoint of the epoch before is kept"
+            f"the loss became {loss.item()} in epoch {state.epoch}; the checkpoint of the epoch before is kept: go on "
+            "from it with a lower lr (continue_with: [lr]), or with precision fp32"
         )
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()

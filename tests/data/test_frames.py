@@ -61,7 +61,7 @@ def test_the_cache_holds_what_the_files_hold(manifest, tmp_path, workers):
                 assert a.dtype == b.dtype == torch.uint8
                 assert a.shape == (len(indices), *sizes[row.video_id], channels)
                 assert torch.equal(a, b)
-    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".bin", ".bin", ".json", ".json"]
+    assert sorted(p.suffix for p in tmp_path.glob("[!.]*")) == [".bin", ".bin", ".json", ".json"]
 
 
 def test_source_size_is_possible(manifest, tmp_path):
@@ -117,15 +117,38 @@ def test_clear_errors(manifest, tmp_path):
     with pytest.raises(ValueError, match="'depth'.*rgb, flow"):
         open_frames(manifest, ["depth"])
     with pytest.raises(FileNotFoundError, match="rgb_16.bin; run build_cache"):
-        open_frames(manifest, ["rgb"], 16, tmp_path)
+        CachedFrames(manifest, tmp_path, ["rgb"], 16)
     without = Manifest(manifest.table.assign(flow_path=""))
     for call in (open_frames, lambda *a: build_cache(a[0], tmp_path, a[1], 16)):
         with pytest.raises(ValueError, match="no flow yet for .*v0.mp4"):
             call(without, VIEWS)
     build_cache(manifest, tmp_path, ["rgb"], 16, 1)
     other = manifest.table.assign(num_frames=[20, 8, 2])
-    with pytest.raises(ValueError, match="v1.mp4 as they are in the manifest; run build_cache"):
-        open_frames(Manifest(other), ["rgb"], 16, tmp_path)
+    with pytest.raises(ValueError, match="v1.mp4 as they are now; run build_cache"):
+        CachedFrames(Manifest(other), tmp_path, ["rgb"], 16)
+
+
+def test_a_cache_is_known_by_content_and_made_again_where_it_does_not_fit(tmp_path):
+    """Moved videos keep their cache; a deleted one, or one of other videos, is built by whoever opens it."""
+    manifest = make(tmp_path / "here", with_flow=False)
+    build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "c").glob("*.bin")}
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = Manifest(manifest.table.assign(path=[p.replace("/here/", "/there/") for p in manifest.table.path]))
+    build_cache(moved, tmp_path / "c", ["rgb"], 16, 1)
+    expected = open_frames(moved, ["rgb"], 16).frames(1, "rgb", [4])
+    assert torch.equal(open_frames(moved, ["rgb"], 16, tmp_path / "c").frames(1, "rgb", [4]), expected)
+    assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "c").glob("*.bin")}
+    for path in times:
+        path.unlink()
+    part = moved.split("test")
+    assert len(open_frames(part, ["rgb"], 16, tmp_path / "c").places["rgb"]) == len(part)
+    assert len(open_frames(moved, ["rgb"], 16, tmp_path / "c").places["rgb"]) == len(moved)  # all, not the part alone
+    write_video(moved.table.path[1], texture(9, 64, 40, 77))
+    again = open_frames(moved, ["rgb"], 16, tmp_path / "c").frames(1, "rgb", [4])
+    assert torch.equal(again, open_frames(moved, ["rgb"], 16).frames(1, "rgb", [4])) and not torch.equal(
+        again, expected
+    )
 
 
 def test_a_finished_cache_is_kept_and_a_changed_video_makes_it_anew(tmp_path, monkeypatch):
@@ -145,13 +168,13 @@ def test_a_finished_cache_is_kept_and_a_changed_video_makes_it_anew(tmp_path, mo
 def test_a_broken_video_is_named_and_the_rest_is_not_done_twice(tmp_path, monkeypatch):
     manifest, filled = make(tmp_path, with_flow=False), []
     good = Path(manifest.table.path[1]).read_bytes()
-    fingerprints = {path: store.fingerprint(path) for path in manifest.table.path}
-    monkeypatch.setattr(store, "fingerprint", fingerprints.get)
+    contents = store.video_contents(manifest)
+    monkeypatch.setattr(store, "video_contents", lambda manifest: contents)
     Path(manifest.table.path[1]).write_bytes(good[:-300])
     with pytest.raises(RuntimeError, match="1 of 3 videos .*v1.mp4"):
         build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     with pytest.raises(FileNotFoundError):
-        open_frames(manifest, ["rgb"], 16, tmp_path / "c")
+        CachedFrames(manifest, tmp_path / "c", ["rgb"], 16)
     Path(manifest.table.path[1]).write_bytes(good)
     fill = store._fill
     monkeypatch.setattr(store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1])

@@ -1,20 +1,35 @@
-"""The built-in data: the same on every run, siblings alike, splits by recording."""
+"""The built-in data: the same on every run, siblings alike, splits by recording, no pair of colours of its own."""
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from cprlib.data.flow import estimate
 from data_prep import toy_actions
+from data_prep.toy_actions import CLASSES, LOOKS, MOTIONS
+
+
+def number(motion, look):
+    return CLASSES.index((motion, look))
+
+
+def test_half_of_all_pairs_are_classes_and_none_is_told_by_one_half():
+    assert len(set(CLASSES)) == 18 and len(MOTIONS) == len(LOOKS) == 6
+    assert set(Counter(motion for motion, _ in CLASSES).values()) == {3}
+    assert set(Counter(look for _, look in CLASSES).values()) == {3}
 
 
 def test_manifest_has_groups_and_a_split_by_recording(tmp_path):
     table = toy_actions.build(tmp_path, recordings=4, takes=2, workers=1).table
-    assert table.label.nunique() == 12 and len(table) == 12 * 4 * 2
+    assert table.label.nunique() == 18 and len(table) == 18 * 4 * 2
     assert (table.groupby("source_id").split.nunique() == 1).all() and (table.groupby("source_id").size() == 2).all()
     assert table.groupby(["class_name", "split"]).size().unstack().eq([2, 6]).all().all()
-    assert table.num_frames.between(32, 44).all() and set(table.width) == {80} and set(table.height) == {60}
+    assert table.num_frames.between(32, 40).all() and set(table.width) == {80} and set(table.height) == {60}
+    assert table.class_name[0] == "slide_ball" and table.source_id[0] == "slide_ball_g01"
 
 
 def test_rendering_again_gives_the_same_bytes(tmp_path):
@@ -26,30 +41,50 @@ def test_rendering_again_gives_the_same_bytes(tmp_path):
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
 
-def test_takes_share_the_scene_and_recordings_do_not():
-    def mean_colour(recording, take):
-        return toy_actions.render("spin", "star_on_checks", 0, 8, recording, take).float().mean(dim=(0, 1, 2))
+def test_seeds_recordings_and_takes_differ():
+    one = toy_actions.render(0, 0, 0)[:32]
+    assert torch.equal(one, toy_actions.render(0, 0, 0, seed=0)[:32])
+    for other in ((0, 1, 0), (0, 0, 1), (1, 0, 0)):
+        assert (toy_actions.render(*other)[:32].float() - one.float()).abs().mean() > 2
+    assert (toy_actions.render(0, 0, 0, seed=1)[:32].float() - one.float()).abs().mean() > 2
 
-    def normalised(colour):
-        return colour / colour.norm()  # takes differ in exposure
 
-    same = torch.stack([normalised(mean_colour(r, 0)) @ normalised(mean_colour(r, 1)) for r in range(4)])
-    other = torch.stack([normalised(mean_colour(r, 0)) @ normalised(mean_colour(r + 4, 1)) for r in range(4)])
-    assert same.min() > other.max()
+def test_colour_does_not_give_the_recording_away():
+    """Mean colours of two recordings differ little more than those of two takes."""
+
+    def colour(recording, take):
+        return toy_actions.render(number("spin", "cross"), recording, take).float().mean(dim=(0, 1, 2))
+
+    takes = torch.stack([(colour(r, 0) - colour(r, 1)).abs().mean() for r in range(6)])
+    recordings = torch.stack([(colour(r, 0) - colour(r + 6, 0)).abs().mean() for r in range(6)])
+    assert recordings.median() < 15 and recordings.median() < 4 * takes.median()
 
 
 def test_motions_move_as_they_are_called():
-    """Sliding is horizontal in the flow, bouncing vertical."""
-    from cprlib.data.flow import estimate
+    """Sliding is horizontal in the flow, bouncing vertical, a diagonal both at once, in step; a circle out of step."""
 
-    def energy(motion):
-        number = toy_actions.MOTIONS.index(motion) * 3 + 1
-        clips = [toy_actions.render(motion, "tile_on_clouds", 0, number, r, 0) for r in range(4)]
-        flow = torch.cat([estimate(clip, "dis") for clip in clips])
-        return flow.mean(dim=(2, 3)).abs().mean(dim=0)  # (u, v)
+    def flow(motion, look):
+        clips = [toy_actions.render(number(motion, look), r, 0) for r in range(4)]
+        return [estimate(clip, "dis").mean(dim=(2, 3)).numpy() for clip in clips]  # (T - 1, 2): u, v
 
-    slide, bounce = energy("slide"), energy("bounce")
+    def energy(motion, look):
+        return np.abs(np.concatenate(flow(motion, look))).mean(axis=0)
+
+    def in_step(motion, look):
+        return np.mean([abs(np.corrcoef(*uv.T)[0, 1]) for uv in flow(motion, look)])
+
+    slide, bounce = energy("slide", "bar"), energy("bounce", "bar")
     assert slide[0] > 2 * slide[1] and bounce[1] > 2 * bounce[0]
+    assert in_step("diagonal", "cross") > 0.7 > in_step("circle", "cross") + 0.1
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_thing_has_an_outline_of_its_own(look):
+    y, x = np.mgrid[-2.5:2.5:100j, -2.5:2.5:100j]
+    covers = {name: toy_actions.thing(name, y, x, np.random.default_rng(0))[0] for name in LOOKS}
+    for other in set(LOOKS) - {look}:
+        both, either = np.minimum(covers[look], covers[other]).sum(), np.maximum(covers[look], covers[other]).sum()
+        assert both / either < 0.6, (look, other)
 
 
 def test_too_few_recordings_are_refused(tmp_path):

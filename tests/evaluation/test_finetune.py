@@ -44,7 +44,7 @@ def test_all_weights_move_the_backbone_slowly(config, network):
     assert metrics.lr.tolist() == pytest.approx([1e-3, 1e-3, 1e-4]) and metrics.held_out.between(0, 1).all()
     model = Classifier(load_encoder(network), 12, frozen=False, dropout=0.9)
     rates = [(g["share"], sum(p.numel() for p in g["params"])) for g in module._optimizer(config, model).param_groups]
-    assert rates == [(0.1, sum(p.numel() for p in model.encoder.backbone.parameters())), (1.0, 12 * 129)]
+    assert rates == [(0.1, sum(p.numel() for p in model.encoder.backbone.parameters())), (1.0, 18 * 129)]
 
 
 def test_a_frozen_backbone_stays_as_it_is_to_the_last_statistic(config, network):
@@ -96,7 +96,7 @@ def test_the_kept_epoch_is_the_best_on_held_out_recordings(config, toy_manifest)
 def test_predictions_are_probabilities_and_do_not_depend_on_the_batch(config, toy_manifest):
     folder, test = finetune(config), Manifest.read(toy_manifest).split("test")
     expected = predict(folder, test, "ten", batch_size=10)
-    assert expected.shape == (12, 12) and torch.allclose(expected.sum(dim=1), torch.ones(12), atol=1e-5)
+    assert expected.shape == (18, 18) and torch.allclose(expected.sum(dim=1), torch.ones(18), atol=1e-5)
     assert torch.allclose(predict(folder, test, "ten", batch_size=33), expected, atol=1e-5)
     assert not torch.allclose(predict(folder, test, "centre"), expected, atol=1e-6)
     encoder = load_encoder(folder, "rgb")  # the fine-tuned backbone can be used like any other
@@ -118,5 +118,5 @@ def test_impossible_settings_are_named_before_training(config, tmp_path):
 def test_classes_of_another_manifest_are_refused(config, toy_manifest):
     folder, table = finetune(config), Manifest.read(toy_manifest).table
     fewer = Manifest(table[table.label < 5].reset_index(drop=True))
-    with pytest.raises(ValueError, match="knows 12 classes, the manifest has 5"):
+    with pytest.raises(ValueError, match="knows 18 classes, the manifest has 5"):
         predict(folder, fewer.split("test"))

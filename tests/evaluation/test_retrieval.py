@@ -8,6 +8,7 @@ from cprlib.evaluation.retrieval import (
     join_views,
     nearest_neighbours,
     prepare_features,
+    prepare_views,
     recall_at_k,
     retrieval_table,
 )
@@ -113,3 +114,17 @@ def test_bad_input_is_named():
     gallery[3, 2] = torch.nan
     with pytest.raises(ValueError, match="gallery: NaN"):
         recall_at_k(query, query_labels, gallery, gallery_labels)
+
+
+def test_queries_may_be_centred_like_the_gallery():
+    """Two queries of one class: their own mean leaves nothing of what they share; the gallery's keeps it."""
+    gallery = torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.1], [-1.0, -0.1]])
+    query = torch.tensor([[1.0, 0.2], [1.0, -0.2]])
+    split, _ = prepare_views({"rgb": (query, gallery)})
+    own, _ = prepare_views({"rgb": (query, gallery)}, centre="gallery")
+    assert torch.allclose(split["rgb"], torch.tensor([[0.0, 1.0], [0.0, -1.0]]))
+    assert torch.allclose(own["rgb"], torch.nn.functional.normalize(query, dim=1))
+    one, _ = prepare_views({"rgb": (query[:1], gallery)}, centre="gallery")
+    assert torch.allclose(one["rgb"], own["rgb"][:1])  # a single query is as good as many
+    with pytest.raises(ValueError, match="centre is 'test'; choose one of split, gallery"):
+        prepare_views({"rgb": (query, gallery)}, centre="test")

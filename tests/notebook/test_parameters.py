@@ -9,7 +9,7 @@ import yaml
 from cprlib.notebook.parameters import from_notebook
 from cprlib.notebook.runner import check_shared
 from cprlib.store.files import project_root
-from cprlib.store.settings import check_types, coerce, unknown
+from cprlib.store.settings import check_settings, coerce, unknown
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Settings:
     flip: bool = True
 
     def __post_init__(self):
-        check_types(self)
+        check_settings(self)
 
 
 @pytest.mark.parametrize(

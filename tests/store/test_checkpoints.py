@@ -16,7 +16,7 @@ CONFIG = {"backbone": "tiny", "dim": 8, "view": "rgb"}
 
 def test_encoder_comes_back(tmp_path):
     encoder = build_encoder("tiny", 8).eval()
-    save_checkpoint(tmp_path, {"config": CONFIG, "encoder": encoder.state_dict()})
+    save_checkpoint(tmp_path, CONFIG, {"encoder": encoder.state_dict()})
     clips = torch.randn(2, 3, 4, 16, 16)
     with torch.no_grad():
         assert torch.equal(load_encoder(tmp_path, "rgb")(clips), encoder(clips))
@@ -28,7 +28,7 @@ def of_released_flow(tmp_path):
     """A network of flow that takes the released code's input, and the run folder that it lies in."""
     encoder = build_encoder("tiny", 8).eval()
     encoder.input = ReleasedFlowInput()
-    save_checkpoint(tmp_path / "flow", {"config": CONFIG | {"view": "flow"}, "encoder": encoder.state_dict()})
+    save_checkpoint(tmp_path / "flow", CONFIG | {"view": "flow"}, {"encoder": encoder.state_dict()})
     return encoder, tmp_path / "flow"
 
 
@@ -39,7 +39,7 @@ def test_input_of_released_flow_comes_back(tmp_path, of_released_flow):
     with torch.no_grad():
         assert torch.equal(back(clips), encoder(clips))
     state = {key: value for key, value in encoder.state_dict().items() if key != "input.shift"}
-    save_checkpoint(tmp_path / "cut", {"config": CONFIG, "encoder": state})
+    save_checkpoint(tmp_path / "cut", CONFIG, {"encoder": state})
     with pytest.raises(ValueError, match="cut: the weights do not fit backbone 'tiny'"):
         load_encoder(tmp_path / "cut")
 
@@ -49,13 +49,13 @@ def test_what_starts_from_released_flow_keeps_its_input(tmp_path, of_released_fl
     clips = torch.randn(2, 3, 4, 16, 16)
     plain = TrainingConfig("m.csv", "out", backbone="tiny", dim=8, K=8, device="cpu")
     state = new_state(TrainingConfig(**{**vars(plain), "view": "flow", "init": str(folder)}))
-    save_checkpoint(tmp_path / "next", {"config": CONFIG, **state.state_dict()})  # as fit() does after an epoch
+    save_checkpoint(tmp_path / "next", CONFIG, {**state.state_dict()})  # as fit() does after an epoch
     fresh = new_state(TrainingConfig(**{**vars(plain), "view": "flow", "init": str(folder)}))
     fresh.load_state_dict(load_checkpoint(tmp_path / "next"))  # as fit() does when it goes on
     sampler = new_state(TrainingConfig(**{**vars(plain), "samplers": {"flow": str(folder)}})).samplers["flow"]
     classifier = Classifier(load_encoder(folder), 3, frozen=True, dropout=0.0)
     kept = {k.removeprefix("encoder."): v for k, v in classifier.state_dict().items() if k.startswith("encoder.")}
-    save_checkpoint(tmp_path / "classifier", {"config": CONFIG, "encoder": kept})
+    save_checkpoint(tmp_path / "classifier", CONFIG, {"encoder": kept})
     networks = [state.encoder, state.key_encoder, fresh.encoder, fresh.key_encoder, sampler, classifier.encoder]
     networks += [load_encoder(tmp_path / "next"), load_encoder(tmp_path / "classifier")]
     with torch.no_grad():
@@ -91,6 +91,6 @@ def test_what_is_no_checkpoint_is_refused_and_never_run(tmp_path, capsys, write,
 def test_missing_and_wrong_view_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint at .*train that network first"):
         load_checkpoint(tmp_path)
-    save_checkpoint(tmp_path, {"config": CONFIG, "encoder": build_encoder("tiny", 8).state_dict()})
+    save_checkpoint(tmp_path, CONFIG, {"encoder": build_encoder("tiny", 8).state_dict()})
     with pytest.raises(ValueError, match="a flow network is needed"):
         load_encoder(tmp_path, "flow")

@@ -1,13 +1,11 @@
 """Run folders: atomic writes, configuration guard, paths, progress."""
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 
-from cprlib.store.files import atomic_path, project_root, read_json, resolve, safe_name, write_json
-from cprlib.store.folders import is_finished, open_run
+from cprlib.store.files import atomic_path, project_root, read_json, resolve, safe_name
 from cprlib.store.progress import progress
 
 
@@ -32,17 +30,6 @@ def test_paths_start_at_the_project_and_variables_are_filled_in(monkeypatch, tmp
     monkeypatch.delenv("NOT_SET", raising=False)
     with pytest.raises(ValueError, match=r"\$NOT_SET/x: an environment variable"):
         resolve("$NOT_SET/x")
-
-
-def test_a_run_folder_keeps_to_its_configuration(tmp_path):
-    folder = open_run(tmp_path / "run", {"lr": 0.1, "milestones": (1, 2)})
-    assert open_run(folder, {"lr": 0.1, "milestones": (1, 2)}) == folder
-    with pytest.raises(ValueError, match=r"another configuration \(lr 0.1 -> 0.2\)"):
-        open_run(folder, {"lr": 0.2, "milestones": (1, 2)})
-    assert "torch" in json.loads((folder / "environment.json").read_text())
-    assert not is_finished(folder)
-    write_json(folder / "metrics.json", {})
-    assert is_finished(folder)
 
 
 def test_broken_json_is_named(tmp_path):

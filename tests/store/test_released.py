@@ -255,14 +255,14 @@ def test_only_an_s3d_is_exported(tmp_path):
 def test_the_command_exports_a_run(tmp_path, capsys):
     encoder, out = build_encoder("s3d", 8), tmp_path / "out.pth.tar"
     config = {"backbone": "s3d", "dim": 8, "view": "rgb"}
-    save_checkpoint(tmp_path / "run", {"config": config, "encoder": encoder.state_dict(), "epoch": 3})
+    save_checkpoint(tmp_path / "run", config, {"encoder": encoder.state_dict(), "epoch": 3})
     main(["export", str(tmp_path / "run"), str(out)])
     assert capsys.readouterr().out.strip() == str(out)
     assert torch.load(out, weights_only=True)["epoch"] == 2  # the third one
     back = load_released(out).state_dict()
     assert all(torch.equal(back[key], value) for key, value in encoder.state_dict().items())
     config["view"] = "flow"
-    save_checkpoint(tmp_path / "run", {"config": config, "encoder": encoder.state_dict(), "epoch": 3})
+    save_checkpoint(tmp_path / "run", config, {"encoder": encoder.state_dict(), "epoch": 3})
     main(["export", str(tmp_path / "run"), str(out)])
     flow, first = load_released(out, view="flow").state_dict(), "backbone.0.0.0.weight"
     assert torch.equal(flow[first], ReleasedFlowInput().fold(encoder.state_dict()[first]))

@@ -143,6 +143,6 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
     (tmp_path / "page.tar").write_text("<!DOCTYPE html><title>404</title>")
     with pytest.raises(ValueError, match="page.tar is not a readable checkpoint"):
         load_released(tmp_path / "page.tar")
-    save_checkpoint(tmp_path, {"config": {}, "encoder": {}})
+    save_checkpoint(tmp_path, {}, {"encoder": {}})
     with pytest.raises(ValueError, match="checkpoint.pt is a checkpoint of cprlib"):
         load_released(tmp_path / "checkpoint.pt")

@@ -7,7 +7,7 @@ import torch
 
 from cprlib.encoders import ReleasedFlowInput, build_encoder
 from cprlib.store.checkpoints import export_released, load_checkpoint, load_encoder
-from cprlib.store.folders import cotrained_networks, is_finished, network_folder
+from cprlib.store.folders import cotrained_networks, is_finished, training_folder
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import from_released, untrained
 from cprlib.training.fit import new_state
@@ -19,7 +19,7 @@ def config(tmp_path):
 
 
 def test_only_cotrained_networks_have_cycles():
-    names = [network_folder("run", method, "rgb", 2) for method in ("random", "infonce", "ubernce", "coclr", "cpr")]
+    names = [training_folder("run", method, "rgb", 2) for method in ("random", "infonce", "ubernce", "coclr", "cpr")]
     assert names == [
         "run/random_rgb",
         "run/infonce_rgb",

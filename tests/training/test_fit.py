@@ -1,6 +1,7 @@
 """Training: each method end to end on a handful of real video files, exact resume, the paper's recipe, early errors."""
 
 import dataclasses
+import importlib
 
 import pandas as pd
 import pytest
@@ -12,11 +13,12 @@ from cprlib.encoders import momentum_copy
 from cprlib.notebook.parameters import from_notebook
 from cprlib.store.checkpoints import load_checkpoint
 from cprlib.store.files import project_root
-from cprlib.training import fit as pretrain
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import cotrain, untrained
 from cprlib.training.fit import fit, open_pairs, read_metrics
 from cprlib.training.snapshots import memory_epochs, read_memory
+
+pretrain = importlib.import_module("cprlib.training.fit")
 
 
 @pytest.fixture
@@ -91,10 +93,10 @@ def test_resume_equals_never_stopped(config, tmp_path, monkeypatch, method):
     stopped = dataclasses.replace(config, out=str(tmp_path / "stopped"), **settings)
     train_epoch = pretrain.train_epoch
 
-    def die_in_the_last_epoch(config, state, loader):
+    def die_in_the_last_epoch(config, state, *rest):
         if state.epoch == 2:
             raise KeyboardInterrupt
-        return train_epoch(config, state, loader)
+        return train_epoch(config, state, *rest)
 
     monkeypatch.setattr(pretrain, "train_epoch", die_in_the_last_epoch)
     with pytest.raises(KeyboardInterrupt):
@@ -114,7 +116,7 @@ def test_finished_runs_are_loaded_and_another_configuration_is_refused(config, t
     folder = fit(run)
     monkeypatch.setattr(pretrain, "train_epoch", None)  # would fail if it were called
     assert fit(run) == folder
-    with pytest.raises(ValueError, match=r"another configuration \(lr 0.001 -> 0.01\); choose another run name"):
+    with pytest.raises(ValueError, match=r"made from something else \(lr 0.001 -> 0.01\); choose another run name"):
         fit(dataclasses.replace(run, lr=1e-2))
 
 
@@ -125,7 +127,7 @@ def test_networks_of_other_videos_are_refused(config, toy_manifest, tmp_path):
     fit(config)
     videos.table.loc[0, "num_frames"] -= 1
     videos.write(path)
-    with pytest.raises(ValueError, match="was trained on other videos .* delete the folder"):
+    with pytest.raises(ValueError, match="made from something else .other training videos.; .* delete the folder"):
         fit(config)
 
 
@@ -154,7 +156,7 @@ def test_one_step_of_the_papers_recipe(name):
     """S3D, 32 x 128 x 128, K 2048, 7 stages: values from paper.md, one step on the CPU."""
     from cprlib.memory import FeatureQueue
     from cprlib.methods import build_miner
-    from cprlib.training.step import State, train_step
+    from cprlib.training.step import TrainState, train_step
 
     values = yaml.safe_load((project_root() / "params" / f"{name}.yaml").read_text())
     fields = {field.name for field in dataclasses.fields(TrainingConfig)}
@@ -177,7 +179,7 @@ def test_one_step_of_the_papers_recipe(name):
     ids = torch.arange(config.K)
     queue.enqueue(full, ids + 10, ids + 10, ids % 101)
     optimizer = torch.optim.Adam(encoder.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    state = State(encoder, momentum_copy(encoder), {"flow": sampler}, queue, optimizer)
+    state = TrainState(encoder, momentum_copy(encoder), {"flow": sampler}, queue, optimizer)
     clips = {v: torch.randint(0, 256, (2, 32, 128, 128, c), dtype=torch.uint8) for v, c in (("rgb", 3), ("flow", 2))}
     batch = {
         "q": {"rgb": clips["rgb"]},

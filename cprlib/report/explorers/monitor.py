@@ -9,8 +9,7 @@ import pandas as pd
 
 from cprlib.report.explorers.widgets import Explorer, explorer, figure_html
 from cprlib.report.figures.curves import QUANTITIES, training_curves
-from cprlib.report.run_state import is_main, networks_of
-from cprlib.store.files import resolve
+from cprlib.report.run import Run
 from cprlib.training.fit import read_metrics
 
 
@@ -21,36 +20,31 @@ def training_monitor(run: str | Path, seconds: float = 5.0) -> Explorer:
         run: the run folder, e.g. "outputs/toy".
         seconds: time between two looks while "follow" is ticked.
     """
-
-    def draw(quantity: str, looks: int) -> str:
-        return monitor_html(run, quantity)
-
     looks = widgets.IntText(0)
-    monitor = explorer(
-        draw, quantity=widgets.Dropdown(options=[(title, name) for name, title in QUANTITIES.items()]), looks=looks
-    )
+    menu = widgets.Dropdown(options=[(title, name) for name, title in QUANTITIES.items()])
+    quantity, _, picture = explorer(
+        lambda quantity, looks: monitor_html(run, quantity), quantity=menu, looks=looks
+    ).children
     look = widgets.Button(description="Look again")
     follow = widgets.Checkbox(description=f"follow, every {seconds:g} s", indent=False)
+    tasks: list[asyncio.Task] = []  # one at most; a task that nobody holds may be collected
 
-    def again(*_: Any) -> None:
+    def look_again(*_: Any) -> None:
         looks.value += 1
 
     async def following() -> None:
         while True:
-            again()
+            look_again()
             await asyncio.sleep(seconds)
 
-    tasks: list[asyncio.Task] = []  # one at most; a task that nobody holds may be collected
-
-    def switched(change: Any) -> None:
+    def switch(change: Any) -> None:
         while tasks:
             tasks.pop().cancel()
         if change.new:
             tasks.append(asyncio.ensure_future(following()))
 
-    look.on_click(again)
-    follow.observe(switched, "value")
-    quantity, _, picture = monitor.children
+    look.on_click(look_again)
+    follow.observe(switch, "value")
     return Explorer([widgets.HBox([look, follow]), quantity, picture])
 
 
@@ -65,16 +59,14 @@ def monitor_html(run: str | Path, quantity: str = "loss") -> str:
         FileNotFoundError: nothing has been trained in this folder.
         ValueError: no network has measured the quantity yet.
     """
-    networks = [n for n in networks_of(resolve(run)) if n.state != "not started" and n.last]
+    run = Run(run)
+    networks = [n for n in run.networks if n.is_main and n.last]
     if not networks:
-        raise FileNotFoundError(f"{resolve(run)} has no network with an epoch yet: start a training (notebook 02)")
-    metrics = {n.name: read_metrics(n.folder) for n in networks if is_main(n)}
+        raise FileNotFoundError(f"{run.folder} has no network with an epoch yet: start a training (notebook 02)")
+    metrics = {network.name: read_metrics(network.folder) for network in networks}
     drawn = {name: table for name, table in metrics.items() if table.get(quantity, pd.Series()).notna().any()}
     if not drawn:
-        raise ValueError(f"no network of {resolve(run)} has measured {quantity} yet")
-    words = [
-        {"network": n.name, "state": n.state, "progress": n.progress, "last change": f"{n.changed:%Y-%m-%d %H:%M:%S}"}
-        for n in networks
-        if n.name in metrics
-    ]
-    return pd.DataFrame(words).to_html(index=False, border=0) + figure_html(training_curves(drawn, quantity))
+        raise ValueError(f"no network of {run.folder} has measured {quantity} yet")
+    rows = [(n.name, n.state, n.progress, f"{n.changed:%Y-%m-%d %H:%M:%S}") for n in networks]
+    table = pd.DataFrame(rows, columns=["network", "state", "progress", "last change"])
+    return table.to_html(index=False, border=0) + figure_html(training_curves(drawn, quantity))

@@ -1,7 +1,7 @@
-"""Explorers for JupyterLab: menus and sliders, each a thin shell over a static figure function.
+"""Explorers for JupyterLab: menus and sliders over a static figure function.
 
-Every control works by keyboard (Tab, then the arrow keys), a move draws one picture, and what cannot be drawn is said
-in its place. Outside a running notebook nothing moves; a notebook therefore shows a static figure before each.
+Every control works by keyboard (Tab, then the arrow keys), and each move draws one picture or says why there is none.
+Outside a running notebook nothing moves; a notebook therefore shows a static figure before each explorer.
 """
 
 import base64
@@ -21,11 +21,10 @@ from torch import Tensor
 from cprlib.cascade import plan_stages
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.retrieval import nearest_neighbours, prepare_views
-from cprlib.report.explorers.embedding_svg import clip_previews, embedding_html
 from cprlib.report.figures.cascade_view import cascade_figure
-from cprlib.report.figures.embedding import Projection, project
+from cprlib.report.figures.embedding import Projection, clip_previews, embedding_html, project
 from cprlib.report.figures.examples import neighbour_figure
-from cprlib.report.figures.style import method_style, view_label
+from cprlib.report.names import method_look, view_label
 from cprlib.store.progress import progress
 from cprlib.training.snapshots import Memory
 
@@ -34,14 +33,14 @@ DESCRIPTION = {"description_width": "9em"}
 
 
 class Explorer(widgets.VBox):
-    """Controls and a picture; where they cannot live, as in a notebook that was not run, they say so."""
+    """Controls and a picture, or a line of text where there is no kernel to run them."""
 
     def __repr__(self) -> str:
-        return "Run this cell in JupyterLab to get controls; until then the figure above stands for them."
+        return "Run this cell in JupyterLab to get controls; without a kernel there is only the figure above."
 
 
 def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> Explorer:
-    """Controls above a picture that is drawn anew whenever one of them is moved.
+    """Controls above a picture that is drawn again whenever one of them is moved.
 
     Args:
         draw: takes the value of each control by its name; returns a figure, or HTML. A ValueError or
@@ -68,7 +67,7 @@ def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> E
 
 
 def figure_html(figure: Figure) -> str:
-    """A figure as an HTML image; its titles are what is read out where it cannot be seen."""
+    """A figure as an HTML image with its titles as alternative text."""
     png, canvas = io.BytesIO(), FigureCanvasAgg(figure)
     canvas.draw()  # savefig would draw twice and compress harder, which a slider does not wait for
     Image.fromarray(np.asarray(canvas.buffer_rgba())).save(png, "PNG", compress_level=1)
@@ -123,7 +122,7 @@ def cascade_explorer(
 def embedding_explorer(
     memories: Mapping[str, Mapping[int, Memory]], names: Sequence[str], manifest: Manifest, frames: Any
 ) -> Explorer:
-    """The memory of every network on a plane, epoch by epoch; whoever points at a clip sees it move.
+    """The memory of every network on a plane, epoch by epoch; a clip plays when it is pointed at.
 
     All clips are read at the start, so that a move only draws.
 
@@ -135,7 +134,6 @@ def embedding_explorer(
         frames: source of frames.
     """
     lengths = dict(zip(manifest.table.video_id, manifest.table.num_frames, strict=True))
-
     seen = sorted({video for by_epoch in memories.values() for m in by_epoch.values() for video in m.video_id.tolist()})
 
     def clip(video: int) -> dict[str, np.ndarray]:
@@ -149,7 +147,7 @@ def embedding_explorer(
         return project(memories[network], list(memories[network][max(memories[network])].features)[-1])
 
     def draw(network: str, epoch: int, by: str) -> str:
-        kept = min(memories[network], key=lambda other: abs(other - epoch))  # not every epoch's memory is kept
+        kept = min(memories[network], key=lambda other: abs(other - epoch))  # not every epoch is kept
         memory, projection = memories[network][kept], plane(network)
         title = f"{network}, epoch {kept}: {projection.share:.0%} of the variance"
         return embedding_html(projection.points[kept], memory, names, previews, by, title, projection.limits)
@@ -169,7 +167,7 @@ def retrieval_explorer(
     train: Manifest,
     thumbnail: Callable[[int], np.ndarray],
 ) -> Explorer:
-    """Nearest training videos of any test video, by any method, in every view and in both.
+    """Nearest training videos of any test video, by any method, in every view and in all together.
 
     Args:
         features: method -> view -> raw (test, train) features, as for
@@ -190,7 +188,7 @@ def retrieval_explorer(
 
     return explorer(
         draw,
-        method=widgets.Dropdown(options=[(method_style(m).label, m) for m in features], value=list(features)[-1]),
+        method=widgets.Dropdown(options=[(method_look(m).label, m) for m in features], value=list(features)[-1]),
         query=widgets.IntSlider(0, 0, len(test) - 1),
         k=widgets.IntSlider(min(5, most), 1, most),
     )

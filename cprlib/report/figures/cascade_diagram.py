@@ -1,20 +1,19 @@
-"""The drawn diagram of a cascade, from a real query: the paper's figure 1."""
+"""The diagram of a cascade, drawn from a real query: the paper's figure 1."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from cprlib.cascade import Stage
 from cprlib.report.figures.cascade_view import Trace, trace
-from cprlib.report.figures.strips import fit_captions, fitted, mark_crosses, mark_ticks
-from cprlib.report.figures.style import RC, WIDTH, new_figure, view_label
+from cprlib.report.figures.strips import draw_marks, fit_captions, fitted
+from cprlib.report.figures.style import RC, WIDTH, new_figure
+from cprlib.report.names import view_label
 from cprlib.training.snapshots import Memory
 
 KEPT, REMOVED = 3, 2  # rows drawn of a stage
@@ -37,7 +36,7 @@ def cascade_diagram(
     """What each stage of a cascade keeps, what it removes, and what is mined in the end.
 
     Of the rows that a stage keeps some are shown, evenly spaced from the most similar on; of those that it removes the
-    ones most similar in the other view, which only this stage tells apart. No video stands twice in a box.
+    ones most similar in the other view, which only this stage tells apart. No video appears twice in a box.
 
     Args:
         memory, stages, query, names: as for :func:`cprlib.report.figures.cascade_view.cascade_figure`.
@@ -50,29 +49,29 @@ def cascade_diagram(
     found, count = trace(memory, stages, query), len(stages)
     shown = list(range(count)) if count <= MOST else [*range(4), *range(count - 3, count)]
     shape = thumbnail(int(memory.video_id[query])).shape
-    page = _new_page(len(shown) + 2, shape)
+    page = _Page(len(shown) + 2, shape)
 
     def put(column: int, rows: Iterable[int], view: str, first: int = 0, faded: bool = False) -> None:
         picture = thumbnail_flow if view == "flow" else thumbnail
         for place, row in enumerate(rows, first):
             right = None if row == query else bool(memory.label[row] == memory.label[query])
-            _thumb(page, column, place, fitted(picture(int(memory.video_id[row])), shape), right, faded)
+            page.thumb(column, place, fitted(picture(int(memory.video_id[row])), shape), right, faded)
 
-    _head(page, 0, "Query", *fit_captions([names[int(memory.label[query])]], page.cell)[0])
+    page.head(0, "Query", *fit_captions([names[int(memory.label[query])]], page.cell)[0])
     for place, view in enumerate(sorted({stage.view for stage in stages}, reverse=True)):  # rgb above flow
         put(0, [query], view, place)
     for column, stage in enumerate(shown, 1):
         view = stages[stage].view
-        _boxes(page, column, FILL.get(view, "white"))
-        _head(page, column, f"{stage + 1} · {view_label(view)}", *_count(found.correct[stage + 1]))
+        page.boxes(column, FILL.get(view, "white"))
+        page.head(column, f"{stage + 1} · {view_label(view)}", *_count(found.correct[stage + 1]))
         kept, removed = _distinct(memory, found.rows[stage + 1]), _removed(memory, stages, found, query, stage)
         put(column, [kept[i] for i in np.linspace(0, len(kept) - 1, min(KEPT, len(kept))).astype(int)], view)
         put(column, _distinct(memory, removed)[:REMOVED], view, KEPT, faded=True)
-        _arrow(page, column, "" if stage == 0 or stage - 1 in shown else "…")
-    _head(page, len(shown) + 1, "Mined", *_count(found.correct[-1]))
-    _arrow(page, len(shown) + 1)
+        page.arrow(column, "" if stage == 0 or stage - 1 in shown else "…")
+    page.head(len(shown) + 1, "Mined", *_count(found.correct[-1]))
+    page.arrow(len(shown) + 1)
     put(len(shown) + 1, found.rows[-1][: KEPT + REMOVED].tolist(), "rgb")
-    _legend(page)
+    page.legend()
     return page.axes.figure
 
 
@@ -97,13 +96,18 @@ def _count(correct: Tensor) -> tuple[str, str]:
     return f"{rows} row{'s' if rows != 1 else ''}", f"{100 * true / max(rows, 1):.0f} % true"
 
 
-class _Page(NamedTuple):
-    """One axes over the whole figure, in inches from the upper left corner; columns of thumbnails."""
+class _Page:
+    """Columns of thumbnails in one axes over the whole figure, in inches from the upper left corner."""
 
-    axes: Axes
-    cell: float  # width of a column
-    wide: float  # of a thumbnail
-    tall: float
+    def __init__(self, columns: int, shape: tuple[int, ...]):
+        self.cell = min(CELL, WIDTH / columns)  # width of a column; of a thumbnail:
+        self.wide = 0.74 * self.cell
+        self.tall = self.wide * shape[0] / shape[1]
+        self.width, height = columns * self.cell, HEAD + LABEL + (KEPT + REMOVED) * (self.tall + GAP) + FOOT
+        self.axes = new_figure(self.width, height, placed=True).add_axes((0, 0, 1, 1))
+        self.axes.set(xlim=(0, self.width), ylim=(height, 0))
+        self.axes.axis("off")
+        self.axes.set_autoscale_on(False)
 
     def top(self, place: float, removed: bool = False) -> float:
         return HEAD + place * (self.tall + GAP) + LABEL * removed
@@ -111,66 +115,44 @@ class _Page(NamedTuple):
     def left(self, column: int) -> float:
         return (column + 0.5) * self.cell - self.wide / 2
 
+    def thumb(self, column: int, place: int, image: np.ndarray, right: bool | None, faded: bool) -> None:
+        left, top = self.left(column), self.top(place, faded)
+        image = (255 - FADED * (255.0 - image)).astype(np.uint8) if faded else image
+        self.axes.imshow(image, extent=(left, left + self.wide, top + self.tall, top), zorder=2)
+        edge = {"edgecolor": "#888888" if faded else "black", "linestyle": ":" if faded else "-", "linewidth": 0.8}
+        self.axes.add_patch(Rectangle((left, top), self.wide, self.tall, fill=False, zorder=3, **edge))
+        if right is not None:
+            draw_marks(self.axes, right, [left + self.wide - 0.06], [top + 0.06], 9)
 
-def _new_page(columns: int, shape: tuple[int, ...]) -> _Page:
-    cell = min(CELL, WIDTH / columns)
-    wide = 0.74 * cell
-    tall = wide * shape[0] / shape[1]
-    width, height = columns * cell, HEAD + LABEL + (KEPT + REMOVED) * (tall + GAP) + FOOT
-    figure = new_figure(width, height)
-    figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.axis("off")
-    axes.set_autoscale_on(False)
-    return _Page(axes, cell, wide, tall)
+    def head(self, column: int, title: str, *lines: str) -> None:
+        x = (column + 0.5) * self.cell
+        self.axes.text(x, 0.14, title, ha="center", va="center", fontsize=10, weight="bold")
+        self.axes.text(x, 0.26, "\n".join(lines), ha="center", va="top", fontsize=8, linespacing=1.15)
 
+    def boxes(self, column: int, colour: str) -> None:
+        """Around the rows that a stage keeps, and a dashed one around those that it removes."""
+        left, wide, pad = self.left(column) - 0.05, self.wide + 0.1, 0.05
+        looks = ({"facecolor": colour}, {"facecolor": "none", "linestyle": "--"})
+        for removed, (first, count, look) in enumerate(zip((0, KEPT), (KEPT, REMOVED), looks, strict=True)):
+            top, tall = self.top(first, bool(removed)) - pad, count * (self.tall + GAP) - GAP + 2 * pad
+            self.axes.add_patch(Rectangle((left, top), wide, tall, edgecolor="#777777", linewidth=0.8, **look))
+        y = self.top(KEPT, True) - 0.08
+        self.axes.text(left + wide / 2, y, "removed", ha="center", va="bottom", fontsize=8)
 
-def _thumb(page: _Page, column: int, place: int, image: np.ndarray, right: bool | None, faded: bool) -> None:
-    left, top = page.left(column), page.top(place, faded)
-    if faded:
-        image = (255 - FADED * (255.0 - image)).astype(np.uint8)
-    page.axes.imshow(image, extent=(left, left + page.wide, top + page.tall, top), zorder=2)
-    edge = {"edgecolor": "#888888" if faded else "black", "linestyle": ":" if faded else "-", "linewidth": 0.8}
-    page.axes.add_patch(Rectangle((left, top), page.wide, page.tall, fill=False, zorder=3, **edge))
-    if right is not None:
-        mark = mark_ticks if right else mark_crosses
-        mark(page.axes, [left + page.wide - 0.06], [top + 0.06], 9)
+    def arrow(self, column: int, text: str = "") -> None:
+        """From the column before to this one."""
+        y, middle, half = self.top(KEPT // 2) + self.tall / 2, column * self.cell, (self.cell - self.wide) / 2 - 0.05
+        arrow = {"arrowstyle": "-|>,head_width=0.25,head_length=0.4", "color": "black", "linewidth": 1.4}
+        arrow |= {"shrinkA": 0, "shrinkB": 0}
+        self.axes.annotate("", (middle + half, y), (middle - half, y), arrowprops=arrow, zorder=5)
+        self.axes.text(middle, y - 0.06, text, ha="center", fontsize=12)
 
-
-def _head(page: _Page, column: int, title: str, *lines: str) -> None:
-    x = (column + 0.5) * page.cell
-    page.axes.text(x, 0.14, title, ha="center", va="center", fontsize=10, weight="bold")
-    page.axes.text(x, 0.26, "\n".join(lines), ha="center", va="top", fontsize=8, linespacing=1.15)
-
-
-def _boxes(page: _Page, column: int, colour: str) -> None:
-    """Around the rows that a stage keeps, and a dashed one around those that it removes."""
-    left, wide, pad = page.left(column) - 0.05, page.wide + 0.1, 0.05
-    looks = ({"facecolor": colour}, {"facecolor": "none", "linestyle": "--"})
-    for removed, (first, count, look) in enumerate(zip((0, KEPT), (KEPT, REMOVED), looks, strict=True)):
-        top, tall = page.top(first, bool(removed)) - pad, count * (page.tall + GAP) - GAP + 2 * pad
-        page.axes.add_patch(Rectangle((left, top), wide, tall, edgecolor="#777777", linewidth=0.8, **look))
-    middle = left + wide / 2
-    page.axes.text(middle, page.top(KEPT, True) - 0.08, "removed", ha="center", va="bottom", fontsize=8)
-
-
-def _arrow(page: _Page, column: int, text: str = "") -> None:
-    """From the column before to this one."""
-    y, middle, half = page.top(KEPT // 2) + page.tall / 2, column * page.cell, (page.cell - page.wide) / 2 - 0.05
-    head = {"arrowstyle": "-|>,head_width=0.25,head_length=0.4", "color": "black", "linewidth": 1.4}
-    arrow = head | {"shrinkA": 0, "shrinkB": 0}
-    page.axes.annotate("", (middle + half, y), (middle - half, y), arrowprops=arrow, zorder=5)
-    page.axes.text(middle, y - 0.06, text, ha="center", fontsize=12)
-
-
-def _legend(page: _Page) -> None:
-    """What the marks say."""
-    y = page.top(KEPT + REMOVED, True) + 0.17
-    mark_ticks(page.axes, [0.17], [y], 9)
-    mark_crosses(page.axes, [1.57], [y], 9)
-    wide = page.axes.get_xlim()[1] > 6.5
-    faded = "faded: removed by this stage, though the most alike in the other view" if wide else "faded: removed"
-    texts = {0.29: "the query's class", 1.69: "another class", 2.8: faded}
-    for x, text in texts.items():
-        page.axes.text(x, y, text, va="center", fontsize=8.5)
+    def legend(self) -> None:
+        """What the marks mean."""
+        y = self.top(KEPT + REMOVED, True) + 0.17
+        draw_marks(self.axes, True, [0.17], [y], 9)
+        draw_marks(self.axes, False, [1.57], [y], 9)
+        detail = ", though the most alike in the other view" if self.width > 6.5 else ""
+        faded = f"faded: removed by this stage{detail}" if detail else "faded: removed"
+        for x, text in {0.29: "the query's class", 1.69: "another class", 2.8: faded}.items():
+            self.axes.text(x, y, text, va="center", fontsize=8.5)

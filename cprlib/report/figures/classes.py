@@ -1,4 +1,4 @@
-"""Mining by class: how many are found (the paper's figure 4), best and worst classes (figure 5), CMR (figure 6)."""
+"""Class by class: what was mined (figures 4, 5 and 6 of the paper), which class is taken for which."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,51 +10,75 @@ from matplotlib.figure import Figure
 
 from cprlib.data.manifest import Manifest
 from cprlib.report.figures.strips import draw_strip
-from cprlib.report.figures.style import RC, WIDTH, bar_look, draw_legend, method_order, method_style, new_figure
+from cprlib.report.figures.style import RC, WIDTH, bar_look, draw_legend, new_figure
+from cprlib.report.names import method_look, method_order
 
 CLASSES_PER_COLUMN = 34  # 101 classes in three columns
-OUTLINE = {"color": "none", "edgecolor": "#333333", "linewidth": 0.8}
 ROW, HEADING = 0.92, 0.36  # inches of a class, and of the words above the best and the worst
+NUMBERS, NAMES = 15, 60  # a confusion matrix of so many classes shows its numbers, and names its classes
 
 
 @rc_context(RC)
 def cmr_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
-    """CMR of every class (Eq. 5), best class of the last method on top, the median as a line.
+    """CMR of every class (Eq. 5), best class of the last method on top, the median over classes as a line.
 
     Args:
         cmr: method -> table of `class_mining_recall`, all of the same classes.
         title: e.g. "RGB network, by source video".
     """
-    methods = sorted(cmr, key=method_order)
-    wide = pd.DataFrame({m: 100 * cmr[m].set_index("class_name")["cmr"] for m in methods})
-    wide = wide.sort_values(methods[::-1], ascending=False)
-    figure, panels, parts = _class_panels(len(wide), len(methods), 0.06)
-    for axes, part in zip(panels, parts, strict=True):
-        _class_bars(axes, wide.iloc[part], wide.median(), rows=len(parts[0]))
-    if title:
-        figure.suptitle(title, fontsize=11)
-    draw_legend(figure, panels, "lower")
-    return figure
+    wide = 100 * _by_class(cmr, "cmr")
+
+    def draw(axes: Axes, part: pd.DataFrame) -> None:
+        for method, median in wide.median().items():
+            look = method_look(method)
+            label = f"Median {look.label}: {median:.1f} %"
+            axes.axvline(median, color="black", linestyle=look.line, linewidth=1.2, label=label)
+        axes.set(xlim=(0, 100), xlabel="CMR (%)")
+
+    return _class_figure(wide, title, draw)
 
 
 @rc_context(RC)
 def found_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
-    """Distinct true positives of every class, method beside method; the class with the most of the last method on top.
+    """Distinct true positives of every class, with an outline for the number of its training videos.
 
     Args:
-        cmr: method -> table of `class_mining_recall` by video, all of the same classes; an outline around the bars of a
-            class shows how many videos there are.
+        cmr: method -> table of `class_mining_recall` by video, all of the same classes.
         title: e.g. "RGB network".
     """
-    methods = sorted(cmr, key=method_order)
-    found = pd.DataFrame({m: cmr[m].set_index("class_name")["found"] for m in methods})
-    found = found.sort_values(methods[::-1], ascending=False)
-    sizes = cmr[methods[0]].set_index("class_name")["instances"].reindex(found.index)
-    figure, panels, parts = _class_panels(len(found), len(methods), 0.08)
-    for axes, part in zip(panels, parts, strict=True):
-        _draw_found(axes, found.iloc[part], sizes.iloc[part], rows=len(parts[0]))
-    if title:
-        figure.suptitle(title, fontsize=11)
+    found = _by_class(cmr, "found")
+    sizes = next(iter(cmr.values())).set_index("class_name")["instances"]
+
+    def draw(axes: Axes, part: pd.DataFrame) -> None:
+        outline = {"color": "none", "edgecolor": "#333333", "linewidth": 0.8, "zorder": 3}
+        axes.barh(np.arange(len(part)), sizes[part.index], 0.86, label="Training videos", **outline)
+        axes.set(xlabel="Distinct true positives mined")
+
+    return _class_figure(found, title, draw)
+
+
+def _by_class(cmr: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:
+    """A row for each class, the largest of the last method first; a column for each method."""
+    wide = pd.DataFrame({m: cmr[m].set_index("class_name")[column] for m in sorted(cmr, key=method_order)})
+    return wide.sort_values(list(wide)[::-1], ascending=False)
+
+
+def _class_figure(wide: pd.DataFrame, title: str, draw: Callable[[Axes, pd.DataFrame], None]) -> Figure:
+    """Horizontal bars for every class and method in up to three columns; `draw` adds what is special to one."""
+    columns = -(-len(wide) // CLASSES_PER_COLUMN)
+    parts = np.array_split(np.arange(len(wide)), columns)
+    inches = (0.11 if columns > 1 else 0.13) * wide.shape[1] + 0.07
+    figure = new_figure(WIDTH * (1 if columns < 3 else 1.25), len(parts[0]) * inches + 1.2)
+    panels = figure.subplots(1, columns, sharex=True, squeeze=False)[0]
+    width = 0.82 / wide.shape[1]
+    for axes, part in zip(panels, (wide.iloc[part] for part in parts), strict=True):
+        for i, method in enumerate(wide):
+            axes.barh(np.arange(len(part)) + (i + 0.5) * width - 0.41, part[method], width, **bar_look(method))
+        draw(axes, part)
+        axes.set_ylim(len(parts[0]) - 0.4, -0.6)
+        axes.set_yticks(range(len(part)), part.index, fontsize=9 if len(parts[0]) < 30 else 8)
+        axes.grid(False, axis="y")
+    figure.suptitle(title, fontsize=11)
     draw_legend(figure, panels, "lower")
     return figure
 
@@ -83,14 +107,12 @@ def best_and_worst(
         raise ValueError(f"method is {method!r}; there are tables of {', '.join(cmr)}")
     order = cmr[method].sort_values(["cmr", "instances", "label"], ascending=[False, False, True])
     count = min(count, max(1, len(order) // 2))
-    groups = {"Best": order.head(count), "Worst": order.tail(count)}
     height = 2 * (HEADING + count * ROW) + 0.1
-    figure = new_figure(WIDTH, height)
-    figure.set_layout_engine("none")
-    slots = max(len(ids) for ids in videos.values())
-    for group, (word, classes) in enumerate(groups.items()):
+    figure = new_figure(WIDTH, height, placed=True)
+    slots = max(map(len, videos.values()))
+    for group, (kind, classes) in enumerate({"Best": order.head(count), "Worst": order.tail(count)}.items()):
         top = group * (HEADING + count * ROW) + 0.05
-        heading = f"{word} classes of {method_style(method).label}"
+        heading = f"{kind} classes of {method_look(method).label}"
         figure.text(0.0125, 1 - (top + 0.05) / height, heading, fontsize=11, weight="bold", va="top")
         for place, row in enumerate(classes.itertuples()):
             bottom = 1 - (top + HEADING + (place + 1) * ROW - 0.08) / height
@@ -102,55 +124,6 @@ def best_and_worst(
     return figure
 
 
-def class_videos(manifest: Manifest, count: int = 5) -> dict[int, list[int]]:
-    """The first training videos of each class, each of another recording: label -> at most `count` video_ids."""
-    train = manifest.table[manifest.table["split"] == "train"]
-    first = train.drop_duplicates(["label", "source_id"]).groupby("label").head(count)
-    return first.groupby("label")["video_id"].apply(list).to_dict()
-
-
-def _class_panels(classes: int, methods: int, gap: float) -> tuple[Figure, np.ndarray, list[np.ndarray]]:
-    """An empty figure for horizontal bars of every class and method, `gap` inches between two classes.
-
-    Returns:
-        the figure, its columns of axes, and for each of them the numbers of the classes that it shows.
-    """
-    columns = -(-classes // CLASSES_PER_COLUMN)
-    parts = np.array_split(np.arange(classes), columns)
-    inches = (0.11 if columns > 1 else 0.13) * methods + gap
-    figure = new_figure(WIDTH * (1 if columns < 3 else 1.25), len(parts[0]) * inches + 1.2)
-    return figure, figure.subplots(1, columns, sharex=True, squeeze=False)[0], parts
-
-
-def _class_bars(axes: Axes, wide: pd.DataFrame, medians: pd.Series, rows: int) -> None:
-    methods = list(wide.columns)
-    for i, method in enumerate(methods):
-        y = np.arange(len(wide)) + (i + 0.5) * 0.84 / len(methods) - 0.42
-        axes.barh(y, wide[method], 0.84 / len(methods), **bar_look(method))
-        style = method_style(method)
-        axes.axvline(
-            medians[method],
-            color="black",
-            linestyle=style.line,
-            linewidth=1.2,
-            label=f"Median {style.label}: {medians[method]:.1f} %",
-        )
-    axes.set(xlim=(0, 100), ylim=(rows - 0.4, -0.6), xlabel="CMR (%)")
-    axes.set_yticks(range(len(wide)), wide.index, fontsize=9 if rows < 30 else 8)
-    axes.grid(False, axis="y")
-
-
-def _draw_found(axes: Axes, found: pd.DataFrame, sizes: pd.Series, rows: int) -> None:
-    count = len(found.columns)
-    for i, method in enumerate(found.columns):
-        y = np.arange(len(found)) + (i + 0.5) * 0.8 / count - 0.4
-        axes.barh(y, found[method], 0.8 / count, **bar_look(method))
-    axes.barh(np.arange(len(found)), sizes, 0.86, label="Training videos", zorder=3, **OUTLINE)
-    axes.set(ylim=(rows - 0.4, -0.6), xlabel="Distinct true positives mined")
-    axes.set_yticks(range(len(found)), found.index, fontsize=9 if rows < 30 else 8)
-    axes.grid(False, axis="y")
-
-
 def _draw_recalls(axes: Axes, name: str, recalls: Mapping[str, float]) -> None:
     """A bar for each method, with its name and its number."""
     methods = sorted(recalls, key=method_order)
@@ -158,7 +131,39 @@ def _draw_recalls(axes: Axes, name: str, recalls: Mapping[str, float]) -> None:
         axes.barh(y, 100 * recalls[method], 0.8, **bar_look(method))
         axes.text(103, y, f"{100 * recalls[method]:.1f} %", va="center", fontsize=9)
     axes.set(xlim=(0, 100), ylim=(len(methods) - 0.5, -0.5), xticks=[])
-    axes.set_yticks(range(len(methods)), [method_style(m).label for m in methods])
+    axes.set_yticks(range(len(methods)), [method_look(m).label for m in methods])
     axes.tick_params(left=False)
     axes.grid(False)
     axes.set_title(name, fontsize=10, loc="left", pad=3)
+
+
+def class_videos(manifest: Manifest, count: int = 5) -> dict[int, list[int]]:
+    """The first training videos of each class, each of another recording: label -> at most `count` video_ids."""
+    train = manifest.table[manifest.table["split"] == "train"]
+    first = train.drop_duplicates(["label", "source_id"]).groupby("label").head(count)
+    return first.groupby("label")["video_id"].apply(list).to_dict()
+
+
+@rc_context(RC)
+def confusion_figure(matrix: pd.DataFrame, title: str = "") -> Figure:
+    """Share of each class's videos (rows) that was taken for each class (columns), dark = many, in percent.
+
+    Args:
+        matrix: counts, as :func:`cprlib.evaluation.classification.confusion_matrix` makes it.
+        title: e.g. "CPR, RGB".
+    """
+    share = 100 * matrix.to_numpy() / matrix.to_numpy().sum(axis=1, keepdims=True).clip(min=1)
+    side = float(np.clip(0.45 * len(matrix) + 1.5, 4, WIDTH))
+    figure = new_figure(side + 0.6, side)
+    axes = figure.subplots()
+    figure.colorbar(axes.imshow(share, cmap="Greys", vmin=0, vmax=100), shrink=0.8, label="Share of the class (%)")
+    axes.set(title=title, xlabel="Predicted class", ylabel="True class")
+    axes.grid(False)
+    if len(matrix) <= NAMES:
+        size = 9 if len(matrix) <= 20 else 5
+        axes.set_xticks(range(len(matrix)), matrix.columns, rotation=90, fontsize=size)
+        axes.set_yticks(range(len(matrix)), matrix.index, fontsize=size)
+    for row, column in np.argwhere(share >= 0.5) if len(matrix) <= NUMBERS else ():
+        colour = "white" if share[row, column] > 55 else "black"
+        axes.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", color=colour, fontsize=7.5)
+    return figure

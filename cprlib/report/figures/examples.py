@@ -1,74 +1,78 @@
-"""Pictures of single cases: what was mined for a query, what retrieval found, what a clip looks like."""
+"""Single cases: what was mined for a query, which videos retrieval found."""
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cprlib.data.flow_file import dequantise
 from cprlib.data.manifest import Manifest
-from cprlib.report.figures.curves import clip_strip, mined_strip, neighbour_strip
-from cprlib.report.figures.style import flow_colour
+from cprlib.report.figures.strips import GAP, draw_strip
+from cprlib.report.figures.style import RC, WIDTH, new_figure
+from cprlib.report.names import method_look, view_label
 
-LEAST = 0.05  # of the bound; a step of the levels is 0.008
 
-
-def clip_figure(clips: Mapping[str, Tensor], count: int = 8) -> Figure:
-    """Frames of a clip in every view.
+@rc_context(RC)
+def examples_figure(query: Any, found: Mapping[str, pd.DataFrame], thumbnail: Callable[[int], np.ndarray]) -> Figure:
+    """A query and what was found for it, a row for each way to find; videos of another class are marked.
 
     Args:
-        clips: view -> (T, H, W, C) uint8 as a frame source gives them; flow as levels.
-        count: frames shown.
+        query: a row of a manifest: video_id, label, class_name.
+        found: name of the row -> rows of a manifest, best first.
+        thumbnail: video_id -> uint8 (H, W, 3), see :func:`cprlib.report.figures.strips.thumbnails`.
     """
-    # The colours show direction and relative speed, so any bound will do.
-    pixels = {v: dequantise(c, 1.0).transpose(0, 3, 1, 2) if v == "flow" else c for v, c in clips.items()}
-    return clip_strip(pixels, count)
+    picture = thumbnail(query.video_id)
+    slots = max(1, *map(len, found.values()))
+    cell = (WIDTH - 0.75) / (1.2 + slots * (1 + GAP))  # inches, the width of a thumbnail
+    tall = cell * picture.shape[0] / picture.shape[1]
+    figure = new_figure(WIDTH, height := len(found) * (tall + 0.4) + 0.1, placed=True)
+
+    def strip(name: str, rows: pd.DataFrame, left: float, top: float, wide: float, slots: int) -> None:
+        axes = figure.add_axes((left / WIDTH, 1 - (top + tall) / height, wide / WIDTH, tall / height))
+        images = [thumbnail(video) for video in rows.video_id]
+        draw_strip(axes, images, rows.label == query.label, list(rows.class_name), slots, picture.shape)
+        axes.text(-0.05, 0.5 * tall / cell, name, rotation=90, ha="right", va="center", fontsize=9)
+
+    columns = ["video_id", "label", "class_name"]
+    strip("Query", pd.DataFrame([[getattr(query, c) for c in columns]], columns=columns), 0.3, 0.1, 1.1 * cell, 1)
+    left = 0.7 + 1.2 * cell
+    for i, (name, rows) in enumerate(found.items()):
+        strip(name.replace(" in ", "\nin "), rows, left, 0.1 + i * (tall + 0.4), WIDTH - 0.05 - left, slots)
+    return figure
 
 
 def mined_figure(
     logs: Mapping[str, pd.DataFrame], manifest: Manifest, thumbnail: Callable[[int], np.ndarray], query: int
 ) -> Figure:
-    """What each method mined for one query in its last epoch, wrong ones marked.
+    """What each method mined for one query in its last epoch.
 
     Args:
         logs: method -> mining log of one network.
         manifest: of the run.
-        thumbnail: video_id -> picture, see :func:`thumbnails`.
+        thumbnail: video_id -> picture.
         query: video_id, e.g. from :func:`common_queries`.
     """
-    last = {m: log[log.epoch == log.epoch.max()] for m, log in logs.items()}
-    found = {m: log[log["query"] == query].sort_values("rank") for m, log in last.items()}
-    names = manifest.table.set_index("video_id").class_name
-    return mined_strip(
-        thumbnail(query),
-        {m: [thumbnail(i) for i in rows.mined] for m, rows in found.items()},
-        {m: rows.correct.tolist() for m, rows in found.items()},
-        {m: names[rows.mined].tolist() for m, rows in found.items()},
-        names[query],
-    )
+    videos = manifest.table.set_index("video_id", drop=False)
+    last = {method: log[(log.epoch == log.epoch.max()) & (log["query"] == query)] for method, log in logs.items()}
+    found = {method_look(m).label: videos.loc[rows.sort_values("rank").mined] for m, rows in last.items()}
+    return examples_figure(videos.loc[query], found, thumbnail)
 
 
 def common_queries(logs: Mapping[str, pd.DataFrame], count: int, seed: int = 0) -> list[int]:
-    """Queries of as many classes as possible for which every method mined something in its last epoch.
+    """video_ids of queries for which every method mined something in its last epoch, each of another class.
 
     Args:
         logs: method -> mining log.
         count: how many, at most.
         seed: of the draw; no case is picked by hand.
-
-    Returns:
-        video_ids.
     """
     last = [log[log.epoch == log.epoch.max()] for log in logs.values()]
     common = set.intersection(*(set(log["query"]) for log in last))
     queries = last[0][last[0]["query"].isin(common)].drop_duplicates("query").sort_values("query")
-    one_a_class = queries.sample(frac=1, random_state=seed).drop_duplicates("query_label")
-    return one_a_class["query"].head(count).tolist()
+    return queries.sample(frac=1, random_state=seed).drop_duplicates("query_label")["query"].head(count).tolist()
 
 
 def neighbour_figure(
@@ -78,7 +82,7 @@ def neighbour_figure(
     gallery: Manifest,
     thumbnail: Callable[[int], np.ndarray],
 ) -> Figure:
-    """A test video and its nearest training videos in every view, those of another class marked.
+    """A test video and its nearest training videos in every view.
 
     Args:
         neighbours: view -> (k,) int64 rows of the gallery, nearest first.
@@ -86,37 +90,5 @@ def neighbour_figure(
         queries, gallery: the splits that the features came from.
         thumbnail: video_id -> picture, of both splits.
     """
-    row, table = queries.table.iloc[query], gallery.table
-    found = {view: table.iloc[rows.tolist()] for view, rows in neighbours.items()}
-    return neighbour_strip(
-        thumbnail(row.video_id),
-        {view: [thumbnail(i) for i in rows.video_id] for view, rows in found.items()},
-        {view: (rows.label == row.label).tolist() for view, rows in found.items()},
-        {view: rows.class_name.tolist() for view, rows in found.items()},
-        row.class_name,
-    )
-
-
-def thumbnails(manifest: Manifest, frames: Any, view: str = "rgb") -> Callable[[int], np.ndarray]:
-    """What figures that show clips take as `thumbnail`: a function from a video to its middle frame.
-
-    Args:
-        manifest: of the videos that may be asked for.
-        frames: source of frames that has this view, see :func:`cprlib.data.frames.open_frames`.
-        view: "flow" gives colours: the hue is the direction, white is rest, the deepest colour the fastest pixel, or a
-            twentieth of the bound of the stored flow, so that a still picture stays pale.
-
-    Returns:
-        video_id -> uint8 (H, W, 3); the last 1024 are remembered. It raises a ValueError for a video that the manifest
-        does not list.
-    """
-    middles = dict(zip(manifest.table.video_id.tolist(), (manifest.table.num_frames // 2).tolist(), strict=True))
-
-    @lru_cache(maxsize=1024)
-    def middle_frame(video_id: int) -> np.ndarray:
-        if video_id not in middles:
-            raise ValueError(f"video_id {video_id} is not in the manifest; give the one that the run was trained on")
-        frame = torch.as_tensor(frames.frames(video_id, view, [middles[video_id]])).numpy()[0]
-        return flow_colour(dequantise(frame, 1.0).transpose(2, 0, 1), LEAST) if view == "flow" else frame
-
-    return lambda video_id: middle_frame(int(video_id))  # a NumPy number would be remembered beside the int
+    found = {view_label(view, neighbours): gallery.table.iloc[rows.tolist()] for view, rows in neighbours.items()}
+    return examples_figure(queries.table.iloc[query], found, thumbnail)

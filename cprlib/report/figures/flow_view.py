@@ -1,4 +1,4 @@
-"""Flow to look at: the colour wheel, arrows on a frame, RGB beside flow as a small looping picture."""
+"""Flow as arrows on a frame, as colours with their wheel, and beside RGB as a small looping picture."""
 
 import base64
 import difflib
@@ -20,12 +20,13 @@ from PIL import Image
 from cprlib.data.flow import dequantise, estimate, flow_info
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
-from cprlib.report.figures.style import RC, flow_colour, new_figure, show_image, view_label
+from cprlib.report.figures.style import RC, flow_colour, new_figure, show_image
+from cprlib.report.names import view_label
 from cprlib.store.files import resolve
 
 LMDB_BOUND = 20.0  # of the flow that CoCLR published
 RIM = {"right": (1, 0, "u > 0"), "left": (-1, 0, "u < 0"), "down": (0, 1, "v > 0"), "up": (0, -1, "v < 0")}
-# slender, so that a short one, which shrinks as a whole, still tells its direction
+# slender, so that a short arrow still shows its direction
 ARROWS = {"facecolor": "white", "edgecolor": "black", "linewidth": 0.7, "minshaft": 2}
 HEAD = {"headwidth": 3, "headlength": 3.6, "headaxislength": 3.2}
 
@@ -54,27 +55,27 @@ def find_video(manifest: Manifest, video: int | str) -> Any:
 
     Args:
         manifest: the videos.
-        video: its video_id (a number, or in digits where no file alone is called so), its path, or a part of its file
-            name that no other has; "" is the first of the manifest.
+        video: its video_id (a number), its path or file name, or a part of its file name that no other has; "" is the
+            first. A string of digits is a file name or else a video_id.
 
     Raises:
         ValueError: nothing or several fit; names some that do.
     """
     table, text = manifest.table, str(video)
-    files = table.path.map(Path)
+    files, numbers = table.path.map(Path), table.video_id.astype(str) == text
+    names, stems = files.map(lambda path: path.name), files.map(lambda path: path.stem)
     named = Path(text) if "$" in text else resolve(text)  # a name of a file holds no variables
-    whole = table[(files == named) | (files.map(lambda p: p.name) == text) | (files.map(lambda p: p.stem) == text)]
-    by_number = table[table.video_id == int(text)] if text.isdecimal() else table[:0]
-    part = table[files.map(lambda p: text.lower() in p.name.lower())] if text else table[:1]
-    choices = (whole, by_number, part) if isinstance(video, str) else (by_number,)
-    found = next((rows for rows in choices if len(rows) == 1), choices[-1])
+    whole = (files == named) | (names == text) | (stems == text)
+    part = names.str.lower().str.contains(text.lower(), regex=False) if text else table.index == table.index[0]
+    tests = (whole, numbers, part) if isinstance(video, str) else (numbers,)
+    found = next((table[test] for test in tests if test.sum() == 1), table[tests[-1]])
     if len(found) != 1:
         raise ValueError(_ambiguous(text, table, found))
     return next(found.itertuples(index=False))
 
 
 def look(manifest: Manifest, video: int | str = "", flow_method: str = "dis", count: int = 24, short_side=128) -> Look:
-    """Read frames from the middle of a video with their flow: the stored one, or estimated where none is stored yet.
+    """Read frames from the middle of a video with their flow, stored or estimated.
 
     Args:
         manifest: the videos, with or without flow.
@@ -107,7 +108,7 @@ def look(manifest: Manifest, video: int | str = "", flow_method: str = "dis", co
 
 @rc_context(RC)
 def flow_arrows(frame: Any, flow: Any, step: int | None = None) -> Figure:
-    """A frame with arrows that say where its pixels go, its flow in colour, and the wheel that explains the colours.
+    """A frame with arrows for its motion, its flow in colour, and the wheel that explains the colours.
 
     Args:
         frame: uint8 (H, W, 3).
@@ -128,9 +129,9 @@ def flow_arrows(frame: Any, flow: Any, step: int | None = None) -> Figure:
     speed = np.hypot(*flow)
     usual = float(np.quantile(speed, 0.98))  # a few wrong pixels must not make all arrows tiny
     times = float(f"{1.4 * step / usual:.2g}") if usual else 1
-    show_image(left, frame, f"RGB; arrows {times:g} × the motion of one frame", 9.5)
+    show_image(left, frame, f"RGB; arrows {times:g} × the motion of one frame")
     _draw_arrows(left, flow, step, times)
-    show_image(middle, flow_colour(flow), "Flow", 9.5)
+    show_image(middle, flow_colour(flow), "Flow")
     _draw_wheel(right, f"rim: {speed.max():.1f} pixels\nper frame")
     return figure
 
@@ -138,7 +139,7 @@ def flow_arrows(frame: Any, flow: Any, step: int | None = None) -> Figure:
 def looping_bytes(
     clip: Mapping[str, Any], fps: float = 12, height: int = 128, quality: int = 60, still: bool = False
 ) -> bytes:
-    """A clip as an animated WebP that repeats for ever, its views side by side.
+    """A clip as an animated WebP in an endless loop, its views side by side.
 
     Args:
         clip: view -> uint8 (T, H, W, 3), or for "flow" float (T, 2, H, W) in pixels per frame.
@@ -166,7 +167,7 @@ def looping_bytes(
 
 
 def looping_clip(clip: Mapping[str, Any], fps: float = 12, height: int = 128, name: str = "") -> str:
-    """A clip as HTML that moves, for `IPython.display.HTML`; it stands still where the reader wants no motion.
+    """A clip as moving HTML; it stands still for readers who asked their system for reduced motion.
 
     Args:
         clip, fps, height: see `looping_bytes`.

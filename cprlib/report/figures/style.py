@@ -1,8 +1,8 @@
-"""One look for all figures: sizes, colours, line styles and hatches that also work in grey."""
+"""One look for all figures: sizes, lines and bars that can also be told apart in grey, legends, files."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,17 +14,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torchvision.utils import flow_to_image
 
+from cprlib.report.names import method_look
 from cprlib.store.files import atomic_path, resolve
 
 WIDTH = 8.0  # inches; at 110 dpi as wide as a README column
 DPI = 110
 WRONG = "#c1121f"
+BAR = {"edgecolor": "white", "linewidth": 0.5}
 
 # for matplotlib.rc_context: put on every public figure function
 RC = {
+    "text.parse_math": False,  # names of classes and videos are text: "$a$" is no formula
     "font.size": 10,
     "axes.titlesize": 11,
-    "axes.titley": 1.0,  # no search for room, which is slow: nothing stands above a plot
+    "axes.titley": 1.0,  # skips the search for room, which is slow: nothing stands above a plot
     "axes.labelsize": 10,
     "legend.fontsize": 9.5,
     "legend.frameon": False,
@@ -42,98 +45,36 @@ RC = {
 }
 
 
-class MethodStyle(NamedTuple):
-    """How a method looks; colour-blind-safe colours (Okabe and Ito) of different lightness."""
-
-    label: str
-    colour: str
-    line: str
-    marker: str
-    hatch: str
-
-
-METHODS = {
-    "random": MethodStyle("Random weights", "#cccccc", ":", "v", ""),
-    "infonce": MethodStyle("InfoNCE", "#56b4e9", "-.", "^", "..."),
-    "coclr": MethodStyle("CoCLR", "#0072b2", "--", "s", "///"),
-    "cpr": MethodStyle("CPR", "#e69f00", "-", "o", ""),
-    "ubernce": MethodStyle("UberNCE", "#444444", (0, (1, 1)), "D", "xxx"),
-}
-PROTOCOLS = {"probe": "Linear probe", "finetune": "Fine-tuned", "frozen": "Frozen backbone"}
-VIEWS = {"rgb": "RGB", "flow": "Flow", "residual": "Residual", "both": "Both views"}
-
-
-def method_style(method: str) -> MethodStyle:
-    """The look of a method; one that is not of the paper gets its own name and a neutral green."""
-    return METHODS.get(method, MethodStyle(method, "#009e73", "-", "P", "\\\\\\"))
-
-
-def view_label(view: str) -> str:
-    """The name of a view in titles."""
-    return VIEWS.get(view, view)
-
-
-def view_word(view: str) -> str:
-    """The name of a view within a line: flow, RGB, both views."""
-    label = view_label(view)
-    return label if label.isupper() else label.lower()
-
-
-def method_order(method: str) -> int:
-    """Sort key: random, infonce, coclr, cpr, then the others."""
-    return [*METHODS, method].index(method)
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure in inches that Jupyter shows once, as the value of a cell or by `display`."""
-    figure = plt.figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    plt.close(figure)  # pyplot forgets it, else a notebook shows it a second time
+def new_figure(width: float, height: float, placed: bool = False) -> Figure:
+    """An empty figure, sizes in inches; `placed`: its axes are placed by hand, which draws faster."""
+    figure = plt.figure(figsize=(width, height), dpi=DPI, layout="none" if placed else "constrained")
+    plt.close(figure)  # else a notebook shows it a second time at the end of the cell
     return figure
 
 
-def show_image(axes: Axes, image: np.ndarray, title: str = "", size: float = 9) -> None:
-    """Draw a thumbnail without ticks; of a clip (T, H, W, 3) its middle frame."""
-    axes.imshow(middle_frame(image))
+def show_image(axes: Axes, image: np.ndarray, title: str = "") -> None:
+    """Draw a uint8 (H, W, 3) image with a thin frame, without ticks."""
+    axes.imshow(image)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     axes.spines[:].set(visible=True, color="#555555", linewidth=0.8)
-    if title:
-        axes.set_title(title, fontsize=size, pad=3)
-
-
-def middle_frame(image: np.ndarray) -> np.ndarray:
-    """The image itself, or the middle frame of a clip (T, H, W, 3)."""
-    image = np.asarray(image)
-    return image[len(image) // 2] if image.ndim == 4 else image
+    axes.set_title(title, fontsize=9, pad=3)
 
 
 def draw_curve(axes: Axes, method: str, values: pd.Series) -> None:
     """Draw values over their index, the epochs, in the look of a method."""
-    style = method_style(method)
-    axes.plot(
-        values.index,
-        values.to_numpy(),
-        color=style.colour,
-        linestyle=style.line,
-        marker=style.marker,
-        markevery=max(1, len(values) // 10),
-        markersize=5,
-        markeredgecolor="white",
-        label=style.label,
-    )
+    look = method_look(method)
+    line = {"color": look.colour, "linestyle": look.line, "label": look.label}
+    every = max(1, len(values) // 10)
+    mark = {"marker": look.marker, "markevery": every, "markersize": 5, "markeredgecolor": "white"}
+    axes.plot(values.index, values.to_numpy(), **line, **mark)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def bar_look(method: str) -> dict[str, Any]:
     """Keywords of `Axes.bar` for a method."""
-    style = method_style(method)
-    return {
-        "color": style.colour,
-        "hatch": style.hatch,
-        "edgecolor": "white",
-        "linewidth": 0.5,
-        "label": style.label,
-    }
+    look = method_look(method)
+    return {"color": look.colour, "hatch": look.hatch, "label": look.label, **BAR}
 
 
 def draw_legend(figure: Figure, panels: Any, place: str = "upper") -> None:
@@ -150,10 +91,10 @@ def flow_colour(flow: Any, least: float = 0.0) -> np.ndarray:
 
     Args:
         flow: float (2, H, W) or (T, 2, H, W), pixels per frame.
-        least: a slower picture is paler, so that the noise of a still one does not look like motion.
+        least: full saturation is the largest speed in `flow`, or this if it is larger, so that noise stays pale.
 
     Returns:
-        uint8 (H, W, 3) or (T, H, W, 3); full saturation is the largest speed in `flow`, or `least`.
+        uint8 (H, W, 3) or (T, H, W, 3).
     """
     flow = torch.nn.functional.pad(torch.as_tensor(flow, dtype=torch.float32), (0, 1))
     flow[..., 0, :, -1] = least  # in a column of its own, which is cut off again
@@ -161,16 +102,13 @@ def flow_colour(flow: Any, least: float = 0.0) -> np.ndarray:
 
 
 def save_figure(figure: Figure, folder: str | Path, name: str, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """Write a figure, atomically and without dates, so that the same figure gives the same file.
+    """Write a figure atomically and without dates, so that the same figure gives the same file.
 
     Args:
         figure: the figure.
         folder: where to, e.g. `outputs/toy/figures`; made if missing.
         name: file name without suffix.
-        formats: of "png" (compressed hard), "pdf", "svg".
-
-    Returns:
-        the files written.
+        formats: of "png", "pdf", "svg".
 
     Raises:
         ValueError: another format.
@@ -182,6 +120,6 @@ def save_figure(figure: Figure, folder: str | Path, name: str, formats: Sequence
     paths = [resolve(folder) / f"{name}.{suffix}" for suffix in formats]
     for path, suffix in zip(paths, formats, strict=True):
         extra = {"pil_kwargs": {"optimize": True}} if suffix == "png" else {}
-        with rc_context({"svg.hashsalt": name}), atomic_path(path) as tmp:
+        with rc_context({"svg.hashsalt": name, "pdf.fonttype": 42}), atomic_path(path) as tmp:  # journals want type 42
             figure.savefig(tmp, dpi=DPI, metadata=undated[suffix], **extra)
     return paths

@@ -1,4 +1,4 @@
-"""The parts that a page is made of, and how a page is written: one HTML file that needs no other."""
+"""What a page is made of, and how it is written: one HTML file that needs no other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,17 +9,18 @@ from typing import NamedTuple
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cprlib.report.html.pictures import Picture
+from cprlib.report.html.images import Picture
+from cprlib.report.tables.text import NAMES, UNKNOWN
 from cprlib.store.files import atomic_path
 
-NUMBER = r"[-−+±→–.\d\s%]*|not found"  # what stands to the right in its column
+NUMBER = r"[-−+±→–.\d\s%]*"  # what is aligned to the right
 
 
 class Table(NamedTuple):
     """A table of strings.
 
     Attributes:
-        caption: what it says, with the unit.
+        caption: what it shows, with the unit.
         frame: strings.
         heads: number of leading columns that name a row.
     """
@@ -31,14 +32,13 @@ class Table(NamedTuple):
     @property
     def looks(self) -> list[str]:
         """Of each column: "name", "number", or "text" in the words of a style sheet."""
-        cells = [self.frame.iloc[:, column].map(str) for column in range(self.frame.shape[1])]
-        texts = [not column.str.fullmatch(NUMBER).all() for column in cells]
+        texts = [not self.frame[name].str.fullmatch(NUMBER).all() for name in self.frame]
         return ["name" if i < self.heads else "text" if text else "number" for i, text in enumerate(texts)]
 
 
 @dataclass
 class Section:
-    """A part of a page, empty until something is put in.
+    """A part of a page.
 
     Attributes:
         id: anchor in the page.
@@ -64,29 +64,25 @@ class Section:
 
 
 def write_page(path: Path, template: str, **content: object) -> Path:
-    """Write a page from `templates/<template>.html`; texts are escaped.
-
-    Args:
-        path: the file.
-        template: "report" or "index".
-        content: what the template shows; `made`, the time, is added.
-    """
-    page = _templates().get_template(f"{template}.html").render(made=time_words(datetime.now()), **content)
-    with atomic_path(path) as tmp:
-        tmp.write_text(page, encoding="utf-8")
-    return path
-
-
-def time_words(time: datetime | None) -> str:
-    """ "2026-11-24 03:20", "–" for None."""
-    return f"{time:%Y-%m-%d %H:%M}" if time else "–"
-
-
-def _templates() -> Environment:
-    return Environment(
+    """Write a page from `templates/<template>.html`; all texts are escaped, `made`, the time, is added."""
+    templates = Environment(
         loader=PackageLoader("cprlib.report.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    page = templates.get_template(f"{template}.html").render(made=time_text(datetime.now()), **content)
+    with atomic_path(path) as tmp:
+        tmp.write_text(page, encoding="utf-8")
+    return path
+
+
+def name_columns(frame: pd.DataFrame) -> int:
+    """How many columns of a table name its rows."""
+    return sum(name in (*NAMES, "Stages", "Ratio") for name in frame)
+
+
+def time_text(time: datetime | None) -> str:
+    """E.g. "2026-11-24 03:20"."""
+    return f"{time:%Y-%m-%d %H:%M}" if time else UNKNOWN

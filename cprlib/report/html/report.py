@@ -1,8 +1,8 @@
-"""A report of a run as one HTML file that needs nothing else, and an index page over all runs beside it.
+"""A report of a run as one HTML file, and an index page of all runs beside it.
 
     python -m cprlib.report.html toy
 
-Everything in it is read from the run folder; of a half-finished run it shows what is there and says what is missing.
+Everything in it is read from the run folder; of a half-finished run it shows what there is and names what is missing.
 """
 
 import argparse
@@ -10,83 +10,65 @@ import sys
 from pathlib import Path
 
 from cprlib.data.manifest import Manifest
-from cprlib.methods import COTRAINED
 from cprlib.report.html import record, results
-from cprlib.report.html.drawings import all_pictures
+from cprlib.report.html.images import Picture, pictures_of
 from cprlib.report.html.index import write_index
 from cprlib.report.html.page import Section, write_page
-from cprlib.report.html.pictures import Picture
-from cprlib.report.run_state import dataset_of, find_run, networks_of, settings_of, state_of
+from cprlib.report.run import Run, find_run
 from cprlib.store.files import resolve
 
 
-def report_sections(run: Path) -> list[Section]:
+def report_sections(run: Run, pair: tuple[str, ...] = ()) -> list[Section]:
     """The sections of a report, those without content left out.
 
     Args:
-        run: run folder.
+        run: the run.
+        pair: two methods to compare in the summary, see `tables.comparison.differences`.
 
     Raises:
         ValueError: a file of the run cannot be read; names it.
     """
-    settings, networks, table = settings_of(run), networks_of(run), results.comparison_of(run)
-    methods = set(settings.get("methods", []))
-    mined = bool(methods & set(COTRAINED)) and not settings.get("pretrained")
+    table = results.comparison_of(run)
     sections = [
-        results.summary_section(table, _about(run, settings)),
-        record.state_section(networks, *state_of(run)),
-        results.comparison_section(run, table),
-        results.mining_section(run, mined),
+        results.summary_section(run, table, _about(run), pair),
+        record.state_section(run),
+        results.comparison_section(table),
+        results.mining_section(run),
         results.retrieval_section(run),
         results.classification_section(run),
-        results.ablation_section(run, bool(settings.get("ablation"))),
+        results.ablation_section(run),
         results.paper_section(run),
         Section("data", "Data"),
         Section("training", "Training"),
         Section("other", "Other figures"),
-        record.settings_section(settings, networks),
-        record.provenance_section(networks),
-        record.notebooks_section(run),
+        record.settings_section(run),
+        record.provenance_section(run),
+        Section("notebooks", "Executed notebooks", links=record.notebook_links(run.folder, run.folder)),
         record.files_section(run),
     ]
-    _add_pictures(sections, *all_pictures(run))
+    _add_pictures(sections, *pictures_of(run))
     return [section for section in sections if section]
 
 
-def write_report(run: str | Path) -> Path:
-    """Write `<run>/report.html`.
-
-    Args:
-        run: run folder.
-
-    Returns:
-        the file.
-
-    Raises:
-        ValueError: a file of the run cannot be read; names it.
-    """
-    run = resolve(run)
-    return write_page(run / "report.html", "report", title=f"Run {run.name}", sections=report_sections(run))
+def write_report(run: str | Path, pair: tuple[str, ...] = ()) -> Path:
+    """Write `<run>/report.html`; arguments and errors as for `report_sections`."""
+    run = Run(run)
+    title, sections = f"Run {run.folder.name}", report_sections(run, pair)
+    return write_page(run.folder / "report.html", "report", title=title, sections=sections)
 
 
-def _about(run: Path, settings: dict) -> str:
-    data = dataset_of(settings)
-    on = f" on {data}" if data else ""
+def _about(run: Run) -> str:
+    """Data, seed and number of test videos, and so what one of them is worth."""
+    settings, name = run.settings, run.folder.name
+    if not settings:
+        return f"The folder {name} holds results without settings."
     pretrained = settings.get("pretrained")
-    what = f"judges the networks of {pretrained}{on}" if pretrained else f"trains and judges its networks{on}"
-    seed = f", seed {settings['seed']}" if "seed" in settings else ""
-    return (
-        f"The run {run.name} {what}{seed}{_tests(settings)}."
-        if settings
-        else f"The folder {run.name} holds results without settings."
-    )
-
-
-def _tests(settings: dict) -> str:
-    """How many test videos there are, and so what one of them is worth; "" if the manifest has gone."""
+    what = f"evaluates the networks of {pretrained}" if pretrained else "trains and evaluates its networks"
+    on, seed = f" on {run.dataset}" * bool(run.dataset), f", seed {settings.get('seed')}" * ("seed" in settings)
     manifest = resolve(str(settings.get("manifest", "")))
     count = int((Manifest.read(manifest).table.split == "test").sum()) if manifest.is_file() else 0
-    return f", with {count} test videos, of which one is {100 / count:.1f} points" if count else ""
+    tests = f", with {count} test videos: one of them is {100 / count:.1f} points" if count else ""
+    return f"The run {name} {what}{on}{seed}{tests}."
 
 
 def _add_pictures(sections: list[Section], pictures: list[Picture], missing: dict[str, list[str]]) -> None:
@@ -105,11 +87,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m cprlib.report.html", description=__doc__.split("\n")[0])
     parser.add_argument("run", nargs="?", help="name or folder of a run; without it only the index is written")
     parser.add_argument("--outputs", default="outputs", help="folder of the runs, default: outputs")
+    parser.add_argument("--compare", nargs=2, default=(), metavar=("METHOD", "AGAINST"), help="e.g. cpr coclr")
     args = parser.parse_args(argv)
     try:
         run = find_run(args.run, args.outputs) if args.run else None
         if run:
-            print(write_report(run))
+            print(write_report(run, tuple(args.compare)))
         print(write_index(run.parent if run else resolve(args.outputs)))
     except (ValueError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

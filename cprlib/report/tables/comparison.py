@@ -1,8 +1,8 @@
-"""The comparison of methods in one table: as numbers, as CSV, as markdown, as aligned text.
+"""The comparison of methods, in one run or over several that differ in their seed.
 
-Built from what notebooks 05, 06 and 07 leave in a run folder: `tables/retrieval.csv` with the columns method, view, k,
-recall; `tables/mining.csv` with method, view, pmr_start, pmr_end, mining_r1, cmr_source, cmr_video; and
-`tables/probe_<method>.csv`, `tables/finetune_<method>.csv` with method, view, top1; all of them shares in [0, 1].
+Built from what notebooks 05, 06 and 07 leave in a run folder: `tables/retrieval.csv` (method, view, k, recall),
+`tables/mining.csv` (method, view and the mining measures) and `tables/<protocol>_<method>.csv` (method, view, top1).
+All numbers are shares in [0, 1], NaN where there is none.
 """
 
 import argparse
@@ -10,170 +10,52 @@ from pathlib import Path
 
 import pandas as pd
 
-from cprlib.report.figures.style import METHODS, VIEWS, method_style, view_label
+from cprlib.methods import COTRAINED, MEASURES
+from cprlib.report.names import in_order, measures, method_look, method_order, view_label, view_order
+from cprlib.report.tables.text import UNKNOWN, measured, percents, to_markdown, to_text
 from cprlib.store.files import atomic_path, resolve
 
-MINING = ["pmr_start", "pmr_end", "mining_r1", "cmr_source", "cmr_video"]
-RECALLS = {1: "r1", 5: "r5", 10: "r10"}
-CLASSIFIED = ["probe", "finetune"]  # top-1 accuracy; columns that a run may lack
-MEASURES = [*MINING, *RECALLS.values(), *CLASSIFIED]
-HEADINGS = {
-    "mining_r1": "Mining R@1",
-    "cmr_source": "Median CMR",
-    "cmr_video": "CMR by video",
-    "r1": "R@1",
-    "r5": "R@5",
-    "r10": "R@10",
-    "probe": "Linear probe",
-    "finetune": "Fine-tuned",
-}
-UNKNOWN = "–"
-TEXT = ("Method", "View", "Point", "Published with")  # columns of words; the others are numbers
+KEYS = ["method", "view"]
+MINING, CLASSIFIED = measures("mining"), measures("classification")
+RECALLS = {int(name[1:]): name for name in measures("retrieval")}  # k -> r<k>
+COMPARED = ("pmr_end", "cmr_source", "r1", *CLASSIFIED)  # in tables of differences
 
 
 def run_table(run_folder: str | Path) -> pd.DataFrame:
-    """Mining quality, retrieval and classification of one run, a row for each method and view.
+    """All measures of one run, a row for each method and view.
 
     Args:
         run_folder: e.g. `outputs/toy`.
 
     Returns:
-        columns method, view, pmr_start, pmr_end, mining_r1, cmr_source, cmr_video, r1, r5, r10, probe, finetune, in
-        [0, 1], NaN where there is no such number; methods from random to ubernce, each rgb, flow, both. A run that
-        judges networks of another one has no mining quality.
+        method, view and every name of MEASURES. A run that evaluates networks of another one has no mining.
 
     Raises:
         FileNotFoundError: no retrieval; names the notebook that makes it.
-        ValueError: a table has other columns.
+        ValueError: a table lacks a column.
     """
-    retrieval = _read(run_folder, "retrieval", ["method", "view", "k", "recall"], "05_retrieval")
-    recalls = retrieval.pivot(index=["method", "view"], columns="k", values="recall")
-    parts = [recalls.reindex(columns=list(RECALLS)).rename(columns=RECALLS)]
     folder = resolve(run_folder) / "tables"
+    recalls = read_table(folder / "retrieval.csv", [*KEYS, "k", "recall"], "05_retrieval")
+    parts = [recalls.pivot(index=KEYS, columns="k", values="recall").rename(columns=RECALLS)]
     if (folder / "mining.csv").exists():
-        mining = _read(run_folder, "mining", ["method", "view", *MINING], "07_mining_quality")
-        parts.append(mining.set_index(["method", "view"])[MINING])
+        mining = read_table(folder / "mining.csv", [*KEYS, *MINING], "07_mining_quality")
+        parts.append(mining.set_index(KEYS))
     for protocol in CLASSIFIED:
-        names = sorted(path.stem for path in folder.glob(f"{protocol}_*.csv"))
-        tables = [_read(run_folder, name, ["method", "view", "top1"], "06_classification") for name in names]
-        if tables:
-            parts.append(pd.concat(tables).set_index(["method", "view"]).top1.rename(protocol))
-    table = pd.concat(parts, axis=1).reindex(columns=MEASURES).rename_axis(["method", "view"])
-    return _in_order(table.reset_index())
+        paths = sorted(folder.glob(f"{protocol}_*.csv"))
+        if paths:
+            top1 = pd.concat([read_table(path, [*KEYS, "top1"], "06_classification") for path in paths])
+            parts.append(top1.set_index(KEYS)["top1"].rename(protocol))
+    table = pd.concat(parts, axis=1).reindex(columns=list(MEASURES)).rename_axis(KEYS)
+    return in_order(table.reset_index())
 
 
-def comparison_table(*run_folders: str | Path) -> pd.DataFrame:
-    """Mean over runs (seeds) of `run_table`, and the number of runs behind each row.
+def read_table(path: Path, columns: list[str], notebook: str) -> pd.DataFrame:
+    """Read a table of a run.
 
-    Args:
-        run_folders: one or more, e.g. `outputs/toy_seed0`, `outputs/toy_seed1`.
-
-    Returns:
-        the columns of `run_table` and `runs`, an int.
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it lacks one of the columns. Both name the notebook that makes it.
     """
-    groups = _all_runs(run_folders).groupby(["method", "view"])
-    table = groups[MEASURES].mean().assign(runs=groups.size())
-    return _in_order(table.reset_index())
-
-
-def spread_table(*run_folders: str | Path) -> pd.DataFrame:
-    """Standard deviation over runs (n - 1; NaN for one run), rows and columns of `run_table`."""
-    groups = _all_runs(run_folders).groupby(["method", "view"])
-    return _in_order(groups[MEASURES].std().reset_index())
-
-
-def readable(table: pd.DataFrame, spread: pd.DataFrame | None = None) -> pd.DataFrame:
-    """The table in words: names of methods and views, percent with one decimal, PMR start → end.
-
-    Args:
-        table: from `run_table` or `comparison_table`.
-        spread: from `spread_table` of the same runs, added as "± …".
-
-    Returns:
-        strings; "–" where there is no number.
-    """
-    shown = [name for name in MEASURES if name not in CLASSIFIED or table[name].notna().any()]
-    cells = {name: _percents(table[name], spread, name) for name in shown}
-    pmr = [
-        start if start == end == UNKNOWN else f"{start} → {end}"
-        for start, end in zip(cells["pmr_start"], cells["pmr_end"], strict=True)
-    ]
-    words = {
-        "Method": [method_style(method).label for method in table["method"]],
-        "View": [view_label(view) for view in table["view"]],
-        "PMR start → end": pmr,
-    }
-    return pd.DataFrame(words | {HEADINGS[name]: cells[name] for name in shown if name in HEADINGS})
-
-
-def two_stream_table(table: pd.DataFrame, spread: pd.DataFrame | None = None) -> pd.DataFrame:
-    """What each view is worth at inference: a row for each method, columns measure × view.
-
-    Args:
-        table: from `run_table` or `comparison_table`.
-        spread: from `spread_table` of the same runs, added as "± …".
-
-    Returns:
-        strings: Method, then "R@1 RGB", "R@1 Flow", "R@1 Both views", the same for the linear probe and, where there
-        is one, fine-tuning; "–" where there is no number.
-    """
-    words = {"Method": {method: method_style(method).label for method in dict.fromkeys(table["method"])}}
-    for name in ("r1", *(name for name in CLASSIFIED if table[name].notna().any())):
-        cells = table[["method", "view"]].assign(cell=_percents(table[name], spread, name))
-        for view in [view for view in VIEWS if view in set(table["view"])]:
-            rows = cells[cells["view"] == view].set_index("method").cell
-            words[f"{HEADINGS[name]} {view_label(view)}"] = rows.to_dict()
-    return pd.DataFrame(words).fillna(UNKNOWN).reset_index(drop=True)
-
-
-def to_markdown(words: pd.DataFrame) -> str:
-    """A GitHub table of `readable` and the like, numbers to the right."""
-    rule = ["---" if name in TEXT else "---:" for name in words]
-    rows = [list(words.columns), rule, *words.to_numpy().tolist()]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
-
-
-def to_text(words: pd.DataFrame) -> str:
-    """An aligned table of `readable` for a terminal, names to the left, numbers to the right."""
-    rows = [list(words.columns), *words.to_numpy().tolist()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * width for width in widths])
-    lines = []
-    for row in rows:
-        names = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-        numbers = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        lines.append("  ".join(names + numbers).rstrip())
-    return "\n".join(lines) + "\n"
-
-
-def write_table(
-    table: pd.DataFrame,
-    folder: str | Path,
-    name: str = "comparison",
-    spread: pd.DataFrame | None = None,
-) -> list[Path]:
-    """Write a comparison as numbers (`.csv`), markdown (`.md`) and aligned text (`.txt`).
-
-    Args:
-        table: from `run_table` or `comparison_table`.
-        folder: where to, e.g. `outputs/toy/tables`; made if missing.
-        name: file name without suffix.
-        spread: from `spread_table`; only in the `.md` and `.txt`.
-
-    Returns:
-        the files written.
-    """
-    words = readable(table, spread)
-    contents = {"csv": table.to_csv(index=False), "md": to_markdown(words), "txt": to_text(words)}
-    paths = [resolve(folder) / f"{name}.{suffix}" for suffix in contents]
-    for path, content in zip(paths, contents.values(), strict=True):
-        with atomic_path(path) as tmp:
-            tmp.write_text(content, encoding="utf-8")
-    return paths
-
-
-def _read(run_folder: str | Path, name: str, columns: list[str], notebook: str) -> pd.DataFrame:
-    path = resolve(run_folder) / "tables" / f"{name}.csv"
     if not path.exists():
         raise FileNotFoundError(f"no table {path}: run notebook {notebook} for this run first")
     table = pd.read_csv(path)
@@ -183,43 +65,145 @@ def _read(run_folder: str | Path, name: str, columns: list[str], notebook: str) 
     return table
 
 
-def _all_runs(run_folders: tuple[str | Path, ...]) -> pd.DataFrame:
+def all_runs(*run_folders: str | Path) -> pd.DataFrame:
+    """`run_table` of several runs, one below the other, with a column `run`."""
     if not run_folders:
         raise ValueError("no run folder given: name at least one, e.g. outputs/toy")
-    return pd.concat([run_table(folder) for folder in run_folders], ignore_index=True)
+    return pd.concat([run_table(path).assign(run=i) for i, path in enumerate(run_folders)], ignore_index=True)
 
 
-def _in_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows by method and view as in the paper; names unknown to it come last, by alphabet."""
-    orders = {"method": list(METHODS), "view": list(VIEWS)}
+def comparison_table(*run_folders: str | Path) -> pd.DataFrame:
+    """Mean over runs (seeds) of `run_table`.
 
-    def rank(column: pd.Series) -> pd.Series:
-        known = orders[column.name]
-        return column.map(lambda name: (known.index(name) if name in known else len(known), name))
+    Returns:
+        method, view, the measures, `runs` (how many a row is the mean of), and of several runs the standard deviation
+        (n - 1) of each measure as `<measure>_std`.
+    """
+    groups = all_runs(*run_folders).groupby(KEYS)
+    spread = groups[list(MEASURES)].std().add_suffix("_std").dropna(axis=1, how="all")
+    table = pd.concat([groups[list(MEASURES)].mean(), groups.size().rename("runs"), spread], axis=1)
+    return in_order(table.reset_index())
 
-    table = table.sort_values(["method", "view"], key=rank, ignore_index=True)
-    return table[["method", "view", *(c for c in table if c not in ("method", "view"))]]
+
+def compared_methods(table: pd.DataFrame) -> list[str]:
+    """The methods of a table that mine positives, in the order of METHODS."""
+    mine = table["method"].isin(COTRAINED) | table.get("pmr_end", pd.Series(dtype=float)).notna()
+    return sorted(set(table.loc[mine, "method"]), key=method_order)
 
 
-def _percents(values: pd.Series, spread: pd.DataFrame | None, name: str) -> list[str]:
-    stds = [float("nan")] * len(values) if spread is None else spread[name]
-    return [
-        UNKNOWN if pd.isna(value) else f"{100 * value:.1f}" + ("" if pd.isna(std) else f" ± {100 * std:.1f}")
-        for value, std in zip(values, stds, strict=True)
-    ]
+def differences(table: pd.DataFrame, method: str | None = None, against: str | None = None) -> pd.DataFrame:
+    """Two methods side by side, and their difference within each run.
+
+    Args:
+        table: from `all_runs`, or a table of one run.
+        method, against: names of methods; by default the last and the first of those that mine, e.g. "cpr", "coclr".
+
+    Returns:
+        measure, view, `against`, `method` (means over the runs that have both), `difference`, `error` (its standard
+        error, NaN for one run), `runs`; no rows where there are no two methods to compare.
+    """
+    mining = compared_methods(table)
+    method, against = method or (mining or [""])[-1], against or (mining or [""])[0]
+    table = table if "run" in table else table.assign(run=0)
+    shown = [name for name in COMPARED if name in table]
+    long = table.melt([*KEYS, "run"], shown, "measure").dropna(subset="value")
+    wide = long.pivot(index=["measure", "view", "run"], columns="method", values="value")
+    if method == against or not {method, against} <= set(wide):
+        return pd.DataFrame(columns=["measure", "view", "against", "method", "difference", "error", "runs"])
+    pairs = wide[[against, method]].dropna().set_axis(["against", "method"], axis=1)
+    groups = pairs.assign(difference=pairs["method"] - pairs["against"]).groupby(level=["measure", "view"])
+    result = groups.mean().assign(error=groups["difference"].sem(), runs=groups.size()).reset_index()
+    place = {"measure": shown.index, "view": view_order}
+    result = result.sort_values(["measure", "view"], key=lambda c: c.map(place[c.name]), ignore_index=True)
+    return result.rename(columns={"against": against, "method": method})
+
+
+def difference_words(table: pd.DataFrame) -> pd.DataFrame:
+    """`differences` as text, in percent: Measure, View, the two methods, "CPR − CoCLR" with ± standard error."""
+    if table.empty:
+        return pd.DataFrame()
+    against, method = table.columns[2:4]
+    theirs, ours = method_look(against).label, method_look(method).label
+    signed = table.assign(x=table["difference"].round(3) + 0.0, x_std=table["error"])
+    gains = [f"+{cell}" if value > 0 else cell for cell, value in zip(percents(signed, "x"), signed["x"], strict=True)]
+    words = {
+        "Measure": [MEASURES[name].label for name in table["measure"]],
+        "View": [view_label(view, table["view"]) for view in table["view"]],
+        theirs: percents(table, against),
+        ours: percents(table, method),
+        f"{ours} − {theirs}": [cell.replace("-", "−") for cell in gains],
+    }
+    return pd.DataFrame(words)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A comparison as text: labels, percent with one decimal, ± the spread if there is one, PMR start → end.
+
+    Args:
+        table: from `run_table` or `comparison_table`.
+
+    Returns:
+        strings; "–" where there is no number; measures without any number are left out.
+    """
+    words = {"Method": [method_look(method).label for method in table["method"]]}
+    words["View"] = [view_label(view, table["view"]) for view in table["view"]]
+    cells = {name: percents(table, name) for name in measured(table)}
+    if "pmr_start" in cells and "pmr_end" in cells:
+        pairs = zip(cells.pop("pmr_start"), cells.pop("pmr_end"), strict=True)
+        words["PMR start → end"] = [a if a == b == UNKNOWN else f"{a} → {b}" for a, b in pairs]
+    return pd.DataFrame(words | {MEASURES[name].label: cell for name, cell in cells.items()})
+
+
+def two_stream_table(table: pd.DataFrame) -> pd.DataFrame:
+    """What each view is worth at inference: a row for each method, columns measure × view.
+
+    Args:
+        table: from `run_table` or `comparison_table`.
+
+    Returns:
+        strings: Method, then "R@1 RGB", "R@1 Flow", "R@1 Both views", the same for linear probe and fine-tuning.
+    """
+    views = sorted(set(table["view"]), key=view_order)
+    columns = {}
+    for name in (name for name in measured(table) if name in ("r1", *CLASSIFIED)):
+        wide = table.assign(cell=percents(table, name)).pivot(index="method", columns="view", values="cell")
+        columns |= {f"{MEASURES[name].label} {view_label(view, views)}": wide[view] for view in views}
+    words = pd.DataFrame(columns).fillna(UNKNOWN)
+    words = words.loc[:, (words != UNKNOWN).any()].loc[sorted(words.index, key=method_order)]
+    words.insert(0, "Method", [method_look(method).label for method in words.index])
+    return words.reset_index(drop=True)
+
+
+def write_comparison(
+    run_folders: list[str | Path], folder: str | Path, method: str | None = None, against: str | None = None
+) -> list[Path]:
+    """Write the comparison of one or several runs.
+
+    Args:
+        run_folders: one or more, e.g. `outputs/toy`, `outputs/toy-seed1`.
+        folder: where to, e.g. `outputs/toy`; made if missing.
+        method, against: see `differences`.
+
+    Returns:
+        comparison.csv and differences.csv (numbers), comparison.md and comparison.txt (both tables as text).
+    """
+    tables = all_runs(*run_folders)
+    table, pairs = comparison_table(*run_folders), differences(tables, method, against)
+    words = [frame for frame in (readable(table), difference_words(pairs)) if len(frame)]
+    contents = {"comparison.csv": table.to_csv(index=False), "differences.csv": pairs.to_csv(index=False)}
+    contents |= {"comparison.md": "\n".join(map(to_markdown, words)), "comparison.txt": "\n".join(map(to_text, words))}
+    for name, content in contents.items():
+        with atomic_path(resolve(folder) / name) as tmp:
+            tmp.write_text(content, encoding="utf-8")
+    return [resolve(folder) / name for name in contents]
 
 
 def main() -> None:
     """``python -m cprlib.report.tables RUN [RUN ...]``: compare methods in one run, or over the seeds of several."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("runs", nargs="+", help="run folders, e.g. outputs/toy outputs/toy-seed1")
-    parser.add_argument("--out", help="folder for comparison.csv, .md and .txt; default: that of the first run")
+    parser.add_argument("--out", help="folder for comparison.csv, .md, .txt; default: that of the first run")
+    parser.add_argument("--compare", nargs=2, metavar=("METHOD", "AGAINST"), help="e.g. cpr coclr, the default")
     args = parser.parse_args()
-    spread = spread_table(*args.runs) if len(args.runs) > 1 else None
-    table = comparison_table(*args.runs)
-    *_, text = write_table(table, args.out or args.runs[0], spread=spread)
+    *_, text = write_comparison(args.runs, args.out or args.runs[0], *(args.compare or ()))
     print(text.read_text(encoding="utf-8"), end="")
-
-
-if __name__ == "__main__":
-    main()

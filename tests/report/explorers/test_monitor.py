@@ -23,6 +23,7 @@ def run(tmp_path):
             folder / "metrics.jsonl", orient="records", lines=True
         )
     (tmp_path / "run/infonce_rgb/metrics.json").write_text(json.dumps({"epochs": 2}))
+    (tmp_path / "run/infonce_rgb/checkpoint.pt").touch()
     return tmp_path / "run"
 
 

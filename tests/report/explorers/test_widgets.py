@@ -10,7 +10,8 @@ from torch.nn.functional import normalize
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.report.explorers import widgets
-from cprlib.report.figures.examples import neighbour_figure, thumbnails
+from cprlib.report.figures.examples import neighbour_figure
+from cprlib.report.figures.strips import thumbnails
 from cprlib.training.snapshots import Memory
 
 

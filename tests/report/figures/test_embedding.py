@@ -1,14 +1,21 @@
 """The plane is that of a plain SVD, and every row of the memory is drawn where and as it should be."""
 
+import base64
+import io
+import re
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_hex
+from PIL import Image
 
-from cprlib.report.figures.embedding import embedding_figure, look_of, project
+from cprlib.report.figures.embedding import clip_previews, embedding_html, look_of, project
 from cprlib.training.snapshots import Memory
 
-NAMES = [f"class{i}" for i in range(12)]
+NAMES = ["walk", "<jump> & run", "dive"]
+MEMORY = Memory({}, torch.tensor([7, 3, 7, 9]), torch.tensor([5, 1, 5, 4]), torch.tensor([0, 1, 0, 2]))
+POINTS = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.5, 0.25]])
 
 
 def memory_of(rows=60, classes=12, seed=0):
@@ -16,19 +23,6 @@ def memory_of(rows=60, classes=12, seed=0):
     features = torch.nn.functional.normalize(torch.randn(rows, 7, generator=generator), dim=1)
     number = torch.arange(rows)
     return Memory({"flow": -features, "rgb": features}, 100 + number, number // 2, number % classes)
-
-
-def marks(axes):
-    """(x, y) -> colour and number of corners of each mark."""
-    return {
-        tuple(offset): (to_hex(colour), len(group.get_paths()[0].vertices))
-        for group in axes.collections
-        for offset, colour in zip(
-            np.asarray(group.get_offsets()).tolist(),
-            np.resize(group.get_facecolors(), (len(group.get_offsets()), 4)),
-            strict=True,
-        )
-    }
 
 
 def test_projection_is_that_of_the_last_epoch_for_all():
@@ -61,43 +55,89 @@ def test_what_cannot_be_projected_is_said():
     assert np.allclose(flat.points[0], 0) and flat.share == 0 and flat.limits == (-1, 1)
 
 
-def test_every_class_has_its_colour_and_its_marker():
-    memory = memory_of()
-    points = project({0: memory}, "rgb").points[0]
-    figure = embedding_figure(points, memory, NAMES, title="epoch 0")
-    plot, beside = figure.axes
-    drawn = marks(plot)
-    assert len(drawn) == 60 and plot.get_title() == "epoch 0"
-    for point, label in zip(points.tolist(), memory.label.tolist(), strict=True):
-        assert drawn[tuple(point)][0] == look_of(label)[0]
-    assert len(plot.collections) == 12  # one for each marker
-    assert len({look_of(i)[1] for i in range(12)}) == 12 and len({look_of(i) for i in range(84)}) == 84
-    legend = beside.get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == NAMES
-    looks = [(handle.get_color(), handle.get_marker()) for handle in legend.legend_handles]
-    assert looks == [look_of(i) for i in range(12)]
+def clip(video_id):
+    """Three frames of different brightness."""
+    return {"rgb": np.stack([np.full((12, 16, 3), 10 * video_id + 50 * t, np.uint8) for t in range(3)])}
 
 
-def test_by_source_siblings_look_alike_and_nothing_is_listed():
-    memory = memory_of()
-    points = project({0: memory}, "rgb").points[0]
-    plot, beside = embedding_figure(points, memory, NAMES, by="source").axes
-    drawn = marks(plot)
-    for point, source in zip(points.tolist(), memory.source_id.tolist(), strict=True):
-        assert drawn[tuple(point)][0] == look_of(source)[0]
-    assert beside.get_legend() is None
-    many = memory_of(60, 30)
-    assert embedding_figure(points, many, [f"c{i}" for i in range(30)]).axes[1].get_legend() is None
-    two_columns = embedding_figure(points, many, [f"c{i}" for i in range(24)]).axes[1].get_legend()
-    assert len(two_columns.get_texts()) == 24 and two_columns._ncols == 2
+def drawn(page):
+    """The picture as a tree, and its marks."""
+    tree = ElementTree.fromstring(page.replace('xmlns="http://www.w3.org/2000/svg"', ""))
+    return tree, tree.findall(".//g[@class='at']")
+
+
+def test_a_preview_for_each_video_made_once():
+    asked = []
+    previews = clip_previews(MEMORY.video_id, lambda v: asked.append(v) or clip(v), height=24)
+    assert asked == [7, 3, 9] == list(previews)
+    picture = Image.open(io.BytesIO(base64.b64decode(previews[7].removeprefix("data:image/webp;base64,"))))
+    assert picture.n_frames == 3 and picture.size == (32, 24)
+    assert abs(int(np.asarray(picture.convert("RGB"))[12, 16, 0]) - 70) < 12
+
+
+def test_every_row_has_its_mark_title_and_preview():
+    previews = {7: "data:image/webp;base64,QUJD", 9: "data:image/webp;base64,REVG"}
+    page = embedding_html(POINTS, MEMORY, NAMES, previews, title="Epoch 3 & last", limits=(-0.5, 1.5))
+    tree, marks = drawn(page)
+    titles = [mark.find("title").text for mark in marks]
+    assert titles == ["walk, video 7", "<jump> & run, video 3", "walk, video 7", "dive, video 9"]
+    assert all(mark.get("tabindex") == "0" and mark.find("g").get("class") == "more" for mark in marks)
+    images = [mark.find("g/image") for mark in marks]
+    assert [image is not None and image.get("href") for image in images] == [
+        previews[7],
+        False,  # a video without a preview shows its name
+        previews[7],
+        previews[9],
+    ]
+    assert ["".join(mark.find("g/text").itertext()) for mark in marks] == titles
+    assert [mark.find("use").get("fill") for mark in marks] == [look_of(i)[0] for i in (0, 1, 0, 2)]
+    frame = tree.findall(".//svg/rect")[1]
+    left, top, side = (float(frame.get(name)) for name in ("x", "y", "width"))
+    for mark, (x, y) in zip(marks, POINTS, strict=True):
+        place = [float(mark.find("use").get(name)) for name in ("x", "y")]
+        assert place == pytest.approx([left + side * (x + 0.5) / 2, top + side * (1.5 - y) / 2], abs=0.06)
+        assert [float(mark.find("g/circle").get(name)) for name in ("cx", "cy")] == place
+    assert tree.find("svg").get("aria-label") == "Epoch 3 & last: 4 clips on a plane"
+
+
+def test_outlines_and_names_belong_together():
+    tree, marks = drawn(embedding_html(POINTS, MEMORY, NAMES, {}))
+    outlines = {path.get("id"): path.get("d") for path in tree.findall(".//defs/path")}
+    assert len(set(outlines.values())) == 12
+    used = [mark.find("use").get("href").removeprefix("#") for mark in marks]
+    assert used[0] == used[2] and len(set(used)) == 3 and set(used) <= set(outlines)
+    listed = dict(zip(NAMES, tree.findall("svg/use"), strict=True))
+    texts = [text.text for text in tree.findall("svg/text")]
+    assert texts[-3:] == NAMES
+    for name, number in zip(NAMES, (0, 1, 3), strict=True):
+        for attribute in ("href", "fill"):
+            assert listed[name].get(attribute) == marks[number].find("use").get(attribute)
+    tree, marks = drawn(embedding_html(POINTS, MEMORY, NAMES, {}, by="source"))
+    assert not tree.findall("svg/use") and marks[1].find("use").get("fill") == look_of(1)[0]
+    assert marks[0].find("use").get("fill") == look_of(5)[0]
+    square = outlines[listed["<jump> & run"].get("href").removeprefix("#")]
+    assert square == "M-5.5 5.5L5.5 5.5L5.5 -5.5L-5.5 -5.5Z"
+
+
+def test_nothing_is_fetched_nothing_runs_and_two_do_not_clash():
+    one = embedding_html(POINTS, MEMORY, NAMES, {}, title="one")
+    two = embedding_html(POINTS, MEMORY, NAMES, {}, title="two")
+    assert one == embedding_html(POINTS, MEMORY, NAMES, {}, title="one")
+    for page in (one, two):
+        assert "<script" not in page and not re.search(r"\son\w+=", page)
+        assert re.findall(r"https?://[^\"]*", page) == ["http://www.w3.org/2000/svg"]
+    ids = [set(re.findall(r'\sid="([^"]+)"', page)) for page in (one, two)]
+    assert len(ids[0]) == 12 and not ids[0] & ids[1]
+    rules = re.search(r"<style>(.*?)</style>", one)[1]
+    key = re.search(r'svg class="(\w+)"', one)[1]
+    assert all(part.startswith(f".{key}") for rule in rules.split("}")[:-1] for part in rule.split("{")[0].split(","))
+    with pytest.raises(ValueError, match="4 rows"):
+        embedding_html(POINTS[:3], MEMORY, NAMES, {})
     with pytest.raises(ValueError, match="'video'.*'class' or 'source'"):
-        embedding_figure(points, memory, NAMES, by="video")
-    with pytest.raises(ValueError, match="60 points.*50 rows.*one epoch"):
-        embedding_figure(points, memory_of(50), NAMES)
+        embedding_html(POINTS, MEMORY, NAMES, by="video")
 
 
-def test_the_plot_has_room_for_all_points():
-    found = project({0: memory_of(seed=1)}, "rgb")
-    axes = embedding_figure(found.points[0], memory_of(seed=1), NAMES).axes[0]
-    assert axes.get_xlim() == axes.get_ylim() and axes.get_aspect() == 1
-    assert axes.get_xlim()[0] < found.points[0].min() and axes.get_xlim()[1] > found.points[0].max()
+def test_every_class_has_its_look_and_is_listed_where_there_is_room():
+    assert len({look_of(i)[1] for i in range(12)}) == 12 and len({look_of(i) for i in range(84)}) == 84
+    for names, listed in (([f"c{i}" for i in range(24)], 24), ([f"c{i}" for i in range(25)], 0)):
+        assert len(drawn(embedding_html(POINTS, MEMORY, names))[0].findall("svg/use")) == listed

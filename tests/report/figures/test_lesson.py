@@ -1,7 +1,5 @@
 """What the walkthrough draws and counts, on a memory of six clips."""
 
-import numpy as np
-import pandas as pd
 import torch
 from matplotlib.colors import to_hex
 
@@ -25,16 +23,6 @@ def test_mean_similarity_leaves_out_a_clip_with_itself():
     means = lesson.mean_similarity({"rgb": x}, NAMES)["rgb"]
     assert means["motion and look"] == round(2 / 6, 2)  # rows 0, 1 and 5: six ordered pairs
     assert means[["motion only", "look only", "neither"]].eq(0).all()
-
-
-def test_mined_rows_shows_the_videos_of_the_rows():
-    table = {"video_id": [10, 11, 12], "label": [0, 0, 1], "class_name": NAMES[1:4]}
-    videos = Manifest(pd.DataFrame(table))
-    figure = lesson.mined_rows(videos, 0, {"flow": torch.tensor([2, 1])}, lambda v: np.full((3, 4, 3), v, np.uint8))
-    query, strip = figure.axes
-    assert query.images[0].get_array()[0, 0, 0] == 10
-    assert [image.get_array()[0, 0, 0] for image in strip.images] == [12, 11]
-    assert [patch.get_x() for patch in strip.patches] == [0]  # the first is of another class
 
 
 def test_similarities_are_written_in_their_cells():

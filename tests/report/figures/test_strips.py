@@ -1,7 +1,9 @@
 """Strips of thumbnails: what stands where, which marks, which captions."""
 
 import numpy as np
+import pandas as pd
 
+from cprlib.report.figures.examples import examples_figure
 from cprlib.report.figures.strips import GAP, draw_strip, fit_captions, fitted
 from cprlib.report.figures.style import new_figure
 
@@ -42,3 +44,19 @@ def test_images_of_another_shape_are_fitted_with_white():
 def test_an_empty_strip():
     axes = strip([], [], slots=3)
     assert not axes.images and not axes.patches
+
+
+def test_examples_mark_those_of_another_class():
+    videos = pd.DataFrame(
+        {"video_id": [1, 2, 3, 4], "label": [0, 0, 1, 2], "class_name": ["Dive", "Dive", "Jump", "Walk"]}
+    )
+    found = {"One stage in flow": videos.iloc[[2, 1, 3]], "CPR": videos.iloc[[1]]}
+    query, *strips = examples_figure(videos.iloc[0], found, lambda video: np.full((6, 8, 3), video, np.uint8)).axes
+    assert query.images[0].get_array()[0, 0, 0] == 1 and query.texts[0].get_text() == "Dive"
+    for axes, rows in zip(strips, found.values(), strict=True):
+        assert [image.get_array()[0, 0, 0] for image in axes.images] == rows.video_id.tolist()
+        wrong = [image.get_extent()[0] for image, label in zip(axes.images, rows.label, strict=True) if label != 0]
+        crosses = [x for line in axes.lines if line.get_gid() == "wrong" for x in line.get_xdata()]
+        assert [patch.get_x() for patch in axes.patches] == wrong
+        assert [left < x < left + 1 for left, x in zip(wrong, crosses, strict=True)] == [True] * len(wrong)
+    assert [axes.texts[-1].get_text() for axes in strips] == ["One stage\nin flow", "CPR"]

@@ -10,9 +10,9 @@ import yaml
 
 from cprlib.report.html import report
 from cprlib.report.html.results import retrieval_section
-from cprlib.report.run_state import find_run, find_runs
-from cprlib.report.tables import comparison as tables
-from tests.report_runs import NETWORKS, SETTINGS, Page, make_half, make_run
+from cprlib.report.run import Run
+from cprlib.report.tables.comparison import write_comparison
+from tests.report_runs import NETWORKS, Page, make_half, make_run
 
 
 @pytest.fixture(scope="module")
@@ -83,23 +83,36 @@ def test_numbers_are_those_of_the_csv(made, pages):
         "25.0",
         "90.0",
     ]
-    assert page.tables["Table 1. A < B"] == [["Stages", "PMR (ours)"], ["1", "37.5"], ["3", "–"]]
+    paper = page.tables["Table 1. Ablation: number of stages"]
+    assert paper == [["Stages", "PMR < 1 (ours)"], ["1", "37.5"], ["3", ""]]
 
 
-def test_summary_says_what_was_lost(made, pages):
-    text = pages[made / "toy/report.html"].text
-    assert "on the built-in data, seed 3." in text
-    assert "40.0 % (RGB) and 40.0 % (flow) show the action of the query, against 30.0 % and 30.0 % of CoCLR's" in text
-    assert "In mining CPR is ahead in all 4 numbers." in text
-    assert "In retrieval and classification CPR is level in 2 and behind in 3 of 5 numbers." in text
-    assert "better positives did not make better features" in text
-    assert "one run with one seed" in text
+def test_summary_compares_two_methods(made, pages):
+    page = pages[made / "toy/report.html"]
+    assert "on the built-in data, seed 3." in page.text
+    head, *rows = page.tables["CPR against CoCLR, percent; one run, one seed"]
+    assert head == ["Measure", "View", "CoCLR", "CPR", "CPR − CoCLR"]
+    assert rows[0] == ["PMR", "RGB", "30.0", "40.0", "+10.0"]
+    assert ["R@1", "Both views", "52.0", "47.0", "−5.0"] in rows and [
+        "Linear probe",
+        "RGB",
+        "25.0",
+        "25.0",
+        "0.0",
+    ] in rows
+
+
+def test_any_two_methods_are_compared(tmp_path):
+    run = make_run(tmp_path)
+    assert report.main([str(run), "--compare", "infonce", "cpr"]) == 0
+    rows = Page(run / "report.html").tables["InfoNCE against CPR, percent; one run, one seed"]
+    assert rows[1] == ["R@1", "RGB", "46.0", "31.0", "−15.0"]
 
 
 def test_pictures_are_in_their_sections(made, pages):
     page = pages[made / "toy/report.html"]
     alts = [image["alt"] for image in page.images]
-    assert len(alts) == 5 and "Four panels" in alts[0]
+    assert len(alts) == 5 and "Panels for PMR" in alts[0]
     folded = page.source[page.source.index('<details id="confusion"') :]
     assert folded[: folded.index("</details>")].count("<img") == 2
     assert "Confusion matrices: 2" in page.text and "My own." in page.text
@@ -156,7 +169,8 @@ def test_index(made, pages):
     cells = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
     assert set(cells) == {"toy", "half"}
     assert cells["toy"]["State"] == "finished" and cells["toy"]["Seed"] == "3"
-    assert cells["toy"]["PMR, RGB"] == "30.0 → 40.0" and cells["toy"]["R@1, both views"] == "52.0 → 47.0"
+    assert cells["toy"]["PMR, RGB"] == "30.0 → 40.0" and cells["toy"]["Compared"] == "CoCLR → CPR"
+    assert cells["toy"]["R@1, all views"] == "52.0 → 47.0"
     assert cells["half"]["State"] == "unfinished: cpr_rgb_cycle1, epoch 2 of 4" and cells["half"]["PMR, RGB"] == "–"
     assert {"toy/report.html", "half/report.html", "toy/notebooks/04_cpr.html"} <= set(page.links)
 
@@ -175,39 +189,52 @@ def test_index_alone_and_its_order(tmp_path, capsys):
     assert capsys.readouterr().out.split() == [str(tmp_path / "index.html")] * 2
 
 
-def test_run_by_name_or_folder(made, capsys):
-    assert find_run("toy", made) == find_run(made / "toy") == made / "toy"
-    assert find_runs(made) == [made / "half", made / "toy"]
-    assert report.main(["tyo", "--outputs", str(made)]) == 1
-    assert capsys.readouterr().err == f"error: tyo is no folder of a run; runs in {made}: half, toy\n"
-    assert report.main([str(made / "data"), "--outputs", str(made)]) == 1
-    assert "data holds no run; runs in" in capsys.readouterr().err
-
-
 def test_broken_files_are_named(tmp_path, capsys):
+    assert report.main(["tyo", "--outputs", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: tyo is no folder of a run")
     run = make_run(tmp_path)
     (run / "params.yaml").write_text("just words")
     assert report.main([str(run)]) == 1
-    assert "params.yaml: expected lines 'name: value'" in capsys.readouterr().err
-    (run / "params.yaml").write_text(yaml.safe_dump(SETTINGS))
-    (run / "cpr_rgb_cycle1/metrics.jsonl").write_text('{"epoch": 0')
-    assert report.main([str(run)]) == 1
     error = capsys.readouterr().err
-    assert "cpr_rgb_cycle1/metrics.jsonl: its last line is not JSON" in error and error.count("\n") == 1
+    assert "params.yaml: expected lines 'name: value'" in error and error.count("\n") == 1
     (run / "tables/retrieval.csv").write_text("method,view\n")
     with pytest.raises(ValueError, match="retrieval.csv has no column k"):
-        retrieval_section(run)
+        retrieval_section(Run(run))
     # the report of another run is made, and the index says what is wrong
     assert report.main([str(make_half(tmp_path))]) == 0
     states = {row[0]: row[3] for row in Page(tmp_path / "index.html").tables["Runs, the last changed first"][1:]}
-    assert states["half"].startswith("unfinished") and "metrics.jsonl: its last line is not" in states["toy"]
+    assert states["half"].startswith("unfinished") and "params.yaml: expected lines" in states["toy"]
 
 
 def test_several_seeds(tmp_path):
     runs = [make_run(tmp_path, f"seed{i}") for i in range(2)]
     together = tmp_path / "seeds"
-    tables.write_table(tables.comparison_table(*runs), together, spread=tables.spread_table(*runs))
+    write_comparison(runs, together)
     page = Page(report.write_report(together))
-    rows = page.tables["Mining, retrieval and classification, mean over 2 runs, percent"]
-    assert rows[-2][2] == "20.0 ± 0.0 → 40.0 ± 0.0"  # of CPR in flow; the spread stands in comparison.md alone
-    assert "means over 2 runs" in page.text and "holds results without settings" in page.text
+    rows = page.tables["Mining, retrieval and classification, mean ± standard deviation of 2 runs, percent"]
+    assert rows[-2][2] == "20.0 ± 0.0 → 40.0 ± 0.0"  # of CPR in flow
+    pairs = page.tables["CPR against CoCLR, percent; mean of 2 runs, the difference ± its standard error"]
+    assert pairs[1][-1] == "+10.0 ± 0.0" and "holds results without settings" in page.text
+    page = Page(report.write_report(together, ("cpr", "infonce")))  # of the means: their errors are not known
+    assert page.tables["CPR against InfoNCE, percent; mean of 2 runs"][1] == ["R@1", "RGB", "31.0", "46.0", "+15.0"]
+
+
+def test_any_set_of_methods_and_views(tmp_path):
+    run = make_run(tmp_path, views=["rgb", "flow", "residual"], methods=["infonce", "mine"])
+    for path in (run / "tables").glob("*.csv"):
+        path.write_text(path.read_text().replace("cpr,", "<mine>,").replace("infonce,flow", "infonce,residual"))
+    write_comparison([run], run)
+    page = Page(report.write_report(run))
+    head, *rows = page.tables["What each view is worth at inference, percent"]
+    assert head[:5] == ["Method", "R@1 RGB", "R@1 Flow", "R@1 Residual", "R@1 All views"]
+    assert [row[0] for row in rows] == ["InfoNCE", "CoCLR", "<mine>"]
+    assert "<mine> against CoCLR, percent; one run, one seed" in page.tables and "mine" not in page.tags
+
+
+def test_a_run_that_evaluates_networks_of_another(tmp_path):
+    make_run(tmp_path)
+    judge = tmp_path / "judge"
+    judge.mkdir()
+    (judge / "params.yaml").write_text(yaml.safe_dump({"pretrained": "toy", "methods": ["cpr"], "dataset": "hmdb51"}))
+    text = Page(report.write_report(judge)).text
+    assert "evaluates the networks of toy on HMDB51" in text and "07_mining_quality" not in text

@@ -3,7 +3,9 @@
 import pandas as pd
 import pytest
 
+from cprlib.methods import MEASURES
 from cprlib.report.tables import comparison as tables
+from cprlib.report.tables.text import to_markdown, to_text
 
 RETRIEVAL = "method,view,k,recall\n"
 MINING = "method,view,pmr_start,pmr_end,mining_r1,cmr_source,cmr_video\n"
@@ -26,11 +28,11 @@ def make_run(folder, shift=0.0, ks=(1, 5, 10, 20)):
 
 def test_one_run(tmp_path):
     table = tables.run_table(make_run(tmp_path))
-    assert list(table) == ["method", "view", *tables.MEASURES]
+    assert list(table) == ["method", "view", *MEASURES]
     order = [(m, v) for m in ("random", "cpr") for v in ("rgb", "flow", "both")]
     assert list(zip(table["method"], table["view"], strict=True)) == order
     cpr = table.iloc[3]
-    assert [cpr[name] for name in tables.MEASURES[:8]] == pytest.approx([0.3, 0.4, 0.45, 0.8, 0.5, 0.31, 0.35, 0.4])
+    assert [cpr[name] for name in list(MEASURES)[:8]] == pytest.approx([0.3, 0.4, 0.45, 0.8, 0.5, 0.31, 0.35, 0.4])
     assert table[tables.CLASSIFIED].isna().all(axis=None)
     assert table.loc[[0, 4, 5], tables.MINING].isna().all(axis=None)
 
@@ -49,15 +51,60 @@ def test_classification_stands_beside_retrieval(tmp_path):
 
 def test_mean_and_spread_over_runs(tmp_path):
     runs = [make_run(tmp_path / str(i), shift) for i, shift in enumerate((0, 0.02, 0.04))]
-    mean, spread = tables.comparison_table(*runs), tables.spread_table(*runs)
+    mean = tables.comparison_table(*runs)
     assert mean["runs"].tolist() == [3] * 6
     assert mean.loc[3, "pmr_end"] == pytest.approx(0.42)
-    assert spread.loc[3, "pmr_end"] == pytest.approx(0.02)  # sqrt((4 + 0 + 4) / 2) points
-    assert spread[["method", "view"]].equals(mean[["method", "view"]])
-    words = tables.readable(mean, spread)
+    assert mean.loc[3, "pmr_end_std"] == pytest.approx(0.02)  # sqrt((4 + 0 + 4) / 2) points
+    words = tables.readable(mean)
     assert words.loc[3, "PMR start → end"] == "32.0 ± 2.0 → 42.0 ± 2.0"
     assert words.loc[3, "Mining R@1"] == "45.0 ± 0.0"
     assert words.loc[0, "R@1"] == "13.0 ± 2.0"
+
+
+def make_table(**r1):
+    """A table of one run: method -> R@1 in flow; coclr, cpr and mine mine."""
+    rows = [{"method": m, "view": "flow", "r1": x, "pmr_end": None if m == "random" else x / 2} for m, x in r1.items()]
+    return pd.DataFrame(rows).astype({"pmr_end": float})
+
+
+def test_differences_are_those_within_each_run():
+    runs = [make_table(coclr=0.5, cpr=0.5 + gain, random=0.1) for gain in (0.01, 0.03, 0.02)]
+    runs[1] = runs[1].assign(r1=runs[1]["r1"] + 0.2)  # a better seed for all: no matter
+    frame = tables.differences(pd.concat([table.assign(run=i) for i, table in enumerate(runs)]))
+    assert list(frame) == ["measure", "view", "coclr", "cpr", "difference", "error", "runs"]
+    pmr, r1 = frame.to_dict("records")
+    assert (r1["measure"], r1["view"], r1["runs"]) == ("r1", "flow", 3)
+    assert r1["difference"] == pytest.approx(0.02) and r1["error"] == pytest.approx(0.01 / 3**0.5)
+    assert r1["coclr"] == pytest.approx(0.5 + 0.2 / 3)
+    words = tables.difference_words(frame)
+    assert words.iloc[1].tolist() == ["R@1", "Flow", "56.7", "58.7", "+2.0 ± 0.6"]
+    assert list(words) == ["Measure", "View", "CoCLR", "CPR", "CPR − CoCLR"]
+
+
+def test_any_two_methods_are_compared():
+    table = make_table(coclr=0.5, cpr=0.6, mine=0.45, random=0.1)
+    assert list(tables.differences(table))[2:4] == ["coclr", "mine"]  # the first and the last that mine
+    words = tables.difference_words(tables.differences(table, "cpr", "mine"))
+    assert words.iloc[-1].tolist() == ["R@1", "Flow", "45.0", "60.0", "+15.0"]
+    worse = tables.difference_words(tables.differences(table, "random", "cpr"))
+    assert worse.to_numpy().tolist() == [["R@1", "Flow", "60.0", "10.0", "−50.0"]]
+    level = tables.difference_words(tables.differences(make_table(coclr=0.50031, cpr=0.50012)))
+    assert level.iloc[-1, -1] == "0.0"  # a difference that is not shown has no sign
+    assert tables.differences(make_table(cpr=0.5, random=0.1)).empty
+    assert tables.difference_words(tables.differences(table, "cpr", "unknown")).empty
+
+
+def test_views_side_by_side():
+    rows = [
+        ("cpr", "both", 0.4),
+        ("mine", "rgb", 0.2),
+        ("cpr", "rgb", 0.1),
+        ("cpr", "flow", 0.3),
+        ("cpr", "depth", 0.6),
+    ]
+    words = tables.two_stream_table(pd.DataFrame(rows, columns=["method", "view", "r1"]))
+    assert list(words) == ["Method", "R@1 RGB", "R@1 Flow", "R@1 depth", "R@1 All views"]
+    assert words.to_numpy().tolist() == [["CPR", "10.0", "30.0", "60.0", "40.0"], ["mine", "20.0", "–", "–", "–"]]
 
 
 def test_words_of_one_run(tmp_path):
@@ -71,32 +118,35 @@ def test_words_of_one_run(tmp_path):
     assert words.iloc[2, :2].tolist() == ["Random weights", "Both views"]
 
 
-def test_small_gallery_leaves_cells_empty(tmp_path):
+def test_a_measure_without_any_number_is_left_out(tmp_path):
     words = tables.readable(tables.run_table(make_run(tmp_path, ks=(1, 5))))
-    assert words["R@10"].tolist() == ["–"] * 6 and words.loc[0, "R@5"] == "15.0"
+    assert "R@10" not in words and words.loc[0, "R@5"] == "15.0"
 
 
 def test_markdown_and_text_hold_every_cell(tmp_path):
     words = tables.readable(tables.run_table(make_run(tmp_path)))
-    header, rule, *rows = tables.to_markdown(words).splitlines()
+    words.loc[0, "Method"] = "a|b_$c$ <i>"
+    header, _, *rows = to_markdown(words).splitlines()
     assert [cell.strip() for cell in header.strip("|").split("|")] == list(words)
-    assert rule.count("---") == len(words.columns)
-    for row, expected in zip(rows, words.to_numpy().tolist(), strict=True):
+    assert rows[0].startswith(r"| a\|b\_\$c\$ \<i> | RGB ")
+    for row, expected in zip(rows[1:], words.to_numpy().tolist()[1:], strict=True):
         assert [cell.strip() for cell in row.strip("|").split("|")] == expected
-    lines = tables.to_text(words).splitlines()
-    assert len(lines) == 2 + len(words)
-    ends = {len(line) for line in lines}
-    assert len(ends) == 1  # right-aligned: every line ends in the same column
-    assert lines[2].startswith("Random weights  RGB")
+    lines = to_text(words).splitlines()
+    assert len(lines) == 2 + len(words) and len({len(line) for line in lines}) == 1  # numbers are aligned to the right
+    assert lines[2].startswith("a|b_$c$ <i>") and "30.0 → 40.0" in lines[5]
 
 
 def test_written_files(tmp_path):
-    table = tables.comparison_table(make_run(tmp_path))
-    paths = tables.write_table(table, tmp_path / "out")
-    assert [path.name for path in paths] == ["comparison.csv", "comparison.md", "comparison.txt"]
-    pd.testing.assert_frame_equal(pd.read_csv(paths[0]), table)
-    assert "| CPR | RGB | 30.0 → 40.0 |" in paths[1].read_text(encoding="utf-8")
-    assert len(list((tmp_path / "out").iterdir())) == 3
+    run = make_run(tmp_path)
+    mining = (run / "tables" / "mining.csv").read_text()
+    (run / "tables" / "mining.csv").write_text(mining + "random,rgb,0.1,0.2,0.3,0.4,0.5\n")  # a miner of its own
+    paths = tables.write_comparison([run], tmp_path / "out")
+    assert [path.name for path in paths] == ["comparison.csv", "differences.csv", "comparison.md", "comparison.txt"]
+    pd.testing.assert_frame_equal(pd.read_csv(paths[0]), tables.comparison_table(run))
+    assert pd.read_csv(paths[1])["difference"].tolist()[0] == pytest.approx(0.2)
+    markdown = paths[2].read_text(encoding="utf-8")
+    assert "30.0 → 40.0" in markdown and "CPR − Random weights" in markdown
+    assert len(list((tmp_path / "out").iterdir())) == 4
 
 
 def test_missing_input_is_named(tmp_path):

@@ -13,12 +13,14 @@ from cprlib.cascade import plan_stages
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.memory import FeatureQueue
-from cprlib.report.figures import paper as paper_figures
+from cprlib.report.figures import __main__ as command
+from cprlib.report.figures import catalogue
 from cprlib.report.figures.cascade_view import typical_query
-from cprlib.report.figures.examples import thumbnails
-from cprlib.report.figures.paper import figures_of_run, save_paper_figures
+from cprlib.report.figures.catalogue import describe, save_figures
+from cprlib.report.figures.strips import thumbnails
 from cprlib.report.figures.style import flow_colour
-from cprlib.report.run_files import RunFiles
+from cprlib.report.run import Run
+from cprlib.store.fingerprint import Fingerprint
 from cprlib.training.snapshots import read_memory, write_memory
 
 PLAN = {"num_stages": 3, "ratio": 0.5, "top_k": 4}
@@ -71,17 +73,23 @@ def run(tmp_path_factory, toy_manifest):
     return folder
 
 
+def figures_of_run(run, seed=0):
+    return {figure.name: figure for figure in catalogue.figures_of_run(run, seed)[0]}
+
+
 def test_every_figure_that_the_run_has_data_for(run):
     figures = figures_of_run(run)
     mined = [f"fig2_mined_{view}_{number}" for view in ("rgb", "flow") for number in range(3)]
-    by_class = [f"{name}_{view}" for name in ("fig4_found", "fig5_classes", "fig6_cmr") for view in ("rgb", "flow")]
+    by_class = ("fig4_found_{}", "fig5_classes_{}", "fig6_cmr_{}_by_source")
+    by_class = [name.format(view) for name in by_class for view in ("rgb", "flow")]
     cascades = ["fig1_cascade_rgb", "fig1_cascade_flow"]
-    others = ["ablation_stages_pmr_end", "confusion_probe_cpr"]
-    assert list(figures) == [*cascades, *mined, "fig3_pmr", *by_class, *others]
+    others = ["ablation_stages_pmr_end", "confusion_probe_cpr_both"]
+    assert list(figures) == [*cascades, *mined, "fig3_mining_curves", *by_class, *others]
     captions = {name: figure.caption for name, figure in figures.items()}
     assert captions["fig1_cascade_flow"].startswith("Figure 1. ") and "flow network" in captions["fig1_cascade_flow"]
     assert "CPR finds" in captions["fig5_classes_rgb"] and "RGB network" in captions["fig5_classes_rgb"]
-    assert captions["confusion_probe_cpr"].startswith("CPR, linear probe, both views: ")
+    assert captions["confusion_probe_cpr_both"].startswith("CPR, linear probe, both views: ")
+    assert captions["ablation_stages_pmr_end"].startswith("Ablation of the cascade: PMR over the number of stages")
     assert all(figure.name == name and "{" not in figure.caption for name, figure in figures.items())
 
 
@@ -92,25 +100,30 @@ def test_the_cascade_is_that_of_the_last_cycle(run):
     assert [text for text in texts if "·" in text] == ["1 · RGB", "2 · Flow", "3 · RGB"]
     size = len(memory.label)
     assert texts[texts.index("1 · RGB") + 1].startswith(f"{size // 2} rows\n")
-    files = RunFiles(run)
+    files = Run(run)
     query = typical_query(memory, plan_stages(size, ("rgb", "flow"), **PLAN), 3)
-    assert np.array_equal(axes.images[0].get_array(), files.thumbnails()(int(memory.video_id[query])))
-    assert np.array_equal(axes.images[1].get_array(), files.thumbnails("flow")(int(memory.video_id[query])))
+    assert np.array_equal(
+        axes.images[0].get_array(), thumbnails(files.manifest, files.frames("rgb"))(int(memory.video_id[query]))
+    )
+    assert np.array_equal(
+        axes.images[1].get_array(),
+        thumbnails(files.manifest, files.frames("flow"), "flow")(int(memory.video_id[query])),
+    )
 
 
 def test_what_is_drawn_comes_from_the_logs_of_all_cycles(run):
     figures = figures_of_run(run)
-    curves = figures["fig3_pmr"].draw().axes[0]
+    curves = figures["fig3_mining_curves"].draw().axes[0]
     lines = {line.get_label(): len(line.get_xdata()) for line in curves.lines}
     assert lines == {"CoCLR": 2, "CPR": 4}  # epochs: one cycle, two cycles
     found = figures["fig4_found_rgb"].draw().axes[0]
-    log = RunFiles(run).logs["rgb"]["cpr"]
+    log = Run(run).logs["rgb"]["cpr"]
     last = log[(log.epoch == 3) & log.correct]
     by_class = last.groupby("mined_label").mined.nunique()
     bars = next(c for c in found.containers if c.get_label() == "CPR")
     assert sorted(bar.get_width() for bar in bars if bar.get_width()) == sorted(by_class)
     assert [bar.get_width() for bar in found.containers[-1]] == [3] * 12  # all training videos
-    confusion = figures["confusion_probe_cpr"].draw().axes[0]
+    confusion = figures["confusion_probe_cpr_both"].draw().axes[0]
     assert [t.get_text() for t in confusion.get_yticklabels()] == ["B", "A"]  # in the order of their labels
     assert confusion.images[0].get_array().tolist() == [[0, 100], [50, 50]]
 
@@ -122,37 +135,55 @@ def test_queries_are_drawn_and_the_seed_decides(run):
     assert query(0) == query(0) and len({query(seed) for seed in range(4)}) > 1
 
 
-def test_files_are_written_and_the_rest_is_explained(run, tmp_path, monkeypatch, capsys):
+def test_files_are_written_and_the_rest_is_explained(tmp_path, monkeypatch, capsys):
     small = tmp_path / "small"
     (small / "tables").mkdir(parents=True)
-    (small / "params.yaml").write_text("run: small\n")
+    (small / "params.yaml").write_text("run: small\nviews: [rgb, flow, residual]\n")
     (small / "tables" / "predictions_probe_cpr_both.csv").write_text("class_name,predicted,p_A\nA,A,1.0\n")
-    monkeypatch.setattr(sys, "argv", ["paper_figures", str(small), "--formats", "pdf", "png"])
-    paper_figures.main()
-    written = sorted(path.name for path in (small / "figures" / "paper").iterdir())
-    assert written == ["captions.txt", "confusion_probe_cpr.pdf", "confusion_probe_cpr.png"]
-    assert "confusion_probe_cpr\nCPR, linear probe" in (small / "figures" / "paper" / "captions.txt").read_text()
+    monkeypatch.setattr(sys, "argv", ["figures", str(small), "--formats", "pdf", "png"])
+    command.main()
+    written = ["confusion_probe_cpr_both.pdf", "confusion_probe_cpr_both.png", "captions.txt"]
+    assert sorted(path.name for path in (small / "figures" / "paper").iterdir()) == sorted(written)
+    captions = (small / "figures" / "paper" / "captions.txt").read_text()
+    assert captions.startswith("confusion_probe_cpr_both\nCPR, linear probe, all views: ")
     printed = capsys.readouterr().out.splitlines()
-    assert printed[:3] == [str(small / "figures" / "paper" / name) for name in (*written[1:], written[0])]
-    assert [line.split(" is left out: ")[0] for line in printed[3:]] == [
-        *("fig1_cascade", "fig2_mined", "fig3_pmr", "fig4_found", "fig5_classes", "fig6_cmr", "ablation")
-    ]
-    assert "notebook 04" in printed[3] and "notebooks 03 and 04" in printed[4] and "make tables" in printed[-1]
+    assert printed[:3] == [str(small / "figures" / "paper" / name) for name in written]
+    reasons = dict(line.split(" is left out: ") for line in printed[3:])
+    assert [name[:4] for name in reasons] == ["fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "abla"]
+    assert "notebook 04" in reasons["fig1_cascade_{view}"] and "make tables" in reasons["ablation_{sweep}"]
 
 
 def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(run, tmp_path, monkeypatch):
-    kept = {"fig1_cascade": paper_figures.FINDERS["fig1_cascade"], "fig3_pmr": paper_figures.FINDERS["fig3_pmr"]}
-    monkeypatch.setattr(paper_figures, "FINDERS", kept)
-    monkeypatch.setattr(RunFiles, "manifest", property(lambda self: Manifest.read(tmp_path / "gone.csv")))
-    paths, left_out = save_paper_figures(run, tmp_path / "out", ("png",))
-    assert [path.name for path in paths] == ["fig3_pmr.png", "captions.txt"]
+    kept = [line for line in catalogue.FIGURES if line.name.startswith(("fig1", "fig3"))]
+    monkeypatch.setattr(catalogue, "FIGURES", kept)
+    monkeypatch.setattr(Run, "manifest", property(lambda self: Manifest.read(tmp_path / "gone.csv")))
+    paths, left_out = save_figures(run, tmp_path / "out", ("png",))
+    assert [path.name for path in paths] == ["fig3_mining_curves.png", "captions.txt"]
     assert set(left_out) == {"fig1_cascade_rgb", "fig1_cascade_flow"} and "gone.csv" in left_out["fig1_cascade_rgb"]
+    with pytest.raises(ValueError, match="choose from png, pdf, svg"):
+        save_figures(run, tmp_path / "out", ("gif",))
+
+
+def test_files_of_notebooks_are_found_in_the_same_table():
+    def told(name, *views):
+        figure = describe(name, views or ("rgb", "flow"))[1]
+        return figure.section, figure.caption
+
+    assert told("mined_flow_0")[1].startswith("Figure 2. ") and "flow network, example 1" in told("mined_flow_0")[1]
+    assert told("mining_curves") == told("fig3_mining_curves") and told("mining_curves")[0] == "mining"
+    assert "share of each class's videos that" in told("cmr_rgb_by_video")[1]
+    assert told("ablation_stages_cmr_source")[1].startswith("Ablation of the cascade: Median CMR over the number of")
+    assert told("ablation_top_k")[1].startswith("Ablation of the cascade: PMR for each top k")
+    assert told("confusion_finetune_ubernce_rgb")[1].startswith("UberNCE, fine-tuned, RGB: ")
+    assert told("confusion_probe_cpr_both", "rgb", "flow", "residual")[1].startswith("CPR, linear probe, all views: ")
+    assert told("infonce_flow") == ("training", "Training with InfoNCE: loss of the flow network.")
+    assert told("cpr_loss")[0] == "training" and told("my_own") == ("other", "My own.")
 
 
 def test_what_is_no_run_is_an_error(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["paper_figures", str(tmp_path)])
     with pytest.raises(SystemExit) as stop:
-        paper_figures.main()
+        command.main()
     assert stop.value.code == 1
     assert f"error: {tmp_path} holds no run; runs in" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -162,13 +193,13 @@ def test_other_videos_than_the_run_was_trained_on_are_not_drawn(run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     for network in copy.glob("c*_cycle*"):
-        (network / "videos.json").write_text('{"sha1": "of other videos"}')
-    figures, left_out = save_paper_figures(copy, formats=("png",))
+        Fingerprint({"settings": {}, "training videos": "of other videos"}).write(network)
+    figures, left_out = save_figures(copy, formats=("png",))
     assert not [path for path in figures if path.name.startswith(("fig1", "fig2", "fig4", "fig5", "fig6"))]
     assert "was trained on other videos" in left_out["fig1_cascade_rgb"]
     (copy / "coclr_rgb_cycle1/mining.parquet/epoch-0000.parquet").write_text("broken")
-    _, left_out = save_paper_figures(copy, formats=("png",))
-    assert "fig3_pmr" in left_out and "confusion" not in left_out
+    _, left_out = save_figures(copy, formats=("png",))
+    assert "fig3_mining_curves" in left_out and not any(name.startswith("confusion") for name in left_out)
 
 
 def test_thumbnails_are_middle_frames_read_once(toy_manifest):

@@ -1,0 +1,58 @@
+"""A training step with the `tiny` encoder against one with its straightforward forerunner, in turns.
+
+The reference is what `tiny` was first: every layer in pairs of space and time, wide from the first one on. Its time
+goes into convolutions of 3 to 48 channels at a half and a quarter of the resolution, which a CPU does badly.
+"""
+
+from collections.abc import Callable
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+
+from cprlib import encoders
+from cprlib.training.config import TrainingConfig
+from cprlib.training.fit import new_state
+from cprlib.training.step import State, train_step
+
+BATCH, FRAMES, SIZE = 32, 8, 40
+
+
+def wide_tiny() -> tuple[nn.Module, int]:
+    """The reference backbone, and its width."""
+
+    def block(c_in: int, c_out: int, stride: tuple[int, int, int]) -> list[nn.Module]:
+        space = nn.Conv3d(c_in, c_out, (1, 3, 3), (1, *stride[1:]), (0, 1, 1), bias=False)
+        time = nn.Conv3d(c_out, c_out, (3, 1, 1), (stride[0], 1, 1), (1, 0, 0), bias=False)
+        return [space, nn.BatchNorm3d(c_out), nn.ReLU(), time, nn.BatchNorm3d(c_out), nn.ReLU()]
+
+    strides = ((3, 24, (1, 2, 2)), (24, 48, (2, 2, 2)), (48, 96, (2, 2, 2)), (96, 128, (1, 2, 2)))
+    return nn.Sequential(*(layer for stride in strides for layer in block(*stride))), 128
+
+
+def bench_step(ratio: Callable, device: torch.device) -> list[str]:
+    """InfoNCE on clips of noise, built-in size: augmentation, key, query, loss, backward, update."""
+    lines = []
+    for view, channels in (("rgb", 3), ("flow", 2)):
+        config = TrainingConfig("", "", view=view, backbone="tiny", dim=64, K=256, momentum=0.99, device=str(device))
+        state, batch = new_state(config), _batch(view, channels)
+        with patch.dict(encoders.BACKBONES, tiny=wide_tiny):
+            reference = new_state(config)
+        slow, fast, times = ratio(_step(config, reference, batch), _step(config, state, batch), device)
+        lines.append(
+            f"training step, {view}, {BATCH} pairs of clips of {FRAMES} x {SIZE} x {SIZE}: {BATCH / slow:.0f} pairs/s "
+            f"with the wide network, {BATCH / fast:.0f} with `tiny`, {times:.1f} x faster"
+        )
+    return lines
+
+
+def _step(config: TrainingConfig, state: State, batch: dict[str, Tensor]) -> Callable[[], None]:
+    return lambda: train_step(config, state, None, batch, torch.Generator().manual_seed(0))
+
+
+def _batch(view: str, channels: int) -> dict:
+    g = torch.Generator().manual_seed(0)
+    shape = BATCH, FRAMES, SIZE, SIZE, channels
+    clips = {side: {view: torch.randint(256, shape, dtype=torch.uint8, generator=g)} for side in "qk"}
+    strong = {f"strong_{side}": torch.rand(BATCH, generator=g) < 0.4 for side in "qk"}
+    return {**clips, **strong, **{name: torch.arange(BATCH) for name in ("video_id", "source_id", "label")}}

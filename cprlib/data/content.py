@@ -1,0 +1,106 @@
+"""What is in the files of a manifest: hashes of their content, the same wherever they lie."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from cprlib.data.flow import flow_info
+from cprlib.data.lmdb_frames import FLOW_BOUND
+from cprlib.data.manifest import Manifest, file_of
+from cprlib.data.video import fingerprint
+from cprlib.store.fingerprint import hash_of, hash_rows
+
+THREADS = 8
+
+
+def video_contents(manifest: Manifest) -> list[str]:
+    """A hash of each video's content, in the order of the table."""
+    return _contents(manifest, "path")
+
+
+def flow_contents(manifest: Manifest) -> list[str]:
+    """A hash of each video's flow file, in the order of the table."""
+    return _contents(manifest, "flow_path")
+
+
+def training_rows(manifest: Manifest) -> str:
+    """Hash of all that training reads of the training videos but flow: content, label, recording, frames, video_id."""
+    train = manifest.split("train")
+    table = train.table
+    columns = (video_contents(train), table.video_id, table.label, train.source_codes, table.num_frames)
+    return hash_rows(zip(*columns, strict=True))
+
+
+def flow_settings(manifest: Manifest) -> dict[str, Any]:
+    """How the flow of a manifest was estimated: method, bound in pixels per frame, working short side in pixels.
+
+    Raises:
+        ValueError: videos whose flow was made differently.
+        FileNotFoundError, VideoError: flow that is missing or broken.
+    """
+    if (manifest.table.reader == "lmdb").any():
+        return {"method": "tvl1", "bound": FLOW_BOUND}
+    found: dict[tuple, str] = {}
+    for path, settings in zip(manifest.table.flow_path, _each(_flow_settings, manifest.table.flow_path), strict=True):
+        found.setdefault(settings, path)
+    if len(found) > 1:
+        ways = "; ".join(f"{path}: {dict(settings)}" for settings, path in list(found.items())[:2])
+        raise ValueError(f"flow of one manifest was made in {len(found)} ways ({ways}); run notebook 01 again")
+    return dict(next(iter(found)))
+
+
+def view_contents(manifest: Manifest, sources: Sequence[str]) -> dict[str, Any]:
+    """The parts of a fingerprint that say which frames a network sees of the videos of a manifest.
+
+    Args:
+        manifest: the videos, perhaps one split.
+        sources: views whose frames are read, "rgb" or "flow".
+    """
+    parts: dict[str, Any] = {"videos": hash_rows(zip(video_contents(manifest), manifest.table.num_frames, strict=True))}
+    if "flow" in sources:
+        parts["flow"] = {**flow_settings(manifest), "files": hash_of(flow_contents(manifest))}
+    return parts
+
+
+def _contents(manifest: Manifest, column: str) -> list[str]:
+    table = manifest.table
+    files = [file_of(path, reader) for path, reader in zip(table[column], table.reader, strict=True)]
+    inside = [
+        "/".join(Path(path).parts[-2:]) if reader == "lmdb" else ""  # of a file that holds many videos
+        for path, reader in zip(table[column], table.reader, strict=True)
+    ]
+    return [f"{mark} {name}".strip() for mark, name in zip(_each(file_content, files), inside, strict=True)]
+
+
+def _each(function: Callable, items: Sequence) -> list:
+    """`function` of each item; many files are waited for at once."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(function, items))
+
+
+def file_content(path: str | Path) -> str:
+    """Hash of a file's content; read again only if size or time of the file have changed."""
+    return _known(fingerprint, *_stamp(path))
+
+
+def _flow_settings(path: str) -> tuple:
+    return _known(_read_flow_settings, *_stamp(path))
+
+
+def _read_flow_settings(path: str) -> tuple:
+    info = flow_info(path)._asdict()
+    return tuple((name, info[name]) for name in ("method", "bound", "short_side") if info.get(name) is not None)
+
+
+def _stamp(path: str | Path) -> tuple[str, int, int]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is in the manifest and not on disk; restore it or make the manifest again")
+    stat = Path(path).stat()
+    return str(path), stat.st_size, stat.st_mtime_ns
+
+
+@lru_cache(maxsize=1_000_000)
+def _known(function: Callable, path: str, size: int, mtime: int) -> Any:
+    return function(path)

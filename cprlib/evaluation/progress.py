@@ -1,0 +1,126 @@
+"""R@1 over co-training: what the features of each method are worth after some epochs, not only what it mines.
+
+    python -m cprlib.evaluation.progress RUN
+
+Networks that were kept on the way are judged by the middle window of every video, which is quick; the tables judge the
+last ones by all windows.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from torch import Tensor
+
+from cprlib.data.frames import open_frames
+from cprlib.data.manifest import Manifest
+from cprlib.evaluation.features import Windows, check_judged, clip_shape, extract_features
+from cprlib.evaluation.retrieval import retrieval_table
+from cprlib.methods import COTRAINED
+from cprlib.store.checkpoints import load_encoder
+from cprlib.store.files import atomic_path, read_json, resolve
+from cprlib.store.folders import CHECKPOINT, cotrained_networks, is_finished, training_folder
+from cprlib.store.progress import progress
+from cprlib.training.schedule import pick_device
+from cprlib.training.snapshots import network_snapshots
+
+KS = (1, 5, 10)
+
+
+def cotraining_progress(
+    run: str | Path,
+    methods: Sequence[str],
+    manifest: Manifest,
+    frames: Any,
+    init_run: str | Path | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+) -> pd.DataFrame:
+    """R@k of the networks of a run as they were after each cycle of co-training, and between.
+
+    Args:
+        run: folder of the run.
+        methods: names of methods that are co-trained; those without a finished network are left out.
+        manifest: all videos.
+        frames: as in :class:`cprlib.evaluation.features.Windows`.
+        init_run: folder of the run whose InfoNCE networks co-training started from; None = the same.
+        batch_size, workers: see :func:`cprlib.evaluation.features.mean_over_windows`.
+
+    Returns:
+        Columns method, cycle, epoch, view, k, recall (in [0, 1]): epoch counts co-training epochs of each network, 0
+        is InfoNCE; view "both" joins the networks of all views at the same epoch.
+    """
+    wanted = {method: _networks(run, method, init_run or run) for method in methods}
+    networks = sorted(
+        {(p, v) for by_view in wanted.values() for v, points in by_view.items() for _, p in points.values()}
+    )
+    features = {
+        path: _features(path, view, manifest, frames, batch_size, workers)
+        for path, view in progress(networks, "networks over co-training")
+    }
+    labels = [torch.tensor(manifest.split(split).table.label.to_numpy()) for split in ("test", "train")]
+    tables = []
+    for method, by_view in wanted.items():
+        shared = set.intersection(*(set(points) for points in by_view.values())) if by_view else set()
+        for epoch in sorted(shared):
+            found = {view: features[points[epoch][1]] for view, points in by_view.items()}
+            cycle = next(iter(by_view.values()))[epoch][0]
+            tables.append(retrieval_table({method: found}, *labels, KS).assign(cycle=cycle, epoch=epoch))
+    columns = ["method", "cycle", "epoch", "view", "k", "recall"]
+    return pd.concat(tables)[columns].reset_index(drop=True) if tables else pd.DataFrame(columns=columns)
+
+
+def _networks(run: str | Path, method: str, init_run: str | Path) -> dict[str, dict[int, tuple[int, Path]]]:
+    """View -> co-training epochs so far -> cycle and file of the network."""
+    found = {}
+    for view, folders in cotrained_networks(resolve(run), method).items():
+        points, start = {}, resolve(training_folder(init_run, "infonce", view)) / CHECKPOINT
+        if start.exists():
+            points[0] = (0, start)
+        done = 0
+        for cycle, folder in enumerate((f for f in folders if is_finished(f)), 1):
+            epochs = read_json(folder / "config.json")["epochs"]
+            kept = {**network_snapshots(folder), epochs: folder / CHECKPOINT}
+            points |= {done + epoch: (cycle, path) for epoch, path in kept.items()}
+            done += epochs
+        found[view] = points
+    return found
+
+
+def _features(
+    path: Path, view: str, manifest: Manifest, frames: Any, batch_size: int, workers: int
+) -> tuple[Tensor, Tensor]:
+    """Of the test and the training videos, (N, F) each."""
+    training = path.parent if path.name == CHECKPOINT else path.parent.parent
+    check_judged(training, manifest, view)
+    encoder, shape = load_encoder(path, view).to(pick_device("auto")), clip_shape(path)
+    windows = [Windows(frames, manifest.split(s), view, *shape, middle=True) for s in ("test", "train")]
+    return tuple(extract_features(encoder, w, batch_size, workers) for w in windows)
+
+
+def measure_run(run: str | Path) -> pd.DataFrame:
+    """The same for a run of the pipeline, with the settings that it was made with."""
+    run = resolve(run)
+    given = yaml.safe_load((run / "params.yaml").read_text())
+    manifest = Manifest.read(resolve(given["manifest"]))
+    cache = resolve(given["cache"]) if given.get("cache") else None
+    frames = open_frames(manifest, given.get("views", ["rgb", "flow"]), given.get("short_side") or None, cache)
+    methods = [method for method in given.get("methods", COTRAINED) if method in COTRAINED]
+    return cotraining_progress(run, methods, manifest, frames)
+
+
+def main() -> None:
+    """``python -m cprlib.evaluation.progress RUN``: write ``<run>/tables/cotraining.csv``."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("run", help="run folder, e.g. outputs/toy")
+    run = resolve(parser.parse_args().run)
+    with atomic_path(run / "tables" / "cotraining.csv") as path:
+        measure_run(run).to_csv(path, index=False)
+
+
+if __name__ == "__main__":
+    main()

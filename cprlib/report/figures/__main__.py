@@ -1,0 +1,27 @@
+"""``python -m cprlib.report.figures RUN``: the figures of the paper from any run, PNG for screens and PDF for print."""
+
+import argparse
+
+from cprlib.report.figures.catalogue import save_figures
+from cprlib.report.run import find_run
+
+
+def main() -> None:
+    """``python -m cprlib.report.figures RUN``: write the figures with their captions, and say which are left out."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("run", help="name or folder of a run, e.g. toy")
+    parser.add_argument("--out", help="folder of the figures; by default RUN/figures/paper")
+    parser.add_argument("--formats", nargs="+", default=["png", "pdf"], help="of png, pdf, svg")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw of queries in figures 1 and 2")
+    given = parser.parse_args()
+    try:
+        paths, left_out = save_figures(find_run(given.run), given.out, tuple(given.formats), given.seed)
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(1, f"error: {error}\n")
+    print(*paths, sep="\n")
+    for name, reason in left_out.items():
+        print(f"{name} is left out: {reason}")
+
+
+if __name__ == "__main__":
+    main()

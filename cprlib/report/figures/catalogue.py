@@ -1,0 +1,224 @@
+"""All figures of a run: what each is called, where it belongs, what it shows, how it is drawn.
+
+One table, `FIGURES`, serves the paper's figures, the HTML report, and the files that notebooks leave in
+`<run>/figures`: a file belongs to the line whose name it has, with or without "fig<number>_".
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cprlib.methods import MEASURES, METHODS
+from cprlib.report.figures import from_run
+from cprlib.report.figures.style import save_figure
+from cprlib.report.names import measures, method_look, view_label, within_line
+from cprlib.report.run import Run
+from cprlib.report.tables.ablation import SETTINGS
+from cprlib.store.files import atomic_path, resolve
+
+
+class Figure(NamedTuple):
+    """A line of the table, which may stand for a figure of each {view}, {method}, …; or one figure of a run.
+
+    Attributes:
+        name: of its file.
+        section: of the report.
+        caption: what it shows.
+        alt: what is seen, for readers who cannot see it.
+        draw: of a line: finds the figures in a run, see :mod:`cprlib.report.figures.from_run`; None if only notebooks
+            draw them. Of one figure: draws it, without arguments.
+    """
+
+    name: str
+    section: str
+    caption: str
+    alt: str
+    draw: Callable[..., Any] | None = None
+
+
+_LINES = "A line for each network: the loss over the epochs."
+_STRIPS = "A query and rows of clips; a red frame and a cross mark other classes."
+FIGURES = [
+    Figure(
+        "flow",
+        "data",
+        "Frames of one video and the optical flow between them.",
+        "Two rows of thumbnails: frames of one video, below each its flow; the colour is the direction.",
+    ),
+    Figure(
+        "fig1_cascade_{view}",
+        "mining",
+        "Figure 1. The cascade that mines positives for the {view} network, for a real query: a row of the memory "
+        "drawn from those that mine the median share of true positives. Each stage keeps the rows most similar in one "
+        "view; below, faded, rows that it removed although the other view finds them the most similar.",
+        "A query, columns of clips, one for each stage of the cascade; ticks mark the query's class, crosses others.",
+        from_run.cascades,
+    ),
+    Figure(
+        "fig2_mined_{view}_{number}",
+        "mining",
+        "Figure 2. What each method mined for one query in its last epoch, {view} network, example {number}; a frame "
+        "and a cross mark another class than the query's. The query is drawn at random.",
+        _STRIPS,
+        from_run.mined,
+    ),
+    Figure(
+        "fig3_mining_curves",
+        "mining",
+        "Figure 3. Positive mining recall (PMR, Eq. 3: the share of mined rows that are of the query's class) and "
+        "mining R@1 (the share of queries whose first mined row is) over the epochs of co-training.",
+        "Panels for PMR and mining R@1 of each network over the epochs, with a line for each method.",
+        from_run.curves,
+    ),
+    Figure(
+        "cotraining",
+        "retrieval",
+        "R@1 over co-training, judged by the middle window of every video: what the features are worth after so many "
+        "epochs of each network; 0 is InfoNCE.",
+        "A panel for each view with a line for each method: R@1 over the epochs of co-training.",
+        from_run.cotraining,
+    ),
+    Figure(
+        "fig4_found_{view}",
+        "mining",
+        "Figure 4. Distinct training videos of each class that were mined as true positives in the last epoch, {view} "
+        "network; outlined are all training videos of the class.",
+        "Bars for every class and method: videos found; an outline shows how many there are.",
+        from_run.by_view(from_run.found),
+    ),
+    Figure(
+        "fig5_classes_{view}",
+        "mining",
+        "Figure 5. The classes of which {method} finds the largest and the smallest share of recordings in its "
+        "last epoch (CMR, Eq. 5), {view} network, with frames of training videos.",
+        "Classes with the highest and the lowest recall, each with bars and frames of its videos.",
+        from_run.by_view(from_run.classes),
+    ),
+    Figure(
+        "fig6_cmr_{view}_by_{by}",
+        "mining",
+        "Figure 6. Class mining recall (CMR, Eq. 5), {view} network: the share of each class's {by} that were mined as "
+        "true positives in the last epoch. Lines are the medians over the classes.",
+        "Bars for every class and method: class mining recall; vertical lines mark the medians.",
+        from_run.by_view(from_run.recalls),
+    ),
+    Figure(
+        "ablation_{sweep}",
+        "ablation",
+        "Ablation of the cascade: {sweep}, mean and spread over the seeds.",
+        "A panel or a bar for each view: the measure at every point of the ablation.",
+        from_run.ablation,
+    ),
+    Figure(
+        "confusion_{protocol}_{method}_{view}",
+        "classification",
+        "{method}, {protocol}, {view}: the share of each class's test videos (rows) that was taken for each class.",
+        "A matrix of true classes by predicted classes in shades of grey, darker for a larger share.",
+        from_run.confusions,
+    ),
+    Figure(
+        "retrieval",
+        "retrieval",
+        "Retrieval: the share of test videos with a training video of their class among the k nearest.",
+        "A panel for each view with groups of bars for each k, a bar for each method.",
+    ),
+    Figure(
+        "neighbours_{number}",
+        "retrieval",
+        "Nearest training videos of one test video in every view, example {number}.",
+        _STRIPS,
+    ),
+    Figure("{method}_loss", "training", "Co-training with {method}: loss over the epochs.", _LINES),
+    Figure("{method}_{view}", "training", "Training with {method}: loss of the {view} network.", _LINES),
+]
+KINDS = {"method": "|".join(map(re.escape, METHODS)), "protocol": "|".join(measures("classification"))}
+KINDS |= {"number": r"\d+", "by": "source|video", "view": "[^_]+"}  # what may fill a name
+
+
+def figures_of_run(run: str | Path | Run, seed: int = 0) -> tuple[list[Figure], dict[str, str]]:
+    """The figures that a run has the data for, in the paper's order.
+
+    Args:
+        run: run folder, e.g. `outputs/toy`.
+        seed: of the draw of queries in figures 1 and 2; none is picked by hand.
+
+    Returns:
+        the figures, each drawn when its `draw` is called; name of a line of the table -> why it has none.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    figures, left_out = [], {}
+    for line in (line for line in FIGURES if line.draw):
+        try:
+            figures += [_filled(line, values, run.views)._replace(draw=draw) for values, draw in line.draw(run, seed)]
+        except (FileNotFoundError, ValueError) as error:
+            left_out[line.name] = str(error)
+    return figures, left_out
+
+
+def describe(name: str, views: Sequence[str] = ("rgb", "flow")) -> tuple[int, Figure]:
+    """The place in the table, and the line filled in, of a file in `<run>/figures`, by its name without suffix.
+
+    >>> describe("mining_curves")[1].section, describe("my_own")[1].caption
+    ('mining', 'My own.')
+    """
+    for place, line in enumerate(FIGURES):
+        pattern = re.sub(r"{(\w+)}", lambda field: f"(?P<{field[1]}>{KINDS.get(field[1], '.+')})", bare(line.name))
+        if match := re.fullmatch(pattern, bare(name)):
+            return place, _filled(line, match.groupdict(), views)
+    title = name.replace("_", " ")
+    return len(FIGURES), Figure(name, "other", f"{title[:1].upper()}{title[1:]}.", f"The figure {title}.")
+
+
+def bare(name: str) -> str:
+    """A name without the number of the paper's figure, as notebooks call it."""
+    return re.sub(r"^fig\d_", "", name)
+
+
+def _filled(line: Figure, values: dict[str, str], views: Sequence[str]) -> Figure:
+    labels = {
+        "method": lambda name: method_look(name).label,
+        "view": lambda name: within_line(view_label(name, views)),
+        "by": {"source": "recordings", "video": "videos"}.get,
+        "number": lambda text: str(int(text) + 1),
+        "protocol": lambda name: within_line(MEASURES[name].label),
+        "sweep": _sweep_label,
+    }
+    words = {"method": "the last method"} | {key: labels[key](value) for key, value in values.items()}
+    return line._replace(name=line.name.format(**values), caption=line.caption.format(**words))
+
+
+def _sweep_label(name: str) -> str:
+    """What is drawn over what: "stages_r1" is R@1 over the stages, "top_k" PMR over the top k."""
+    measure = name.removeprefix("stages_")
+    label = MEASURES[measure].label if measure in MEASURES else measure
+    return f"PMR for each {within_line(SETTINGS[name])}" if name in SETTINGS else f"{label} over the number of stages"
+
+
+def save_figures(
+    run: str | Path, out: str | Path | None = None, formats: tuple[str, ...] = ("png", "pdf"), seed: int = 0
+) -> tuple[list[Path], dict[str, str]]:
+    """Draw and write the figures of a run, and captions.txt beside them.
+
+    Args:
+        run: run folder.
+        out: where to; None = `<run>/figures/paper`.
+        formats, seed: see `style.save_figure` and :func:`figures_of_run`.
+
+    Returns:
+        the files written; name -> why a figure is left out.
+    """
+    figures, left_out = figures_of_run(run, seed)
+    folder = resolve(out) if out else resolve(run) / "figures" / "paper"
+    paths, captions = [], []
+    for name, _, caption, _, draw in figures:
+        try:
+            drawn = draw()
+        except (FileNotFoundError, ValueError) as error:  # e.g. videos that have been moved
+            left_out[name] = str(error)
+            continue
+        paths += save_figure(drawn, folder, name, formats)
+        captions.append(f"{name}\n{caption}\n")
+    with atomic_path(folder / "captions.txt") as tmp:
+        tmp.write_text("\n".join(captions), encoding="utf-8")
+    return [*paths, folder / "captions.txt"], left_out

@@ -1,0 +1,53 @@
+"""Labels, looks and order of methods and views, also of those that have no line in :mod:`cprlib.methods`."""
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from cprlib.methods import ALL_VIEWS, MEASURES, METHODS, VIEWS, Method
+
+
+def method_look(method: str) -> Method:
+    """Label and look of a method; an unknown one keeps its name and is a neutral green."""
+    return METHODS.get(method, Method(method.lstrip("_") or method, "#009e73", "-", "P", "\\\\\\"))
+
+
+def view_label(view: str, views: Collection[str] = ()) -> str:
+    """The name of a view.
+
+    Args:
+        view: e.g. "rgb", or "both" for all views together.
+        views: all views of the table or figure, which decide between "Both views" and "All views".
+
+    >>> view_label("flow"), view_label("both"), view_label("both", ["rgb", "flow", "residual", "both"])
+    ('Flow', 'Both views', 'All views')
+    """
+    if view == ALL_VIEWS:
+        return "All views" if len({*views} - {ALL_VIEWS}) > 2 else "Both views"
+    return VIEWS[view].label if view in VIEWS else view
+
+
+def within_line(label: str) -> str:
+    """A label in the middle of a sentence: "Flow" becomes "flow", "RGB" stays."""
+    return label if label.isupper() else label[:1].lower() + label[1:]
+
+
+def method_order(method: str) -> tuple:
+    """Sort key: the order of METHODS, then the others by name."""
+    return list(METHODS).index(method) if method in METHODS else len(METHODS), method
+
+
+def view_order(view: str) -> tuple:
+    """Sort key: the order of VIEWS, then the others by name, all views together at the end."""
+    return view == ALL_VIEWS, list(VIEWS).index(view) if view in VIEWS else len(VIEWS), view
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows sorted by the columns method and view."""
+    keys = {"method": method_order, "view": view_order}
+    return table.sort_values(["method", "view"], key=lambda c: c.map(keys[c.name]), ignore_index=True)
+
+
+def measures(kind: str) -> list[str]:
+    """The measures of a kind: "mining", "retrieval" or "classification"."""
+    return [name for name, measure in MEASURES.items() if measure.kind == kind]

@@ -1,0 +1,244 @@
+"""A run as its folder shows it, finished or not: settings, state of the networks, videos, mining logs, memories."""
+
+import json
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import yaml
+
+from cprlib.cascade import Stage, plan_stages
+from cprlib.data.frames import open_frames
+from cprlib.data.manifest import Manifest
+from cprlib.evaluation.mining import class_mining_recall, join_cycles, read_mining_log
+from cprlib.methods import COTRAINED
+from cprlib.store.files import read_json, resolve
+from cprlib.store.folders import cotrained_networks, is_finished, training_folder
+from cprlib.training.fit import check_same_videos
+from cprlib.training.snapshots import Memory, read_memory
+
+DATASETS = {"toy": "the built-in data", "ucf101": "UCF101", "hmdb51": "HMDB51", "kinetics": "Kinetics"}
+DATASETS |= {"folder": "own videos", "coclr_lmdb": "UCF101 (CoCLR's LMDB)"}
+RESULTS = ("comparison.csv", "tables/*.csv", "tables/*.md")
+LOGS, MEMORIES = "mining.parquet/[!._]*.parquet", "memory/*.pt"
+
+
+class Network(NamedTuple):
+    """How far one training of a run is.
+
+    Attributes:
+        name: its folder below the run, e.g. "cpr_rgb_cycle1"; below `outputs` for one of another run.
+        folder: where it lies.
+        state: "finished", "unfinished" or "not started".
+        progress: e.g. "epoch 7 of 20".
+        last: the last line of its metrics.jsonl, {} if there is none.
+        changed: when it was last written; None if there is nothing.
+    """
+
+    name: str
+    folder: Path
+    state: str
+    progress: str
+    last: dict
+    changed: datetime | None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it belongs to a method of the run: no classifier and no point of an ablation."""
+        return not self.name.startswith(("ablation/", "finetune_", "frozen_"))
+
+
+class Run:
+    """What lies in a run folder, e.g. `outputs/toy`; every part is read once, when it is asked for."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = resolve(folder)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings in params.yaml, {} if there is none.
+
+        Raises:
+            ValueError: the file does not hold lines 'name: value'.
+        """
+        path = self.folder / "params.yaml"
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.exists() else {}
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path}: not YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{path}: expected lines 'name: value', got a {type(values).__name__}")
+        return values
+
+    @property
+    def views(self) -> list[str]:
+        """Views of the networks, in the order of training."""
+        return self.settings.get("views", ["rgb", "flow"])
+
+    @property
+    def mines(self) -> bool:
+        """Whether its settings ask for networks that mine positives."""
+        return bool({*self.settings.get("methods", [])} & {*COTRAINED}) and not self.settings.get("pretrained")
+
+    @property
+    def dataset(self) -> str:
+        """The data it is evaluated on, e.g. "HMDB51"; "" if the settings do not say."""
+        name = str(self.settings.get("dataset", ""))
+        return str(self.settings.get("evaluated_on") or DATASETS.get(name, name))
+
+    @cached_property
+    def networks(self) -> list[Network]:
+        """The networks that the settings ask for, in the order of training, then the others in the folder."""
+        home = self.folder.parent / str(self.settings.get("pretrained") or self.folder.name)
+        cycles = range(1, self.settings.get("cycles", 1) + 1)
+        planned = [
+            Path(training_folder(home, method, view, cycle))
+            for method in self.settings.get("methods", [])
+            for cycle in (cycles if method in COTRAINED else [1])
+            for view in self.views
+        ]
+        return [_network(self.folder, folder) for folder in dict.fromkeys([*planned, *_trained(self.folder)])]
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """Whether it is "finished", "unfinished" or "not started", and the details.
+
+        It is finished when the networks of all its methods are and, if it has settings, the comparison is made.
+        """
+        main = [network for network in self.networks if network.is_main]
+        begun = [f"{n.name}, {n.progress}" for n in self.networks if n.state == "unfinished"]
+        waiting = [network.name for network in main if network.state != "finished"]
+        compared = (self.folder / "comparison.csv").exists()
+        if begun:
+            return "unfinished", "; ".join(begun)
+        if waiting:
+            done = len(main) - len(waiting)
+            return "unfinished" if done else "not started", f"{done} of {len(main)} networks; next: {waiting[0]}"
+        if not compared and self.settings:
+            return "unfinished", f"all {len(main)} networks; results still to come"
+        parts = [f"all {len(main)} networks"] * bool(main) + ["the comparison"] * compared
+        return "finished", " and ".join(parts)
+
+    @property
+    def changed(self) -> datetime | None:
+        """When a network or a table of it was last written."""
+        times = [network.changed for network in self.networks]
+        times += [_time(path) for pattern in RESULTS for path in self.folder.glob(pattern)]
+        return max(filter(None, times), default=None)
+
+    def trainings(self, method: str, view: str, holding: str) -> list[Path]:
+        """Folders of a co-trained network, a cycle each, that hold a file like `holding` (a glob pattern)."""
+        cycles = cotrained_networks(self.folder, method).get(view, [])
+        return [path for path in cycles if any(path.glob(holding))]
+
+    @cached_property
+    def _miner(self) -> Path:
+        """A network that mines; all of a run read the same videos."""
+        for path in (p for m in COTRAINED for view in self.views for p in self.trainings(m, view, "config.json")):
+            return path
+        raise FileNotFoundError("no network of this run mines positives; train them in notebooks 03 and 04")
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The videos that the run was trained on.
+
+        Raises:
+            FileNotFoundError: no network of this run mines.
+            ValueError: the manifest now lists other training videos.
+        """
+        manifest = Manifest.read(resolve(read_json(self._miner / "config.json")["manifest"]))
+        check_same_videos(self._miner, manifest)
+        return manifest
+
+    def frames(self, view: str) -> Any:
+        """The source of frames that the networks were trained with, see :func:`cprlib.data.frames.open_frames`."""
+        config = read_json(self._miner / "config.json")
+        cache = resolve(config["cache"]) if config["cache"] else None
+        return open_frames(self.manifest, [view], config["short_side"] or None, cache)
+
+    @cached_property
+    def logs(self) -> dict[str, dict[str, pd.DataFrame]]:
+        """View of the trained network -> method -> mining log of all its cycles.
+
+        Raises:
+            FileNotFoundError: no network has mined anything.
+        """
+        found = {v: {m: paths for m in COTRAINED if (paths := self.trainings(m, v, LOGS))} for v in self.views}
+        if not any(found.values()):
+            raise FileNotFoundError("no network of this run has mined positives; train them in notebooks 03 and 04")
+        return {
+            view: {method: join_cycles(map(read_mining_log, paths)) for method, paths in by_method.items()}
+            for view, by_method in found.items()
+            if by_method
+        }
+
+    def recalls(self, view: str, by: str) -> dict[str, pd.DataFrame]:
+        """Method -> table of :func:`class_mining_recall` for the networks of a view, by "source" or "video"."""
+        return {method: class_mining_recall(log, self.manifest, by) for method, log in self.logs[view].items()}
+
+    def cascade(self, view: str) -> tuple[Memory, tuple[Stage, ...]]:
+        """The last memory that a CPR network of this view kept, and the cascade it was trained with."""
+        network = self.trainings("cpr", view, MEMORIES)[-1]
+        memory, config = read_memory(network), read_json(network / "config.json")
+        plan = {name: config[name] for name in ("num_stages", "ratio", "top_k")}
+        return memory, plan_stages(len(memory.label), tuple(memory.features), **plan)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds the settings, the comparison or at least one network of a run."""
+    return any((folder / name).is_file() for name in ("params.yaml", "comparison.csv")) or bool(_trained(folder))
+
+
+def find_runs(outputs: Path) -> list[Path]:
+    """The run folders in a folder, by name; `data`, which all runs share, is not one."""
+    folders = sorted(outputs.iterdir()) if outputs.is_dir() else []
+    return [path for path in folders if path.is_dir() and path.name != "data" and is_run(path)]
+
+
+def find_run(name: str | Path, outputs: str | Path = "outputs") -> Path:
+    """The folder of a run given by its name ("toy") or path ("outputs/toy").
+
+    Raises:
+        FileNotFoundError: there is no such run in the folder `outputs`; names those there are.
+    """
+    candidates = [resolve(name), resolve(outputs) / name]
+    for folder in candidates:
+        if folder.is_dir() and is_run(folder):
+            return folder
+    runs = ", ".join(run.name for run in find_runs(resolve(outputs))) or "none yet; make demo makes the first"
+    what = "holds no run" if candidates[0].is_dir() else "is no folder of a run"
+    raise FileNotFoundError(f"{name} {what}; runs in {resolve(outputs)}: {runs}")
+
+
+def _trained(run: Path) -> list[Path]:
+    return [path.parent for pattern in ("*", "ablation/*/*") for path in sorted(run.glob(f"{pattern}/config.json"))]
+
+
+def _network(run: Path, folder: Path) -> Network:
+    name = folder.relative_to(run if folder.is_relative_to(run) else run.parent).as_posix()
+    files = [folder / file for file in ("metrics.json", "metrics.jsonl", "config.json")]
+    changed = next((_time(path) for path in files if path.exists()), None)
+    last = _last_line(folder / "metrics.jsonl")
+    if changed is None:
+        return Network(name, folder, "not started", "not started", last, None)
+    if not is_finished(folder):
+        done, epochs = last.get("epoch", -1) + 1, read_json(folder / "config.json").get("epochs", "?")
+        return Network(name, folder, "unfinished", f"epoch {done} of {epochs}", last, changed)
+    metrics = read_json(folder / "metrics.json")
+    trained = f"{metrics.get('epochs', '?')} epochs" if metrics.get("epochs") != 0 else "untrained weights"
+    progress = f"released weights, {Path(metrics['released']).name}" if "released" in metrics else trained
+    return Network(name, folder, "finished", progress, last, changed)
+
+
+def _last_line(path: Path) -> dict:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    try:
+        return json.loads(lines[-1]) if lines else {}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: its last line is not JSON ({error}); delete the folder and train again") from error
+
+
+def _time(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime)

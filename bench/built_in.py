@@ -49,7 +49,8 @@ def hold_out(data: Path, out: Path) -> Path:
     recording = train.groupby("class_name").source_id.transform(lambda ids: pd.factorize(ids)[0])
     share = recording / recording.groupby(train.class_name).transform(lambda numbers: numbers.max() + 1)
     path = out / "manifest.csv"
-    Manifest(train.assign(split=np.where(share < 0.7, "train", "test")).reset_index(drop=True)).write(path)
+    table = train.assign(split=np.where(share < 0.7, "train", "test"), video_id=range(len(train)))
+    Manifest(table.reset_index(drop=True)).write(path)
     return path
 
 
@@ -118,7 +119,7 @@ def main() -> None:
     parser.add_argument("out", help="folder of the runs")
     parser.add_argument("changes", nargs="*", help="settings of InfoNCE, name=value")
     parser.add_argument("--held-out", action="store_true", help="InfoNCE alone, on held-out training recordings")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     changes = {name: yaml.safe_load(value) for name, value in (change.split("=") for change in args.changes)}
     data, out, rows = resolve(args.data), resolve(args.out), {}
     for view in ("rgb", "flow"):

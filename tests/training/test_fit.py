@@ -76,11 +76,11 @@ def test_mining_log_tells_the_truth(config, toy_manifest, tmp_path):
 
 
 def test_no_step_is_taken_before_the_queue_is_full(config, tmp_path):
-    """36 training videos in batches of 8 are 4 steps an epoch; 21 rows are full after three."""
+    """54 training videos in batches of 8 are 6 steps an epoch; 21 rows are full after three."""
     inits = pre_trained(config, tmp_path)
     folder = fit(dataclasses.replace(config, method="coclr", init=inits["rgb"], samplers={"flow": inits["flow"]}))
     log = pd.read_parquet(folder / "mining.parquet")
-    assert log[log.epoch == 0].step.unique().tolist() == [3] and log[log.epoch == 1].step.nunique() == 4
+    assert log[log.epoch == 0].step.unique().tolist() == [3, 4, 5] and log[log.epoch == 1].step.nunique() == 6
 
 
 @pytest.mark.parametrize("method", ["infonce", "cpr"])
@@ -226,6 +226,6 @@ def test_bad_inputs_end_early_and_say_what_to_do(config, tmp_path):
     inits = pre_trained(config, tmp_path)
     with pytest.raises(ValueError, match="is a rgb network, but a flow network is needed"):
         fit(dataclasses.replace(config, method="coclr", samplers={"flow": inits["rgb"]}))
-    with pytest.raises(ValueError, match="K: a queue of 500 rows never fills in 2 epochs of 32 clips"):
+    with pytest.raises(ValueError, match="K: a queue of 500 rows never fills in 2 epochs of 48 clips"):
         fit(dataclasses.replace(config, method="coclr", samplers={"flow": inits["flow"]}, K=500))
     assert not (tmp_path / "run").exists()

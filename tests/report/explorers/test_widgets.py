@@ -67,9 +67,9 @@ def test_cascade_explorer_follows_its_controls(videos):
     manifest, frames = videos
     memories = {0: memory_of(manifest), 4: memory_of(manifest, seed=1)}
     box = widgets.cascade_explorer(memories, manifest.class_names, thumbnails(manifest, frames), num_stages=3, top_k=2)
-    assert "Flow 18 → RGB 9 → Flow 2" in shown(box) and control(box, "epoch").value == 4
+    assert "Flow 27 → RGB 13 → Flow 2" in shown(box) and control(box, "epoch").value == 4
     control(box, "order of views").value = ["rgb", "flow"]
-    assert "RGB 18 → Flow 9 → RGB 2" in shown(box)
+    assert "RGB 27 → Flow 13 → RGB 2" in shown(box)
     control(box, "order of views").value = ["flow"]
     control(box, "stages").value = 1
     one_stage = shown(box)
@@ -95,7 +95,7 @@ def test_embedding_explorer_shows_the_nearest_epoch_that_was_kept(videos):
     assert "cpr_rgb_cycle1, epoch 6" in shown(box)
     control(box, "epoch").value = 1
     assert "cpr_rgb_cycle1, epoch 0" in shown(box)
-    assert shown(box).count('class="at"') == 36 and shown(box).count("data:image/webp") == 36
+    assert shown(box).count('class="at"') == 54 and shown(box).count("data:image/webp") == 54
     by_class = shown(box)
     control(box, "coloured by").value = "source"
     assert shown(box) != by_class
@@ -106,19 +106,19 @@ def test_retrieval_explorer_shows_neighbours_of_the_method(videos, monkeypatch):
     test, train = manifest.split("test"), manifest.split("train")
     asked, draw = [], widgets.neighbour_figure
     monkeypatch.setattr(widgets, "neighbour_figure", lambda *given: asked.append(given[:2]) or draw(*given))
-    classes = torch.eye(12)
+    classes = torch.eye(18)
     features = {}
     for method, shift in (("coclr", 0), ("cpr", 1)):  # cpr takes every class for the next one
         pair = (classes[torch.tensor(test.table.label)].roll(shift, dims=1), classes[torch.tensor(train.table.label)])
         features[method] = {"rgb": pair, "flow": pair}
     box = widgets.retrieval_explorer(features, test, train, thumbnails(manifest, frames))
-    assert control(box, "method").value == "cpr" and control(box, "query").max == 11 and control(box, "k").max == 10
+    assert control(box, "method").value == "cpr" and control(box, "query").max == 17 and control(box, "k").max == 10
     control(box, "k").value = 3
     control(box, "query").value = 4
     (nearest, query), shown_last = asked[-1], shown(box)
     label = test.table.label[4]
     assert query == 4 and list(nearest) == ["rgb", "flow", "both"]
-    assert all(train.table.label[rows.tolist()].tolist() == [(label + 1) % 12] * 3 for rows in nearest.values())
+    assert all(train.table.label[rows.tolist()].tolist() == [(label + 1) % 18] * 3 for rows in nearest.values())
     control(box, "method").value = "coclr"
     assert all(train.table.label[rows.tolist()].tolist() == [label] * 3 for rows in asked[-1][0].values())
     assert shown(box) != shown_last

@@ -122,7 +122,7 @@ def test_what_is_drawn_comes_from_the_logs_of_all_cycles(run):
     by_class = last.groupby("mined_label").mined.nunique()
     bars = next(c for c in found.containers if c.get_label() == "CPR")
     assert sorted(bar.get_width() for bar in bars if bar.get_width()) == sorted(by_class)
-    assert [bar.get_width() for bar in found.containers[-1]] == [3] * 12  # all training videos
+    assert [bar.get_width() for bar in found.containers[-1]] == [3] * 18  # all training videos
     confusion = figures["confusion_probe_cpr_both"].draw().axes[0]
     assert [t.get_text() for t in confusion.get_yticklabels()] == ["B", "A"]  # in the order of their labels
     assert confusion.images[0].get_array().tolist() == [[0, 100], [50, 50]]

@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("params", help="flat parameter file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--methods", nargs="+", default=["coclr", "cpr"])
+    parser.add_argument("--first", nargs="*", default=[], help="methods of the first seed alone")
     parser.add_argument("--finetune", nargs="*", default=[], help="methods to fine-tune, first seed")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="in place of the file's")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
@@ -164,12 +165,13 @@ def main() -> None:
         print("done" if done.returncode == 0 else "FAILED", *task, flush=True)
 
     def seed_of(seed: int) -> None:
-        run, labels = Run(params, seed), [m for m in args.methods if m == "ubernce"]
+        run, methods = Run(params, seed), [*args.methods, *(args.first if seed == args.seeds[0] else [])]
+        labels = [m for m in methods if m == "ubernce"]
         with ThreadPoolExecutor(16) as pool:
             list(
                 pool.map(lambda job: do(seed, "start", *job), [(m, v) for m in ["infonce", *labels] for v in run.views])
             )
-            others = [m for m in args.methods if m not in labels]
+            others = [m for m in methods if m not in labels]
 
             def chain(method: str) -> None:
                 if method in others:

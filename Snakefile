@@ -211,7 +211,7 @@ rule cache:
         short_side=CONFIG.get("short_side", 0),
     threads: CORES
     shell:
-        "{PYTHON} -m cprlib.data.frames {input:q} {CACHE:q} --views {SOURCES} --short-side {params.short_side}"
+        "{PYTHON} -m cprlib.data.frame_cache {input:q} {CACHE:q} --views {SOURCES} --short-side {params.short_side}"
         " --workers {threads} && touch {output:q}"
 
 

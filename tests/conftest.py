@@ -17,18 +17,14 @@ from tests.pipeline import Pipeline
 
 torch.set_num_threads(1)
 
-# Tests in several processes (`make test`): those of a file stay together and share its fixtures. The pipeline takes
-# longest and is begun first; the browser looks at what that has left, and comes last.
+# Tests in two processes (`make test`): those of a file stay together and share its fixtures. The pipeline takes longest
+# and is begun first; the browser looks at what that has left, and comes last.
 FIRST, LAST = "tests/test_pipeline.py", "tests/test_browser.py"
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Each test to the group that is run by one process."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(file))
-    items.sort(key=lambda item: item.nodeid.startswith(LAST) - item.nodeid.startswith(FIRST))  # else as it was
+    """The order of the files; within a file it stays as it is."""
+    items.sort(key=lambda item: item.nodeid.startswith(LAST) - item.nodeid.startswith(FIRST))
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,12 @@ def test_a_long_folder_for_temporary_files_is_no_hindrance(notebook, tmp_path, m
     assert json.loads(printed(tmp_path / "out.ipynb"))[3] == "toy" and list(deep.iterdir()) == []
 
 
+def test_no_step_waits_for_what_its_runner_does_not_need():
+    line = "import sys, cprlib.notebook.runner; print({'torchvision', 'pandas', 'papermill'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", line], cwd=project_root(), capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
+
+
 def test_a_failure_is_one_line_and_the_notebook_is_kept(tmp_path, capsys):
     notebook = write(tmp_path / "story.ipynb", "print('so far')", "1 / 0", "print('never')")
     out = tmp_path / "out/story.ipynb"

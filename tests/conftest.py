@@ -17,9 +17,9 @@ from tests.pipeline import Pipeline
 
 torch.set_num_threads(1)
 
-# Tests in two processes (`make test`): those of a file stay together and share its fixtures. The pipeline takes longest
-# and is begun first; the browser looks at what that has left, and comes last.
-FIRST, LAST = "tests/test_pipeline.py", "tests/test_browser.py"
+# Tests in two processes (`make test`): those of a file stay together and share its fixtures. Making the smoke run takes
+# longest and is begun first; what needs it finished comes last.
+FIRST, LAST = "tests/test_pipeline.py", ("tests/test_pipeline_again.py", "tests/test_browser.py")
 
 
 def pytest_collection_modifyitems(items):

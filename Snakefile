@@ -211,7 +211,7 @@ rule cache:
         short_side=CONFIG.get("short_side", 0),
     threads: CORES
     shell:
-        "{PYTHON} -m cprlib.data.frames {input:q} {CACHE:q} --views {SOURCES} --short-side {params.short_side}"
+        "{PYTHON} -m cprlib.data.frame_cache {input:q} {CACHE:q} --views {SOURCES} --short-side {params.short_side}"
         " --workers {threads} && touch {output:q}"
 
 
@@ -257,7 +257,7 @@ for method in COTRAINED:
             method
         input:
             networks("infonce", RUN),
-            output:
+        output:
             update(networks(method, RUN)),
         log:
             RUN / f"notebooks/{number}_{method}.ipynb",
@@ -278,7 +278,7 @@ for point, place in SWEPT.items():
             f"ablation {point}"
         input:
             networks("infonce", RUN),
-            output:
+        output:
             update(networks("cpr", place)),
         log:
             place / "notebooks/04_cpr.ipynb",

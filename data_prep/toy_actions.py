@@ -24,7 +24,7 @@ import torch
 
 from cprlib.data.container import VideoError, open_video
 from cprlib.data.flow import extract_flow
-from cprlib.data.frames import build_cache
+from cprlib.data.frame_cache import build_cache
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import VideoInfo, probe, write_video

@@ -1,6 +1,7 @@
 """Shared by all tests: one thread, and the real videos if they are there."""
 
 import os
+import shutil
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
@@ -10,11 +11,27 @@ import pytest
 import torch
 
 from cprlib.data.flow import extract_flow
-from cprlib.store.files import resolve
+from cprlib.store.files import locked, resolve
 from data_prep import toy_actions
 from tests.pipeline import Pipeline
 
 torch.set_num_threads(1)
+
+# Tests in two processes (`make test`): those of a file stay together and share its fixtures. Making the smoke run takes
+# longest and is begun first; what needs it finished comes last.
+FIRST, LAST = "tests/test_pipeline.py", ("tests/test_pipeline_again.py", "tests/test_browser.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The order of the files; within a file it stays as it is."""
+    items.sort(key=lambda item: item.nodeid.startswith(LAST) - item.nodeid.startswith(FIRST))
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Path:
+    """A temporary folder that all processes of this call have in common."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")
@@ -27,18 +44,29 @@ def cpr_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_manifest(tmp_path_factory) -> Path:
+def toy_manifest(shared) -> Path:
     """Manifest of 72 small built-in videos with flow: 18 classes, 3 recordings each for training, 1 for testing."""
-    folder = tmp_path_factory.mktemp("toy")
-    videos = toy_actions.build(folder, recordings=4, takes=1, workers=1)
-    extract_flow(videos, folder / "flow", "dis", 8.0, workers=1).write(folder / "manifest.csv")
+    folder = shared / "toy"
+    with locked(folder):
+        if not (folder / "manifest.csv").exists():
+            videos = toy_actions.build(folder, recordings=4, takes=1, workers=1)
+            extract_flow(videos, folder / "flow", "dis", 8.0, workers=1).write(folder / "manifest.csv")
     return folder / "manifest.csv"
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory) -> Pipeline:
+def smoke(shared) -> Pipeline:
     """The smoke run, finished, with all that `make tables` adds."""
-    pipeline = Pipeline(tmp_path_factory.mktemp("pipeline"))
-    status, printed = pipeline.run("all", "tables")
-    assert status == 0, printed
+    pipeline = Pipeline(shared / "pipeline")
+    with locked(pipeline.folder):
+        if not (shared / "finished").exists():
+            status, printed = pipeline.run("all", "tables")
+            assert status == 0, printed
+            shutil.copytree(pipeline.outputs, shared / "finished")
     return pipeline
+
+
+@pytest.fixture(scope="session")
+def finished(smoke, shared) -> Path:
+    """The outputs of the smoke run as they were when it had ended, apart from those that tests work on."""
+    return shared / "finished"

@@ -70,9 +70,9 @@ def test_a_notebook_that_fails_is_noticed(browser, lab):
 
 
 @pytest.fixture
-def smoke_parameters(smoke):
-    manifest = str(smoke.outputs / "data/toy/manifest.csv")
-    return {"outputs": str(smoke.outputs), "run": "smoke", "manifest": manifest, "cache": "", "short_side": 36}
+def smoke_parameters(finished):
+    manifest = str(finished / "data/toy/manifest.csv")
+    return {"outputs": str(finished), "run": "smoke", "manifest": manifest, "cache": "", "short_side": 36}
 
 
 def check(opened: Page, picture: Path):
@@ -83,9 +83,9 @@ def check(opened: Page, picture: Path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_report_can_be_read(browser, smoke, screenshots, width, scheme):
-    assert report.main([str(smoke.outputs / "smoke")]) == 0
-    for page in (smoke.outputs / "smoke/report.html", smoke.outputs / "index.html"):
+def test_the_report_can_be_read(browser, finished, screenshots, width, scheme):
+    assert report.main([str(finished / "smoke")]) == 0
+    for page in (finished / "smoke/report.html", finished / "index.html"):
         opened = Page(browser, page.as_uri(), width, 900, scheme)
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
         lightness = opened.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
@@ -102,11 +102,11 @@ def test_the_walkthrough_runs_and_its_cascade_can_be_moved(opened, screenshots, 
     explorer = notebook.explorer(0)
     notebook.press(explorer, "query")
     notebook.press(explorer, "stages", "ArrowLeft")
-    assert "Flow 36 → RGB 5" in notebook.alt(explorer)  # of 72 rows
+    assert "Flow 54 → RGB 5" in notebook.alt(explorer)  # of 108 rows
     notebook.choose(explorer, "order of views", "RGB → Flow → …")
-    assert "RGB 36 → Flow 5" in notebook.alt(explorer)
-    notebook.press(explorer, "stages", "End")  # nine stages do not fit 72 rows: said instead of drawn
-    assert "use at most 4 stages" in notebook.picture(explorer)
+    assert "RGB 54 → Flow 5" in notebook.alt(explorer)
+    notebook.press(explorer, "stages", "End")  # nine stages do not fit 108 rows: said instead of drawn
+    assert "use at most 5 stages" in notebook.picture(explorer)
     notebook.press(explorer, "stages", "Home")
     assert "alert" not in notebook.picture(explorer)
     check(notebook, screenshots / "walkthrough.png")

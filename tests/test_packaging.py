@@ -92,5 +92,5 @@ def test_results_stay_out_of_git():
 
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    assert all(map(ignored, ["outputs/toy/x.csv", ".venv/x", ".snakemake/log/x", "a/b.whl"]))
+    assert all(map(ignored, ["outputs/toy/x.csv", ".venv", ".snakemake/log/x", "a/b.whl"]))
     assert not any(map(ignored, ["outputs/README.md", "params/toy.yaml", "cprlib/runner.py"]))

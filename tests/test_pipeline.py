@@ -1,13 +1,9 @@
 """The Snakefile on params/smoke.yaml: every notebook, from rendered videos to the comparison."""
 
-import contextlib
 import re
-import shutil
-import time
 
 import nbformat
 import pandas as pd
-import psutil
 import pytest
 
 from cprlib.methods import COTRAINED
@@ -127,47 +123,9 @@ def test_exactly_what_a_setting_decides_is_made_again(smoke, setting, rerun):
     assert files() == before  # a dry run writes nothing
 
 
-def test_flow_of_another_bound_retrains_what_sees_flow(smoke, tmp_path):
-    """The fault that silently kept a network: its folder is recognised as made from something else."""
-    folder = tmp_path / "outputs"
-    shutil.copytree(smoke.outputs, folder)
-    config = {"outputs": folder, "methods": "[infonce]", "ablation": "[]"}
-    status, printed = smoke.run(**config)  # moved: everything is still fit
-    assert status == 0 and "made again" not in printed
-    before = {view: (folder / f"smoke/infonce_{view}/checkpoint.pt").read_bytes() for view in ("rgb", "flow")}
-    status, printed = smoke.run(**config, flow_bound=2.0)
-    assert status == 0, printed
-    assert "infonce_flow: made from something else before (flow bound 8.0 -> 2.0" in printed
-    after = {view: (folder / f"smoke/infonce_{view}/checkpoint.pt").read_bytes() for view in ("rgb", "flow")}
-    assert before["rgb"] == after["rgb"] and before["flow"] != after["flow"]
-
-
 def test_a_miner_of_ones_own_is_a_line_in_the_table(smoke):
     """Every method that mines has its rule; the plan names it, and settings name no other."""
     assert set(COTRAINED) <= set(smoke.plan(run="another"))
-
-
-def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(smoke):
-    config = {"run": "killed", "methods": "[infonce,coclr,cpr]"}
-    process = smoke.start(**config)
-    for line in process.stdout:
-        if "03_coclr | started" in line:
-            break
-    log = smoke.outputs / "killed/coclr_rgb_cycle1/metrics.jsonl"
-    while process.poll() is None and not log.exists():  # until the first epoch has ended
-        time.sleep(0.05)
-    snakemake = psutil.Process(process.pid)
-    for job in [snakemake, *snakemake.children(recursive=True)]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            job.kill()
-    process.communicate()
-    assert not (smoke.outputs / "killed/comparison.csv").exists()
-    status, printed = smoke.run(**config)
-    assert status == 0, printed
-    found = smoke.results("killed")
-    expected = smoke.results().query("method in ['infonce', 'coclr', 'cpr']").reset_index(drop=True)
-    assert found.finetune.isna().all()
-    pd.testing.assert_frame_equal(found.drop(columns="finetune"), expected.drop(columns="finetune"))
 
 
 @pytest.mark.parametrize(

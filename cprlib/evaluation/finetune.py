@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cprlib.data.augmentation import jitter, to_inputs
 from cprlib.data.content import training_rows, video_contents, view_contents
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
-from cprlib.data.sampling import ClipPairs, EpochSampler, step_seed
-from cprlib.encoders import Encoder
+from cprlib.data.sampling import ClipPairs, EpochSampler
 from cprlib.evaluation.classification import held_out, top_k_accuracy
+from cprlib.evaluation.classifier import Classifier, make_optimizer, train_epoch
 from cprlib.evaluation.features import Windows, check_judged, clip_shape, mean_over_windows
 from cprlib.methods import VIEWS
 from cprlib.store.checkpoints import load_checkpoint, load_encoder, save_checkpoint
@@ -26,7 +24,7 @@ from cprlib.store.folders import CHECKPOINT, METRICS, VIDEOS, is_finished, open_
 from cprlib.store.progress import progress
 from cprlib.store.settings import check_settings, setting
 from cprlib.training.config import MAX_SEED
-from cprlib.training.schedule import PRECISIONS, check_precision, decay, pick_device
+from cprlib.training.schedule import PRECISIONS, check_precision, pick_device
 
 
 @dataclass(frozen=True)
@@ -76,34 +74,6 @@ class FinetuneConfig:
         check_settings(self)
 
 
-class Classifier(nn.Module):
-    """Backbone → pool → (frozen: L2-normalise → BatchNorm; else: dropout) → linear.
-
-    Args:
-        encoder: its backbone is used, the projection head is dropped.
-        classes: C.
-        frozen: the backbone gets no gradient and stays in evaluation mode.
-        dropout: probability; without effect where frozen.
-    """
-
-    def __init__(self, encoder: Encoder, classes: int, frozen: bool, dropout: float):
-        super().__init__()
-        self.encoder, self.frozen = encoder.requires_grad_(not frozen), frozen
-        self.encoder.head.requires_grad_(False)
-        self.between = nn.BatchNorm1d(encoder.feature_dim, affine=False) if frozen else nn.Dropout(dropout)
-        self.linear = nn.Linear(encoder.feature_dim, classes)
-
-    def train(self, mode: bool = True) -> "Classifier":
-        super().train(mode)
-        self.encoder.train(mode and not self.frozen)
-        return self
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Clips (B, 3, T, H, W) float → logits (B, C) float."""
-        features = self.encoder.features(clips)
-        return self.linear(self.between(F.normalize(features, dim=1) if self.frozen else features))
-
-
 def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
     """Train a classifier, or load it: a finished training is returned at once, an interrupted one goes on where it was.
 
@@ -129,15 +99,7 @@ def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
     part, held = _parts(config, videos.split("train"))
     clips = ClipPairs(part.table, part.source_codes, frames, (view,), (), *shape)
     sampler = EpochSampler(len(clips), config.batch_size, config.seed)
-    made_from = Fingerprint(
-        {
-            "settings": deciding_settings(config),
-            "training videos": training_rows(videos),
-            "network": hash_weights(network["encoder"]),
-            "flow": view_contents(videos.split("train"), (VIEWS[view].source,)).get("flow"),
-        }
-    )
-    folder = open_training(config.out, made_from, config, redo)
+    folder = open_training(config.out, _made_from(config, videos, network), config, redo)
     if is_finished(folder):
         return folder
     if not (folder / VIDEOS).exists():
@@ -145,7 +107,7 @@ def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
     device = pick_device(config.device)
     torch.manual_seed(config.seed)
     model = Classifier(load_encoder(config.network), len(videos.class_names), config.frozen, config.dropout).to(device)
-    optimizer, metrics, best = _optimizer(config, model), [], {"held_out": -1.0}
+    optimizer, metrics, best = make_optimizer(config, model), [], {"held_out": -1.0}
     if (folder / CHECKPOINT).exists():
         saved = load_checkpoint(folder)
         model.load_state_dict(saved["last"])
@@ -154,7 +116,7 @@ def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
     loader = DataLoader(clips, batch_sampler=sampler, num_workers=config.workers)
     for epoch in progress(range(len(metrics), config.epochs), folder.name, status=lambda: _status(metrics)):
         sampler.epoch = epoch
-        metrics.append({"epoch": epoch, **_train_epoch(config, model, optimizer, loader, view, epoch)})
+        metrics.append({"epoch": epoch, **train_epoch(config, model, optimizer, loader, view, epoch)})
         if held is not None:
             windows = Windows(frames, held, view, *shape, middle=True)
             metrics[-1]["held_out"] = top_k_accuracy(_predict(model, windows, config, device), held.table.label)
@@ -199,6 +161,18 @@ def predict(
     return _predict(model, windows, config, device)
 
 
+def _made_from(config: FinetuneConfig, videos: Manifest, network: dict) -> Fingerprint:
+    source = VIEWS[network["config"]["view"]].source
+    return Fingerprint(
+        {
+            "settings": deciding_settings(config),
+            "training videos": training_rows(videos),
+            "network": hash_weights(network["encoder"]),
+            "flow": view_contents(videos.split("train"), (source,)).get("flow"),
+        }
+    )
+
+
 def _frames(config: FinetuneConfig, videos: Manifest, view: str) -> Any:
     cache = resolve(config.cache) if config.cache else None
     return open_frames(videos, (VIEWS[view].source,), config.short_side or None, cache)
@@ -209,44 +183,6 @@ def _parts(config: FinetuneConfig, train: Manifest) -> tuple[Manifest, Manifest 
     held = held_out(train, config.held_out, config.seed)
     parts = [Manifest(train.table[rows].reset_index(drop=True), train.whole) for rows in (~held, held)]
     return parts[0], parts[1] if held.any() else None
-
-
-def _optimizer(config: FinetuneConfig, model: Classifier) -> torch.optim.Optimizer:
-    linear = {"params": model.linear.parameters(), "share": 1.0}
-    if config.frozen:
-        return torch.optim.SGD([linear], lr=config.lr, momentum=0.9, weight_decay=config.weight_decay)
-    backbone = {"params": model.encoder.backbone.parameters(), "share": config.backbone_lr}
-    return torch.optim.Adam([backbone, linear], lr=config.lr, weight_decay=config.weight_decay)
-
-
-def _train_epoch(config: FinetuneConfig, model: Classifier, optimizer, loader, view: str, epoch: int) -> dict:
-    lr = config.lr * decay(epoch, config.lr_milestones)
-    for group in optimizer.param_groups:
-        group["lr"] = lr * group["share"]
-    device, losses, right = pick_device(config.device), [], []
-    model.train()
-    for step, batch in enumerate(loader):
-        seed = step_seed(config.seed, epoch, step)
-        torch.manual_seed(seed)  # of the dropout
-        draws = torch.Generator().manual_seed(seed)
-        clips = {source: x.to(device, non_blocking=True) for source, x in batch["q"].items()}
-        if config.augmentation == "jitter":
-            strong = torch.rand(len(batch["label"]), generator=draws) < 0.3
-            clips = to_inputs(clips, (view,), strong, draws, jitter)[view]
-        else:
-            clips = to_inputs(clips, (view,), batch["strong_q"], draws)[view]
-        labels = batch["label"].to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            logits = model(clips)
-        loss = F.cross_entropy(logits.float(), labels)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss became {loss.item()} in epoch {epoch}; lower lr, or use fp32")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-        right.append((logits.argmax(dim=1) == labels).float().mean())
-    return {"loss": float(torch.stack(losses).mean()), "lr": lr, "train": float(torch.stack(right).mean())}
 
 
 def _predict(model: Classifier, windows: Windows, config: FinetuneConfig, device: torch.device) -> Tensor:

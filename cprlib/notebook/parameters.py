@@ -25,7 +25,7 @@ DATA_PARAMETERS = {
     "released_rgb": str,  # .pth.tar that takes the place of InfoNCE
     "released_flow": str,
     "ablation": list[str],  # points such as "num_stages=7 ratio=0.8", each a CPR training
-    "toy_recordings": int,  # of a class of the built-in data, the last 2 for testing
+    "toy_recordings": int,  # of a class of the built-in data, three of eight for testing
     "toy_takes": int,  # videos of a recording
 }
 

@@ -8,7 +8,6 @@ Python from any directory, and ends with one line where papermill ends with a pa
 import argparse
 import ast
 import io
-import os
 import sys
 import tempfile
 import time
@@ -20,9 +19,10 @@ from typing import Any
 import nbformat
 import yaml
 
+from cprlib.notebook.kernel import this_python
 from cprlib.notebook.page import write_page
 from cprlib.notebook.parameters import DATA_PARAMETERS
-from cprlib.store.files import SOCKET_BYTES, atomic_path, project_root, resolve, socket_folder
+from cprlib.store.files import atomic_path, project_root, resolve, socket_folder
 from cprlib.store.settings import coerce, unknown
 
 
@@ -156,7 +156,7 @@ def run_notebook(notebook: Path, out: Path, parameters: Mapping, page: bool = Fa
                 progress_bar=False,
                 stdout_file=_Prefixed(out.stem),
                 cwd=project_root(),
-                kernel_manager_class=_this_python(sockets),
+                kernel_manager_class=this_python(sockets),
             )
         except papermill.PapermillExecutionError as error:
             message = " ".join(error.evalue.split())
@@ -177,38 +177,6 @@ def _finish(tmp: Path, out: Path, failure: str | None) -> None:
     if failure:
         executed.cells.insert(0, nbformat.v4.new_markdown_cell(f"**Stopped:** `{failure}`"))
     nbformat.write(executed, tmp)
-
-
-def _this_python(sockets: str) -> type:
-    """A kernel manager that starts this interpreter, whatever kernels Jupyter knows by name.
-
-    It talks through files in the folder `sockets`: of two runners that start at once, one could
-    take the network port that the other has just picked.
-    """
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-    from traitlets import default
-
-    class ThisPython(AsyncKernelManager):
-        @default("transport")
-        def _transport(self) -> str:
-            short = len(os.fsencode(sockets)) + len("/kernel-ipc-99999") < SOCKET_BYTES
-            return "ipc" if os.name == "posix" and short else "tcp"
-
-        @default("connection_file")
-        def _connection_file(self) -> str:
-            return os.path.join(sockets, "kernel.json")
-
-        @property
-        def kernel_spec(self) -> KernelSpec:
-            options = ["-f", "{connection_file}", "--log-level=CRITICAL"]
-            command = [sys.executable, "-m", "ipykernel_launcher", *options]
-            env = {"CPR_BATCH": "1"}  # lines, not bars: see cprlib.store.folders.progress
-            if socket_folder() != tempfile.gettempdir():
-                env["TMPDIR"] = socket_folder()  # for the sockets of its own processes
-            return KernelSpec(argv=command, env=env, display_name="Python", language="python")
-
-    return ThisPython
 
 
 class _Prefixed(io.TextIOBase):

@@ -26,8 +26,8 @@ class TrainingConfig:
         backbone, dim: see :func:`cprlib.encoders.build_encoder`.
         clip_len, clip_stride, clip_size: T frames, step between them, side of the crop in pixels.
         short_side: short side in pixels that videos are read at; 0 = as they are.
-        cache: folder of a frame cache at `short_side`, see :func:`cprlib.data.frames.build_cache`; None = decode at
-            every visit.
+        cache: folder of a frame cache at `short_side`, see :func:`cprlib.data.frame_cache.build_cache`; None = decode
+            at every visit.
         batch_size, epochs, lr, weight_decay: Adam.
         lr_milestones: epochs at which the rate falls to a tenth.
         K, tau, momentum: queue size, temperature, momentum of the key encoder (MoCo).

@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 import torch
 
-from cprlib.data import frames as store
+from cprlib.data import frame_cache as store
 from cprlib.data.flow import extract_flow
-from cprlib.data.frames import CachedFrames, VideoFrames, build_cache, open_frames
+from cprlib.data.frame_cache import build_cache
+from cprlib.data.frames import CachedFrames, VideoFrames, open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import probe, write_video
 
@@ -184,7 +185,7 @@ def test_a_broken_video_is_named_and_the_rest_is_not_done_twice(tmp_path, monkey
 
 KILLED = """
 import sys, time
-from cprlib.data import frames as store
+from cprlib.data import frame_cache as store
 from cprlib.data.manifest import Manifest
 
 fill = store._fill

@@ -13,7 +13,8 @@ import torch
 from cprlib.data import seeking, video
 from cprlib.data.container import VideoError, decode
 from cprlib.data.flow import extract_flow, flow_info, read_flow_levels, write_flow
-from cprlib.data.frames import build_cache, open_frames
+from cprlib.data.frame_cache import build_cache
+from cprlib.data.frames import open_frames
 from cprlib.data.video import fingerprint, probe, read_clip, write_video
 from tests.data.made import encoded, moving, turned
 from tests.data.test_flow import described

@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader
 from cprlib.data import lmdb_frames
 from cprlib.data.container import VideoError
 from cprlib.data.flow import estimate, extract_flow, quantise, write_flow
-from cprlib.data.frames import build_cache, open_frames
+from cprlib.data.frame_cache import build_cache
+from cprlib.data.frames import open_frames
 from cprlib.data.lmdb_frames import read_lmdb
 from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import ClipPairs
@@ -223,7 +224,7 @@ def test_only_the_frames_asked_for_are_decoded(whole, monkeypatch):
 
 
 def test_the_cache_holds_the_same_frames(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr("cprlib.data.frames.CHUNK", 5)  # several chunks a video
+    monkeypatch.setattr("cprlib.data.frame_cache.CHUNK", 5)  # several chunks a video
     build_cache(whole, tmp_path, VIEWS, 24, 1)
     cached, read = open_frames(whole, VIEWS, 24, tmp_path), open_frames(whole, VIEWS, 24)
     for row in whole.table.itertuples():

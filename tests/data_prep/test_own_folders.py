@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from cprlib.data.flow import extract_flow, flow_info
-from cprlib.data.frames import build_cache, open_frames
+from cprlib.data.frame_cache import build_cache
+from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.notebook import runner
 from cprlib.store.files import project_root

@@ -9,7 +9,8 @@ import torch
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation import finetune as module
 from cprlib.evaluation.classification import held_out
-from cprlib.evaluation.finetune import Classifier, FinetuneConfig, finetune, predict
+from cprlib.evaluation.classifier import Classifier
+from cprlib.evaluation.finetune import FinetuneConfig, finetune, predict
 from cprlib.store.checkpoints import load_checkpoint, load_encoder
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
@@ -43,7 +44,8 @@ def test_all_weights_move_the_backbone_slowly(config, network):
     metrics = read_metrics(folder)
     assert metrics.lr.tolist() == pytest.approx([1e-3, 1e-3, 1e-4]) and metrics.held_out.between(0, 1).all()
     model = Classifier(load_encoder(network), 12, frozen=False, dropout=0.9)
-    rates = [(g["share"], sum(p.numel() for p in g["params"])) for g in module._optimizer(config, model).param_groups]
+    groups = module.make_optimizer(config, model).param_groups
+    rates = [(group["share"], sum(p.numel() for p in group["params"])) for group in groups]
     assert rates == [(0.1, sum(p.numel() for p in model.encoder.backbone.parameters())), (1.0, 12 * 129)]
 
 
@@ -58,23 +60,23 @@ def test_a_frozen_backbone_stays_as_it_is_to_the_last_statistic(config, network)
 
 def test_a_run_that_was_stopped_equals_one_that_was_not(config, tmp_path, monkeypatch):
     whole = finetune(dataclasses.replace(config, out=str(tmp_path / "whole")))
-    original = module._train_epoch
+    original = module.train_epoch
 
     def stop_in_the_second(*arguments):
         if arguments[-1] == 1:
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(module, "_train_epoch", stop_in_the_second)
+    monkeypatch.setattr(module, "train_epoch", stop_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         finetune(config)
-    monkeypatch.setattr(module, "_train_epoch", original)
+    monkeypatch.setattr(module, "train_epoch", original)
     resumed = finetune(config)
     for which in ("last", "best"):
         a, b = weights(whole, which), weights(resumed, which)
         assert all(torch.equal(a[name], b[name]) for name in a)
     assert read_metrics(whole).equals(read_metrics(resumed))
-    monkeypatch.setattr(module, "_train_epoch", None)  # would fail if it were called
+    monkeypatch.setattr(module, "train_epoch", None)  # would fail if it were called
     assert finetune(config) == resumed
 
 

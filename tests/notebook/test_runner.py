@@ -8,7 +8,7 @@ import papermill
 import pytest
 from nbformat import v4
 
-from cprlib.notebook import runner
+from cprlib.notebook import kernel, runner
 from cprlib.notebook.runner import choose, main, notebook_parameters
 from cprlib.store.files import project_root
 
@@ -79,9 +79,16 @@ def test_a_long_folder_for_temporary_files_is_no_hindrance(notebook, tmp_path, m
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
     if not elsewhere:  # no folder with a short name: it talks through the network
-        monkeypatch.setattr(runner, "socket_folder", lambda: str(deep))
+        for module in (runner, kernel):
+            monkeypatch.setattr(module, "socket_folder", lambda: str(deep))
     assert main([str(notebook), str(tmp_path / "out.ipynb")]) == 0
     assert json.loads(printed(tmp_path / "out.ipynb"))[3] == "toy" and list(deep.iterdir()) == []
+
+
+def test_no_step_waits_for_what_its_runner_does_not_need():
+    line = "import sys, cprlib.notebook.runner; print({'torchvision', 'pandas', 'papermill'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", line], cwd=project_root(), capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
 
 
 def test_a_failure_is_one_line_and_the_notebook_is_kept(tmp_path, capsys):

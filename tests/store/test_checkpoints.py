@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cprlib.encoders import ReleasedFlowInput, build_encoder
-from cprlib.evaluation.finetune import Classifier
+from cprlib.evaluation.classifier import Classifier
 from cprlib.store.checkpoints import load_checkpoint, load_encoder, save_checkpoint
 from cprlib.training.config import TrainingConfig
 from cprlib.training.fit import new_state

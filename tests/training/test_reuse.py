@@ -161,11 +161,11 @@ def test_nothing_is_tested_on_its_training_videos(config, videos, tmp_path):
     finetune(finetuning)
     swap_first_test_and_training_video(videos)
     manifest = Manifest.read(videos)
-    with pytest.raises(ValueError, match=r"trained on 1 of the 12 test videos, .*\.mp4 among them"):
+    with pytest.raises(ValueError, match=r"trained on 1 of the 18 test videos, .*\.mp4 among them"):
         network_features(config.out, manifest, open_frames(manifest, ["rgb"], 30), "test")
-    with pytest.raises(ValueError, match=r"trained on 1 of the 12 test videos"):
+    with pytest.raises(ValueError, match=r"trained on 1 of the 18 test videos"):
         predict(tmp_path / "f", manifest.split("test"), "centre")
-    with pytest.raises(ValueError, match=r"trained on 1 of the 12 test videos"):
+    with pytest.raises(ValueError, match=r"trained on 1 of the 18 test videos"):
         finetune(finetuning)
 
 
@@ -256,7 +256,7 @@ def test_a_view_is_made_from_another_views_clips(config, videos):
     assert set(item["q"]) == set(item["k"]) == {"rgb"}
     manifest = Manifest.read(videos)
     features = network_features(fit(residual), manifest, open_frames(manifest, ["residual"], 30), "test")
-    assert features.shape[0] == 12 and features.isfinite().all()
+    assert features.shape[0] == 18 and features.isfinite().all()
     clips = {"rgb": torch.randint(0, 256, (3, 4, 16, 16, 3), dtype=torch.uint8)}
     strong = torch.tensor([True, False, True])
     inputs = to_inputs(clips, ("residual", "rgb"), strong, torch.Generator().manual_seed(0))

@@ -149,7 +149,7 @@ def test_files_are_written_and_the_rest_is_explained(tmp_path, monkeypatch, caps
     printed = capsys.readouterr().out.splitlines()
     assert printed[:3] == [str(small / "figures" / "paper" / name) for name in written]
     reasons = dict(line.split(" is left out: ") for line in printed[3:])
-    assert [name[:4] for name in reasons] == ["fig1", "fig2", "fig3", "fig4", "fig5", "fig6", "abla"]
+    assert [name[:4] for name in reasons] == ["fig1", "fig2", "fig3", "cotr", "fig4", "fig5", "fig6", "abla"]
     assert "notebook 04" in reasons["fig1_cascade_{view}"] and "make tables" in reasons["ablation_{sweep}"]
 
 

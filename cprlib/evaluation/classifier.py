@@ -1,0 +1,109 @@
+"""The classifier on top of a video network, and one pass of its training (section 3)."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from cprlib.data.augmentation import jitter, to_inputs
+from cprlib.data.sampling import step_seed
+from cprlib.encoders import Encoder
+from cprlib.training.schedule import decay, pick_device
+
+
+class Settings(Protocol):
+    """What is read of :class:`cprlib.evaluation.finetune.FinetuneConfig`."""
+
+    frozen: bool
+    lr: float
+    weight_decay: float
+    lr_milestones: tuple[int, ...]
+    backbone_lr: float
+    augmentation: str
+    seed: int
+    device: str
+    precision: str
+
+
+class Classifier(nn.Module):
+    """Backbone → pool → (frozen: L2-normalise → BatchNorm; else: dropout) → linear.
+
+    Args:
+        encoder: its backbone is used, the projection head is dropped.
+        classes: C.
+        frozen: the backbone gets no gradient and stays in evaluation mode.
+        dropout: probability; without effect where frozen.
+    """
+
+    def __init__(self, encoder: Encoder, classes: int, frozen: bool, dropout: float):
+        super().__init__()
+        self.encoder, self.frozen = encoder.requires_grad_(not frozen), frozen
+        self.encoder.head.requires_grad_(False)
+        self.between = nn.BatchNorm1d(encoder.feature_dim, affine=False) if frozen else nn.Dropout(dropout)
+        self.linear = nn.Linear(encoder.feature_dim, classes)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        super().train(mode)
+        self.encoder.train(mode and not self.frozen)
+        return self
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) float → logits (B, C) float."""
+        features = self.encoder.features(clips)
+        return self.linear(self.between(F.normalize(features, dim=1) if self.frozen else features))
+
+
+def make_optimizer(config: Settings, model: Classifier) -> torch.optim.Optimizer:
+    """SGD for the linear layer alone where the backbone is frozen, else Adam; a group's `share` is of the rate."""
+    linear = {"params": model.linear.parameters(), "share": 1.0}
+    if config.frozen:
+        return torch.optim.SGD([linear], lr=config.lr, momentum=0.9, weight_decay=config.weight_decay)
+    backbone = {"params": model.encoder.backbone.parameters(), "share": config.backbone_lr}
+    return torch.optim.Adam([backbone, linear], lr=config.lr, weight_decay=config.weight_decay)
+
+
+def train_epoch(
+    config: Settings,
+    model: Classifier,
+    optimizer: torch.optim.Optimizer,
+    loader: DataLoader,
+    view: str,
+    epoch: int,
+) -> dict[str, float]:
+    """One pass over the training videos.
+
+    Returns:
+        the mean loss, the rate, and the share of the training clips that was recognised.
+
+    Raises:
+        FloatingPointError: the loss is no longer a number.
+    """
+    lr = config.lr * decay(epoch, config.lr_milestones)
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["share"]
+    device, losses, right = pick_device(config.device), [], []
+    model.train()
+    for step, batch in enumerate(loader):
+        seed = step_seed(config.seed, epoch, step)
+        torch.manual_seed(seed)  # of the dropout
+        draws = torch.Generator().manual_seed(seed)
+        clips = {source: x.to(device, non_blocking=True) for source, x in batch["q"].items()}
+        if config.augmentation == "jitter":
+            strong = torch.rand(len(batch["label"]), generator=draws) < 0.3
+            clips = to_inputs(clips, (view,), strong, draws, jitter)[view]
+        else:
+            clips = to_inputs(clips, (view,), batch["strong_q"], draws)[view]
+        labels = batch["label"].to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            logits = model(clips)
+        loss = F.cross_entropy(logits.float(), labels)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss became {loss.item()} in epoch {epoch}; lower lr, or use fp32")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+        right.append((logits.argmax(dim=1) == labels).float().mean())
+    return {"loss": float(torch.stack(losses).mean()), "lr": lr, "train": float(torch.stack(right).mean())}

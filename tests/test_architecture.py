@@ -1,0 +1,93 @@
+"""Imports go one way, without a circle; modules and functions are short. Read from the source, so nothing is missed
+because it stands inside a function."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from cprlib.store.files import project_root
+
+ROOT = project_root()
+PAPER = ("cascade", "losses", "memory", "encoders")
+# From left to right: a module imports from its own part and from those to the left of it.
+PARTS = ("paper", "miners", "methods", "store", "data", "training", "evaluation", "search", "report", "notebook")
+PLACES = dict.fromkeys(PAPER, "paper") | {"runner": "notebook"}  # of the modules beside the parts' folders
+MODULE_LINES, FUNCTION_LINES = 250, 60
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in sorted(ROOT.glob("cprlib/**/*.py"))}
+
+
+def imports_of(source: str) -> Iterator[str]:
+    """Every imported module, and every name that may be one, wherever the statement stands."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports name the whole path"
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else node.module
+
+
+def part_of(module: str) -> str | None:
+    """Which part a module of the project belongs to; None for the package itself."""
+    _, _, rest = module.partition(".")
+    part = rest.split(".")[0]
+    return PLACES.get(part, part) or None
+
+
+IMPORTS = {name: set(imports_of(path.read_text())) for name, path in MODULES.items()}
+OWN = {name: {other for other in found if other.split(".")[0] == "cprlib"} for name, found in IMPORTS.items()}
+
+
+def test_imports_are_found_wherever_they_stand():
+    source = "import a.b as x\ndef f():\n    from cprlib.store import files, load_released\n    import torch, os"
+    assert list(imports_of(source)) == ["a.b", "cprlib.store.files", "cprlib.store", "torch", "os"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module):
+    here = part_of(module)
+    assert here is None or here in PARTS, f"{module} is in no part; give it a place in {PARTS}"
+    for other in OWN[module]:
+        assert other in MODULES, f"{module} imports {other}, which is not there"
+        there = part_of(other)
+        if here is None or there is None:  # cprlib/__init__.py stands for all, so nothing inside imports it
+            assert there is not None, f"{module} imports the package itself; name the module"
+            continue
+        assert PARTS.index(there) <= PARTS.index(here), f"{module} imports {other}, which is to the right of it"
+
+
+def test_no_modules_import_each_other():
+    TopologicalSorter(OWN).prepare()  # raises CycleError, naming the circle
+
+
+@pytest.mark.parametrize("part", PAPER)
+def test_the_paper_needs_torch_alone(part):
+    """What another project may copy: no frame reader, no tables, no folders."""
+    allowed = {"torch", "torchvision", *sys.stdlib_module_names}
+    assert {name.split(".")[0] for name in IMPORTS[f"cprlib.{part}"]} - {"cprlib"} <= allowed
+    assert {part_of(name) for name in OWN[f"cprlib.{part}"]} <= {"paper"}
+
+
+def test_data_know_nothing_of_training():
+    for module in (name for name in MODULES if part_of(name) == "data"):
+        assert not {part_of(other) for other in OWN[module]} & {"miners", "training"}, module
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_and_functions_are_short(module):
+    source = MODULES[module].read_text()
+    assert len(source.splitlines()) <= MODULE_LINES
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno + 1 <= FUNCTION_LINES, node.name

@@ -1,0 +1,54 @@
+"""The Snakefile called again: what was moved, what was made from something else, what was killed."""
+
+import contextlib
+import shutil
+import time
+
+import pandas as pd
+import psutil
+import pytest
+
+from tests.pipeline import Pipeline
+
+
+@pytest.fixture
+def moved(finished, tmp_path):
+    """The smoke run in another folder, of which Snakemake itself knows nothing."""
+    shutil.copytree(finished, tmp_path / "outputs")
+    return Pipeline(tmp_path)
+
+
+def test_flow_of_another_bound_retrains_what_sees_flow(moved):
+    """The fault that silently kept a network: its folder is recognised as made from something else."""
+    config = {"methods": "[infonce]", "ablation": "[]"}
+    status, printed = moved.run(**config)  # everything is still fit
+    assert status == 0 and "made again" not in printed
+    before = {view: (moved.outputs / f"smoke/infonce_{view}/checkpoint.pt").read_bytes() for view in ("rgb", "flow")}
+    status, printed = moved.run(**config, flow_bound=2.0)
+    assert status == 0, printed
+    assert "infonce_flow: made from something else before (flow bound 8.0 -> 2.0" in printed
+    after = {view: (moved.outputs / f"smoke/infonce_{view}/checkpoint.pt").read_bytes() for view in ("rgb", "flow")}
+    assert before["rgb"] == after["rgb"] and before["flow"] != after["flow"]
+
+
+def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(moved):
+    config = {"run": "killed", "methods": "[infonce,coclr,cpr]"}
+    process = moved.start(**config)
+    for line in process.stdout:
+        if "03_coclr | started" in line:
+            break
+    log = moved.outputs / "killed/coclr_rgb_cycle1/metrics.jsonl"
+    while process.poll() is None and not log.exists():  # until the first epoch has ended
+        time.sleep(0.05)
+    snakemake = psutil.Process(process.pid)
+    for job in [snakemake, *snakemake.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            job.kill()
+    process.communicate()
+    assert not (moved.outputs / "killed/comparison.csv").exists()
+    status, printed = moved.run(**config)
+    assert status == 0, printed
+    found = moved.results("killed")
+    expected = moved.results().query("method in ['infonce', 'coclr', 'cpr']").reset_index(drop=True)
+    assert found.finetune.isna().all()
+    pd.testing.assert_frame_equal(found.drop(columns="finetune"), expected.drop(columns="finetune"))

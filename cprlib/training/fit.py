@@ -57,7 +57,7 @@ def fit(
     manifest = read_manifest(config)
     pairs = open_pairs(config, manifest)
     sampler = EpochSampler(len(pairs), config.batch_size, config.seed)
-    config = _settle_siblings(config, miner, manifest)
+    config = replace(_settle_siblings(config, miner, manifest), loss=config.loss_form)
     check_precision(config)
     _check_queue_fills(config, miner, len(sampler) * sampler.batch_size)
     state = new_state(config)

@@ -1,0 +1,149 @@
+"""The tables of README and docs, made from docs/results.csv.
+
+    python -m docs.make_tables [--check]
+
+A page says which table it wants, and everything up to the end mark is made:
+
+    <!-- table: means ucf101-12 -->
+    <!-- end -->
+
+`results.csv` has a row for each number: dataset, run, seed, method, stages, cycle, epoch, view, measure, value (in
+percent), command, date. Runs that differ in their seed alone are called `<run>-seed<n>`.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from cprlib.methods import MEASURES
+from cprlib.report.names import method_look, method_order, view_label, view_order
+
+DOCS = Path(__file__).parent
+PAGES = (DOCS.parent / "README.md", DOCS / "results.md")
+COLUMNS = "dataset run seed method stages cycle epoch view measure value command date".split()
+SHOWN = ("r1", "r5", "probe", "finetune", "pmr", "cmr")
+LABELS = {
+    "pmr": "PMR",
+    "cmr": "Median CMR",
+    **{name: MEASURES[name].label for name in ("r1", "r5", "probe", "finetune")},
+}
+BLOCK = re.compile(r"(<!-- table: (\w+) ([^\n]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+STEPS = {  # runs of the table of steps
+    "before": "before: own older keys are negatives",
+    "own": "own older keys ignored",
+    "bn4": "and batch norm in 4 groups",
+    "bn8": "and batch norm in 8 groups",
+}
+
+
+def read(path: Path = DOCS / "results.csv") -> pd.DataFrame:
+    """The numbers, with a column `series`: the run without its seed."""
+    table = pd.read_csv(path)
+    return table[COLUMNS].assign(series=table["run"].str.replace(r"-seed\d+$", "", regex=True))
+
+
+def means(numbers: pd.DataFrame) -> pd.DataFrame:
+    """A row for each method and view at its last cycle: mean ± standard deviation over the seeds."""
+    last = numbers[numbers["cycle"] == numbers.groupby(["method", "stages"])["cycle"].transform("max")]
+    groups = last.groupby(["method", "stages", "view", "measure"])["value"]
+    cells = groups.agg(_mean_and_spread).unstack("measure")
+    cells = cells[[name for name in SHOWN if name in cells]].reset_index()
+    order = {"method": method_order, "view": view_order, "stages": lambda stages: stages}
+    cells = cells.sort_values(["method", "stages", "view"], key=lambda c: c.map(order[c.name]))
+    seeds = last.groupby(["method", "stages"])["seed"].nunique()
+    names = [_name(row.method, row.stages, numbers) for row in cells.itertuples()]
+    words = {"Method": names, "View": [view_label(view) for view in cells["view"]]}
+    words["Seeds"] = [str(seeds[row.method, row.stages]) for row in cells.itertuples()]
+    return pd.DataFrame(words | {LABELS[n]: cells[n].fillna("").tolist() for n in SHOWN if n in cells})
+
+
+def differences(numbers: pd.DataFrame) -> pd.DataFrame:
+    """CPR − CoCLR within each seed: mean ± standard error; bold where it is larger than twice that."""
+    both = numbers[numbers["method"].isin(["cpr", "coclr"])]
+    pairs = both.pivot_table("value", ["cycle", "view", "measure", "seed"], "method").dropna()
+    groups = (pairs["cpr"] - pairs["coclr"]).groupby(level=["cycle", "view", "measure"])
+    cells = groups.agg(_difference).unstack("measure")
+    cells = cells[[name for name in SHOWN if name in cells]].reset_index()
+    cells = cells.sort_values(["cycle", "view"], key=lambda c: c.map(view_order) if c.name == "view" else c)
+    words = {"After cycle": cells["cycle"].map(str), "View": [view_label(view) for view in cells["view"]]}
+    return pd.DataFrame(words | {LABELS[n]: cells[n].fillna("").tolist() for n in SHOWN if n in cells})
+
+
+def steps(numbers: pd.DataFrame) -> pd.DataFrame:
+    """What the settings of a step change: R@1, probe and PMR of each method, mean ± standard deviation."""
+    numbers = numbers[numbers["measure"].isin(["r1", "probe", "pmr"])]
+    rows = []
+    for series, label in STEPS.items():
+        part = numbers[numbers["series"] == f"steps-{series}"]
+        for method in sorted(set(part["method"]) & {"infonce", "coclr", "cpr"}, key=method_order):
+            groups = part[part["method"] == method].groupby(["measure", "view"])["value"].agg(_mean_and_spread)
+            cells = {f"{LABELS[m]} {view_label(v)}": groups.get((m, v), "") for m in ("r1", "probe", "pmr")
+                     for v in ("rgb", "flow", "both") if (m, v) != ("pmr", "both")}  # fmt: skip
+            rows.append({"Setting": label, "Method": method_look(method).label, **cells})
+    return pd.DataFrame(rows)
+
+
+def labels(numbers: pd.DataFrame) -> pd.DataFrame:
+    """The two losses of UberNCE."""
+    names = {"steps-own": "mean of log-probabilities (released)", "steps-ubermi": "multi-instance (Eq. 2)"}
+    part = numbers[(numbers["method"] == "ubernce") & numbers["measure"].isin(["r1", "probe"])]
+    rows = []
+    for series, label in names.items():
+        groups = part[part["series"] == series].groupby(["measure", "view"])["value"].agg(_mean_and_spread)
+        rows.append({"Loss": label} | {f"{LABELS[m]} {view_label(v)}": cell for (m, v), cell in groups.items()})
+    return pd.DataFrame(rows).fillna("")
+
+
+def _mean_and_spread(values: pd.Series) -> str:
+    return f"{values.mean():.1f}" + (f" ± {values.std():.1f}" if len(values) > 1 else "")
+
+
+def _difference(values: pd.Series) -> str:
+    if len(values) < 2:
+        return f"{values.mean():+.1f}".replace("-", "−")
+    text = f"{values.mean():+.1f} ± {values.sem():.1f}".replace("-", "−")
+    return f"**{text}**" if abs(values.mean()) > 2 * values.sem() else text
+
+
+def _name(method: str, stages: int, numbers: pd.DataFrame) -> str:
+    several = numbers.loc[numbers["method"] == method, "stages"].nunique() > 1 or method == "cpr"
+    return method_look(method).label + (f", {stages:.0f} stages" if several else "")
+
+
+TABLES = {"means": means, "differences": differences, "steps": steps, "labels": labels}
+
+
+def filled(text: str, numbers: pd.DataFrame) -> str:
+    """A page with its tables made anew; a mark names the table, then the series of runs."""
+
+    def fill(match: re.Match) -> str:
+        start, kind, series, end = match.groups()
+        part = numbers[numbers["series"].str.fullmatch(series)]
+        if part.empty:
+            raise ValueError(f"docs/results.csv has no run {series!r}, which a table asks for")
+        words = TABLES[kind](part)
+        align = ["left" if name in ("Method", "View", "Setting", "Loss") else "right" for name in words]
+        return f"{start}{words.to_markdown(index=False, disable_numparse=True, colalign=align)}\n{end}"
+
+    return BLOCK.sub(fill, text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="only say which pages are not as the numbers are")
+    check, numbers, stale = parser.parse_args().check, read(), []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        made = filled(text, numbers)
+        stale += [page.name] if made != text else []
+        if not check:
+            page.write_text(made, encoding="utf-8")
+    if check and stale:
+        sys.exit(f"not as docs/results.csv says: {', '.join(stale)}; run python -m docs.make_tables")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("run", help="name or folder of a run, e.g. toy")
     parser.add_argument("--out", help="folder of the figures; by default RUN/figures/paper")
-    parser.add_argument("--formats", nargs="+", default=["png", "pdf"], help="of png, pdf, svg")
+    parser.add_argument("--formats", nargs="+", default=["png", "pdf"], choices=("png", "pdf", "svg"))
     parser.add_argument("--seed", type=int, default=0, help="of the draw of queries in figures 1 and 2")
     given = parser.parse_args()
     try:

@@ -1,20 +1,16 @@
 """Ablations of the cascade as figures, mean ± standard deviation over the seeds."""
 
-from typing import Any
-
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from cprlib.methods import ALL_VIEWS, MEASURES
-from cprlib.report.figures.style import BAR, RC, WIDTH, draw_legend, new_figure
+from cprlib.report.figures.style import BAR, ERROR_BARS, RC, draw_bars, draw_legend, panel_row
 from cprlib.report.names import view_label, view_order
 from cprlib.report.tables.ablation import SETTINGS, sweep
 
 # colour-blind-safe, of different lightness; none of them is a method's
 _RATIO_LOOKS = [("#d55e00", "-", "o"), ("#006046", "--", "s"), ("#cc79a7", "-.", "^"), ("#111111", ":", "D")]
-_ERROR_BARS = {"elinewidth": 1.2, "capsize": 3}
 _VIEW_LOOKS = {"rgb": ("#d55e00", ""), "flow": ("#7cc4ad", "///"), "residual": ("#cccccc", "...")}
 _VIEW_LOOKS |= {ALL_VIEWS: ("#444444", "xxx")}
 
@@ -28,15 +24,12 @@ def ablation_curves(frame: pd.DataFrame, measure: str = "pmr_end") -> Figure:
     Args:
         frame: an ablation, see :mod:`cprlib.report.tables.ablation`.
         measure: a name of MEASURES.
-
-    Raises:
-        ValueError: as `sweep`; another measure, or one that the ablation does not have.
     """
-    swept, views = _measured(sweep(frame, "num_stages", "ratio"), measure)
+    swept = sweep(frame, "num_stages", "ratio").dropna(subset=measure)
+    views = sorted(set(swept["view"]), key=view_order)
     ratios = sorted(swept.loc[swept["num_stages"] > 1, "ratio"].unique()) or [swept["ratio"].iloc[0]]
     stages = sorted(swept["num_stages"].unique())
-    figure = new_figure(WIDTH, 3.6)
-    panels = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
+    figure, panels = panel_row(len(views), 3.6)
     for axes, view in zip(panels, views, strict=True):
         rows = swept[swept["view"] == view]
         for i, ratio in enumerate(ratios):
@@ -45,7 +38,7 @@ def ablation_curves(frame: pd.DataFrame, measure: str = "pmr_end") -> Figure:
             x = mean.index.to_numpy(float) + 0.12 * (i - (len(ratios) - 1) / 2)  # apart, so that no bar covers another
             colour, line, marker = _RATIO_LOOKS[i % len(_RATIO_LOOKS)]
             look = {"color": colour, "linestyle": line, "marker": marker, "markersize": 7, "markeredgecolor": "white"}
-            axes.errorbar(x, mean, std, label=f"Ratio {ratio:g}", **look, **_ERROR_BARS)
+            axes.errorbar(x, mean, std, label=f"Ratio {ratio:g}", **look, **ERROR_BARS)
         axes.set_xticks(stages, ["1\n(CoCLR)" if n == 1 else str(n) for n in stages])
         axes.set(title=view_label(view, views), xlabel=SETTINGS["num_stages"])
     panels[0].set_ylabel(f"{MEASURES[measure].label} (%)")
@@ -55,45 +48,20 @@ def ablation_curves(frame: pd.DataFrame, measure: str = "pmr_end") -> Figure:
 
 @rc_context(RC)
 def sweep_bars(frame: pd.DataFrame, setting: str, measure: str = "pmr_end") -> Figure:
-    """A measure for each value of one setting, a bar for each view.
+    """A measure for each value of one of `SETTINGS`, a bar for each view; arguments as for `ablation_curves`."""
+    groups = 100 * sweep(frame, setting).dropna(subset=measure).set_index([setting, "view"])[measure]
+    groups = groups.groupby(level=[setting, "view"])
+    mean, std = (part.unstack("view") for part in (groups.mean(), groups.std().fillna(0)))
+    mean = mean[sorted(mean, key=view_order)]
 
-    Args:
-        frame: an ablation.
-        setting: one of `SETTINGS`.
-        measure: a name of MEASURES.
-
-    Raises:
-        ValueError: as `sweep`; another measure, or one that the ablation does not have.
-    """
-    swept, views = _measured(sweep(frame, setting), measure)
-    groups = swept.groupby([setting, "view"])[measure]
-    mean, std = (100 * part.unstack("view") for part in (groups.mean(), groups.std().fillna(0)))
-    figure = new_figure(WIDTH, 3.4)
-    axes = figure.subplots()
-    width = 0.8 / len(views)
-    text: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 9, "textcoords": "offset points"}
-    text["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-    for i, view in enumerate(views):
-        x = np.arange(len(mean)) + (i + 0.5) * width - 0.4
+    def look(view: str) -> dict:
         colour, hatch = _VIEW_LOOKS.get(view, ("#cc79a7", "\\\\\\"))
-        look = {"color": colour, "hatch": hatch, "label": view_label(view, views), **BAR}
-        axes.bar(x, mean[view], width, yerr=std[view], error_kw=_ERROR_BARS, **look)
-        for place, value in zip(x, mean[view], strict=True):
-            axes.annotate(f"{value:.1f}", (place, 0), (0, 3), **text)
+        return {"color": colour, "hatch": hatch, "label": view_label(view, list(mean)), **BAR}
+
+    figure, (axes,) = panel_row(1, 3.4)
+    draw_bars(axes, mean, look, spread=std)
+    for bars in axes.containers[1::2]:  # each after its error bars
+        axes.bar_label(bars, fmt="%.1f", label_type="center", fontsize=9, bbox={"facecolor": "white", "linewidth": 0})
     axes.set(xlabel=SETTINGS[setting], ylabel=f"{MEASURES[measure].label} (%)")
-    axes.set_xticks(range(len(mean)), mean.index.map(str))
-    axes.grid(False, axis="x")
     draw_legend(figure, [axes])
     return figure
-
-
-def _measured(frame: pd.DataFrame, measure: str) -> tuple[pd.DataFrame, list[str]]:
-    """The rows that have the measure, and their views in order."""
-    if measure not in MEASURES:
-        raise ValueError(f"measure {measure}: choose from {', '.join(MEASURES)}")
-    measured = frame.dropna(subset=measure) if measure in frame else frame.iloc[:0]
-    if measured.empty:
-        raise ValueError(
-            f"no point of the ablation has a {measure}: run the notebook that measures it, or draw another"
-        )
-    return measured, sorted(set(measured["view"]), key=view_order)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from cprlib.data.manifest import Manifest
 from cprlib.report.figures.strips import draw_strip
-from cprlib.report.figures.style import RC, WIDTH, bar_look, draw_legend, new_figure
+from cprlib.report.figures.style import RC, WIDTH, bar_look, draw_bars, draw_grid, draw_legend, new_figure, write_cells
 from cprlib.report.names import method_look, method_order
 
 CLASSES_PER_COLUMN = 34  # 101 classes in three columns
@@ -27,34 +27,29 @@ def cmr_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
         title: e.g. "RGB network, by source video".
     """
     wide = 100 * _by_class(cmr, "cmr")
-
-    def draw(axes: Axes, part: pd.DataFrame) -> None:
+    figure = _class_figure(wide, title)
+    for axes in figure.axes:
         for method, median in wide.median().items():
             look = method_look(method)
             label = f"Median {look.label}: {median:.1f} %"
             axes.axvline(median, color="black", linestyle=look.line, linewidth=1.2, label=label)
         axes.set(xlim=(0, 100), xlabel="CMR (%)")
-
-    return _class_figure(wide, title, draw)
+    draw_legend(figure, figure.axes, "lower")
+    return figure
 
 
 @rc_context(RC)
 def found_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
-    """Distinct true positives of every class, with an outline for the number of its training videos.
-
-    Args:
-        cmr: method -> table of `class_mining_recall` by video, all of the same classes.
-        title: e.g. "RGB network".
-    """
-    found = _by_class(cmr, "found")
+    """As `cmr_bars`, distinct true positives of every class; an outline shows how many training videos it has."""
+    figure = _class_figure(_by_class(cmr, "found"), title)
     sizes = next(iter(cmr.values())).set_index("class_name")["instances"]
-
-    def draw(axes: Axes, part: pd.DataFrame) -> None:
-        outline = {"color": "none", "edgecolor": "#333333", "linewidth": 0.8, "zorder": 3}
-        axes.barh(np.arange(len(part)), sizes[part.index], 0.86, label="Training videos", **outline)
+    outline = {"color": "none", "edgecolor": "#333333", "linewidth": 0.8, "zorder": 3, "label": "Training videos"}
+    for axes in figure.axes:
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        axes.barh(range(len(names)), sizes[names], 0.86, **outline)
         axes.set(xlabel="Distinct true positives mined")
-
-    return _class_figure(found, title, draw)
+    draw_legend(figure, figure.axes, "lower")
+    return figure
 
 
 def _by_class(cmr: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:
@@ -63,23 +58,17 @@ def _by_class(cmr: Mapping[str, pd.DataFrame], column: str) -> pd.DataFrame:
     return wide.sort_values(list(wide)[::-1], ascending=False)
 
 
-def _class_figure(wide: pd.DataFrame, title: str, draw: Callable[[Axes, pd.DataFrame], None]) -> Figure:
-    """Horizontal bars for every class and method in up to three columns; `draw` adds what is special to one."""
+def _class_figure(wide: pd.DataFrame, title: str) -> Figure:
+    """Horizontal bars for every class and method in up to three columns."""
     columns = -(-len(wide) // CLASSES_PER_COLUMN)
     parts = np.array_split(np.arange(len(wide)), columns)
     inches = (0.11 if columns > 1 else 0.13) * wide.shape[1] + 0.07
     figure = new_figure(WIDTH * (1 if columns < 3 else 1.25), len(parts[0]) * inches + 1.2)
-    panels = figure.subplots(1, columns, sharex=True, squeeze=False)[0]
-    width = 0.82 / wide.shape[1]
-    for axes, part in zip(panels, (wide.iloc[part] for part in parts), strict=True):
-        for i, method in enumerate(wide):
-            axes.barh(np.arange(len(part)) + (i + 0.5) * width - 0.41, part[method], width, **bar_look(method))
-        draw(axes, part)
+    for axes, part in zip(figure.subplots(1, columns, sharex=True, squeeze=False)[0], parts, strict=True):
+        draw_bars(axes, wide.iloc[part], bar_look, across=True)
         axes.set_ylim(len(parts[0]) - 0.4, -0.6)
-        axes.set_yticks(range(len(part)), part.index, fontsize=9 if len(parts[0]) < 30 else 8)
-        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", labelsize=9 if len(parts[0]) < 30 else 8)
     figure.suptitle(title, fontsize=11)
-    draw_legend(figure, panels, "lower")
     return figure
 
 
@@ -99,12 +88,7 @@ def best_and_worst(
         thumbnail: video_id -> uint8 (H, W, 3).
         method: whose best and worst; of equal ones those with more instances, then with the smaller label.
         count: classes of either kind, at most half of all.
-
-    Raises:
-        ValueError: no table of this method.
     """
-    if method not in cmr:
-        raise ValueError(f"method is {method!r}; there are tables of {', '.join(cmr)}")
     order = cmr[method].sort_values(["cmr", "instances", "label"], ascending=[False, False, True])
     count = min(count, max(1, len(order) // 2))
     height = 2 * (HEADING + count * ROW) + 0.1
@@ -156,14 +140,10 @@ def confusion_figure(matrix: pd.DataFrame, title: str = "") -> Figure:
     side = float(np.clip(0.45 * len(matrix) + 1.5, 4, WIDTH))
     figure = new_figure(side + 0.6, side)
     axes = figure.subplots()
-    figure.colorbar(axes.imshow(share, cmap="Greys", vmin=0, vmax=100), shrink=0.8, label="Share of the class (%)")
+    names = matrix.index if len(matrix) <= NAMES else ()
+    image = draw_grid(axes, share, names, 0, 100, rotation=90, fontsize=9 if len(matrix) <= 20 else 5)
+    figure.colorbar(image, shrink=0.8, label="Share of the class (%)")
     axes.set(title=title, xlabel="Predicted class", ylabel="True class")
-    axes.grid(False)
-    if len(matrix) <= NAMES:
-        size = 9 if len(matrix) <= 20 else 5
-        axes.set_xticks(range(len(matrix)), matrix.columns, rotation=90, fontsize=size)
-        axes.set_yticks(range(len(matrix)), matrix.index, fontsize=size)
-    for row, column in np.argwhere(share >= 0.5) if len(matrix) <= NUMBERS else ():
-        colour = "white" if share[row, column] > 55 else "black"
-        axes.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", color=colour, fontsize=7.5)
+    if len(matrix) <= NUMBERS:
+        write_cells(image, ".0f", least=0.5, size=7.5)
     return figure

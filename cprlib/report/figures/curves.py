@@ -1,16 +1,15 @@
 """Mining, training and retrieval in numbers: curves over the epochs, bars over k."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from cprlib.evaluation.mining import mining_recall_at_1, positive_mining_recall
-from cprlib.report.figures.style import RC, WIDTH, bar_look, draw_curve, draw_legend, new_figure
-from cprlib.report.names import method_look, method_order, view_label, view_order
+from cprlib.report.figures.style import RC, WIDTH, bar_look, draw_bars, draw_curve, draw_legend, new_figure, panel_row
+from cprlib.report.names import method_order, view_label, view_order
 
 QUANTITIES = {  # of a training, in its metrics.jsonl
     "loss": "Loss",
@@ -23,60 +22,43 @@ QUANTITIES = {  # of a training, in its metrics.jsonl
 
 
 @rc_context(RC)
-def mining_curves(logs: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
-    """PMR (Eq. 3) and mining R@1 over the epochs: a column for each trained network.
-
-    Args:
-        logs: method -> view of the trained network -> mining log.
-    """
-    views = sorted({view for by_view in logs.values() for view in by_view}, key=view_order)
-    figure = new_figure(WIDTH, 5.2)
-    grid = figure.subplots(2, len(views), sharex="col", sharey="row", squeeze=False)
-    measures = {"PMR (%)": positive_mining_recall, "Mining R@1 (%)": mining_recall_at_1}
-    for row, (name, measure) in zip(grid, measures.items(), strict=True):
-        row[0].set_ylabel(name)
-        for axes, view in zip(row, views, strict=True):
-            for method in sorted((m for m in logs if view in logs[m]), key=method_order):
-                draw_curve(axes, method, 100 * measure(logs[method][view]))
-            axes.set_ylim(bottom=0)
-    for (upper, lower), view in zip(grid.T, views, strict=True):
-        upper.set_title(f"{view_label(view)} network")
-        lower.set_xlabel("Epoch")
-    draw_legend(figure, grid.flat)
-    return figure
-
-
-@rc_context(RC)
-def cotraining_curves(*tables: pd.DataFrame, titles: Sequence[str] = ()) -> Figure:
-    """R@1 over co-training: what the features of each method are worth, a panel for each view.
-
-    Args:
-        tables: each with the columns method, epoch, view, recall (in [0, 1]), see
-            :func:`cprlib.evaluation.progress.cotraining_progress`; with a column `seed` the mean over the seeds is
-            drawn, and between mean minus and plus the standard deviation is shaded. A row of panels for each table.
-        titles: of the rows, e.g. names of data sets.
-    """
-    views = sorted({view for table in tables for view in table["view"]}, key=view_order)
-    figure = new_figure(WIDTH, 0.6 + 2.6 * len(tables))
-    grid = figure.subplots(len(tables), len(views), sharey="row", squeeze=False)
-    for row, table in zip(grid, tables, strict=True):
-        for axes, view in zip(row, views, strict=True):
-            rows = table[table["view"] == view]
-            for method in sorted(set(rows["method"]), key=method_order):
-                by_epoch = 100 * rows[rows["method"] == method].groupby("epoch")["recall"].agg(["mean", "std"])
-                draw_curve(axes, method, by_epoch["mean"])
-                low, high = by_epoch["mean"] - by_epoch["std"], by_epoch["mean"] + by_epoch["std"]
-                axes.fill_between(by_epoch.index, low, high, color=method_look(method).colour, alpha=0.2, linewidth=0)
-            axes.set_title(view_label(view, views))
-    for row, title in zip(grid, [*titles, *[""] * len(tables)], strict=False):
-        row[0].set_ylabel(f"{title}\nR@1 (%)" if title else "R@1 (%)")
+def _curves(rows: Mapping[str, Mapping[tuple[str, str], pd.Series]], title: str, x: str, height: float) -> Figure:
+    """A row of panels for each quantity, a panel for each view, a line for each method: (view, method) -> line."""
+    views = sorted({view for lines in rows.values() for view, _ in lines}, key=view_order)
+    figure = new_figure(WIDTH, height)
+    grid = figure.subplots(len(rows), len(views), sharex="col", sharey="row", squeeze=False)
+    for row, (quantity, lines) in zip(grid, rows.items(), strict=True):
+        row[0].set_ylabel(quantity)
+        for view, method in sorted(lines, key=lambda key: method_order(key[1])):
+            draw_curve(row[views.index(view)], method, lines[view, method])
+    for axes, view in zip(grid[0], views, strict=True):
+        axes.set_title(title.format(view_label(view, views)))
     for axes in grid[-1]:
-        axes.set_xlabel("Epochs of co-training")
+        axes.set_xlabel(x)
     draw_legend(figure, grid.flat)
     return figure
 
 
-@rc_context(RC)
+def mining_curves(logs: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
+    """PMR (Eq. 3) and mining R@1 over the epochs, a column for each network; logs: method -> its view -> mining log."""
+    measures = {"PMR (%)": positive_mining_recall, "Mining R@1 (%)": mining_recall_at_1}
+    rows = {
+        name: {(view, method): 100 * measure(log) for method in logs for view, log in logs[method].items()}
+        for name, measure in measures.items()
+    }
+    figure = _curves(rows, "{} network", "Epoch", 5.2)
+    for axes in figure.axes:
+        axes.set_ylim(bottom=0)
+    return figure
+
+
+def cotraining_curves(table: pd.DataFrame) -> Figure:
+    """R@1 over co-training; table: method, epoch, view, recall, as `cotraining_progress` makes it."""
+    groups = table.groupby(["view", "method"])
+    lines = {key: 100 * rows.groupby("epoch")["recall"].mean() for key, rows in groups}
+    return _curves({"R@1 (%)": lines}, "{}", "Epochs of co-training", 3.2)
+
+
 def training_curves(metrics: Mapping[str, pd.DataFrame], quantity: str = "loss") -> Figure:
     """A quantity of training over the epochs; cycles of one network follow each other.
 
@@ -84,42 +66,23 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], quantity: str = "loss")
         metrics: name of the network ("infonce_rgb", "cpr_flow_cycle2") -> its metrics.jsonl, a row an epoch.
         quantity: the column to draw, of :data:`QUANTITIES`.
     """
-    series: dict[str, dict[str, list[pd.Series]]] = {}
+    cycles: dict[tuple[str, str], list[pd.Series]] = {}
     for name in sorted(metrics, key=lambda name: (len(name), name)):  # cycle 10 after cycle 9
         method, view = re.sub(r"_cycle\d+$", "", name).rsplit("_", 1)
-        series.setdefault(view, {}).setdefault(method, []).append(metrics[name][quantity].astype(float))
-    views = sorted(series, key=view_order)
-    figure = new_figure(WIDTH, 3.2)
-    panels = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
-    for axes, view in zip(panels, views, strict=True):
-        for method in sorted(series[view], key=method_order):
-            draw_curve(axes, method, pd.concat(series[view][method], ignore_index=True).dropna())
-        axes.set(title=f"{view_label(view)} network", xlabel="Epoch")
-    panels[0].set_ylabel(QUANTITIES[quantity])
-    draw_legend(figure, panels)
-    return figure
+        cycles.setdefault((view, method), []).append(metrics[name][quantity].astype(float))
+    lines = {key: pd.concat(parts, ignore_index=True).dropna() for key, parts in cycles.items()}
+    return _curves({QUANTITIES[quantity]: lines}, "{} network", "Epoch", 3.2)
 
 
 @rc_context(RC)
 def recall_bars(table: pd.DataFrame) -> Figure:
-    """Retrieval R@k: a panel for each view, a group of bars for each k, a bar for each method.
-
-    Args:
-        table: columns method, view, k, recall (in [0, 1]), as `retrieval_table` makes it.
-    """
-    views = sorted(set(table["view"]), key=view_order)
-    methods = sorted(set(table["method"]), key=method_order)
+    """Retrieval R@k, a panel for each view; table: method, view, k, recall, as `retrieval_table` makes it."""
     wide = 100 * table.pivot(index=["view", "k"], columns="method", values="recall")
-    width = 0.84 / len(methods)
-    figure = new_figure(WIDTH, 3.4)
-    panels = figure.subplots(1, len(views), sharey=True, squeeze=False)[0]
+    views = sorted(set(table["view"]), key=view_order)
+    figure, panels = panel_row(len(views), 3.4)
     for axes, view in zip(panels, views, strict=True):
-        heights = wide.loc[view]
-        for i, method in enumerate(methods):
-            axes.bar(np.arange(len(heights)) + (i + 0.5) * width - 0.42, heights[method], width, **bar_look(method))
+        draw_bars(axes, wide.loc[view, sorted(wide, key=method_order)], bar_look)
         axes.set(title=view_label(view, views), xlabel="k", ylim=(0, 100))
-        axes.set_xticks(range(len(heights)), heights.index.map(str))
-        axes.grid(False, axis="x")
     panels[0].set_ylabel("R@k (%)")
     draw_legend(figure, panels)
     return figure

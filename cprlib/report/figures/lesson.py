@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cprlib.data.manifest import Manifest
 from cprlib.report.figures.flow_view import look, looping_clip
-from cprlib.report.figures.style import RC, WIDTH, draw_legend, new_figure
+from cprlib.report.figures.style import RC, WIDTH, draw_grid, draw_legend, new_figure, panel_row, write_cells
 from cprlib.report.names import view_label
 
 # colour-blind-safe, of different lightness and line style; none of them is a method's
@@ -18,13 +18,7 @@ _LOOKS = [("#999999", ":", "v"), ("#0072b2", "--", "s"), ("#e69f00", "-", "o"), 
 
 
 def side_by_side(videos: Manifest, rows: Mapping[str, int], height: int = 110) -> str:
-    """HTML: clips moving in a loop, RGB beside flow.
-
-    Args:
-        videos: with flow.
-        rows: name -> row of `videos`.
-        height: of a clip, in pixels.
-    """
+    """HTML: clips moving in a loop, RGB beside flow; rows: name -> row of `videos`; height in pixels."""
     clips = []
     for name, row in rows.items():
         seen = look(videos, int(videos.table.video_id.iloc[row]))
@@ -67,23 +61,11 @@ def _shared(rows: np.ndarray, class_names: Sequence[str]) -> dict[str, np.ndarra
 
 @rc_context(RC)
 def similarity_figure(similarities: Mapping[str, Tensor], names: Sequence[str]) -> Figure:
-    """How similar a few clips are, a panel for each view, dark = similar.
-
-    Args:
-        similarities: view -> (N, N) float in [-1, 1].
-        names: of the N clips.
-    """
-    figure = new_figure(WIDTH, 3.9)
-    panels = figure.subplots(1, len(similarities), sharey=True, squeeze=False)[0]
+    """How similar a few clips are, a panel for each view, dark = similar; similarities: view -> (N, N) in [-1, 1]."""
+    figure, panels = panel_row(len(similarities), 3.9)
     for axes, (view, values) in zip(panels, similarities.items(), strict=True):
-        axes.imshow(np.asarray(values), cmap="Greys", vmin=-0.2, vmax=1)
+        write_cells(draw_grid(axes, np.asarray(values), names, -0.2, 1, rotation=30, ha="right"), ".2f")
         axes.set_title(f"Similarity in {view_label(view)}")
-        axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-        axes.set_yticks(range(len(names)), names)
-        axes.grid(False)
-        for (row, column), value in np.ndenumerate(np.asarray(values)):
-            colour = "white" if value > 0.6 else "black"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
     return figure
 
 

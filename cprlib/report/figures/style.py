@@ -1,6 +1,6 @@
 """One look for all figures: sizes, lines and bars that can also be told apart in grey, legends, files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from torchvision.utils import flow_to_image
 
@@ -21,6 +22,7 @@ WIDTH = 8.0  # inches; at 110 dpi as wide as a README column
 DPI = 110
 WRONG = "#c1121f"
 BAR = {"edgecolor": "white", "linewidth": 0.5}
+ERROR_BARS = {"elinewidth": 1.2, "capsize": 3}
 
 # for matplotlib.rc_context: put on every public figure function
 RC = {
@@ -52,6 +54,12 @@ def new_figure(width: float, height: float, placed: bool = False) -> Figure:
     return figure
 
 
+def panel_row(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:
+    """A figure, so many inches high, of panels side by side."""
+    figure = new_figure(WIDTH, height)
+    return figure, figure.subplots(1, count, sharey=True, squeeze=False)[0]
+
+
 def show_image(axes: Axes, image: np.ndarray, title: str = "") -> None:
     """Draw a uint8 (H, W, 3) image with a thin frame, without ticks."""
     axes.imshow(image)
@@ -61,14 +69,47 @@ def show_image(axes: Axes, image: np.ndarray, title: str = "") -> None:
     axes.set_title(title, fontsize=9, pad=3)
 
 
+def draw_grid(axes: Axes, values: np.ndarray, names: Sequence[str], low: float, high: float, **look: Any) -> AxesImage:
+    """Draw numbers (N, N) from low to high in shades of grey, dark = high, with the names at both sides."""
+    image = axes.imshow(values, cmap="Greys", vmin=low, vmax=high)
+    axes.set_xticks(range(len(names)), names, **look)
+    axes.set_yticks(range(len(names)), names, fontsize=look.get("fontsize"))
+    axes.grid(False)
+    return image
+
+
+def write_cells(image: AxesImage, form: str, least: float = -np.inf, size: float = 10) -> None:
+    """Write the numbers of a matrix, from `least` on, into its cells."""
+    for (row, column), value in np.ndenumerate(image.get_array()):
+        if value >= least:
+            colour = "white" if image.norm(value) > 0.6 else "black"
+            look = {"ha": "center", "va": "center", "color": colour, "fontsize": size}
+            image.axes.text(column, row, format(value, form), **look)
+
+
 def draw_curve(axes: Axes, method: str, values: pd.Series) -> None:
     """Draw values over their index, the epochs, in the look of a method."""
     look = method_look(method)
-    line = {"color": look.colour, "linestyle": look.line, "label": look.label}
-    every = max(1, len(values) // 10)
-    mark = {"marker": look.marker, "markevery": every, "markersize": 5, "markeredgecolor": "white"}
+    line = {"color": look.colour, "linestyle": look.line, "label": look.label, "marker": look.marker}
+    mark = {"markevery": max(1, len(values) // 10), "markersize": 5, "markeredgecolor": "white"}
     axes.plot(values.index, values.to_numpy(), **line, **mark)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def draw_bars(axes: Axes, wide: pd.DataFrame, look: Callable[[str], dict], across: bool = False, spread: Any = None):
+    """Draw a group of bars for each row, in it a bar for each column; `across`: from left to right.
+
+    Args:
+        look: column -> keywords of `Axes.bar`.
+        spread: a frame like `wide`, the half lengths of error bars.
+    """
+    width, places = 0.82 / wide.shape[1], np.arange(len(wide))
+    for i, name in enumerate(wide):
+        error = {} if spread is None else {"yerr": spread[name], "error_kw": ERROR_BARS}
+        bars = axes.barh if across else axes.bar
+        bars(places + (i + 0.5) * width - 0.41, wide[name], width, **error, **look(name))
+    (axes.set_yticks if across else axes.set_xticks)(places, wide.index.map(str))
+    axes.grid(False, axis="y" if across else "x")
 
 
 def bar_look(method: str) -> dict[str, Any]:
@@ -87,14 +128,9 @@ def draw_legend(figure: Figure, panels: Any, place: str = "upper") -> None:
 
 
 def flow_colour(flow: Any, least: float = 0.0) -> np.ndarray:
-    """Flow as colours: hue is the direction, saturation the speed (white = at rest).
+    """Flow ([T,] 2, H, W) as colours, uint8 ([T,] H, W, 3): hue is the direction, saturation the speed, white rests.
 
-    Args:
-        flow: float (2, H, W) or (T, 2, H, W), pixels per frame.
-        least: full saturation is the largest speed in `flow`, or this if it is larger, so that noise stays pale.
-
-    Returns:
-        uint8 (H, W, 3) or (T, H, W, 3).
+    Full saturation is the largest speed in `flow`, or `least` if that is larger, so that noise stays pale.
     """
     flow = torch.nn.functional.pad(torch.as_tensor(flow, dtype=torch.float32), (0, 1))
     flow[..., 0, :, -1] = least  # in a column of its own, which is cut off again
@@ -102,21 +138,8 @@ def flow_colour(flow: Any, least: float = 0.0) -> np.ndarray:
 
 
 def save_figure(figure: Figure, folder: str | Path, name: str, formats: Sequence[str] = ("png",)) -> list[Path]:
-    """Write a figure atomically and without dates, so that the same figure gives the same file.
-
-    Args:
-        figure: the figure.
-        folder: where to, e.g. `outputs/toy/figures`; made if missing.
-        name: file name without suffix.
-        formats: of "png", "pdf", "svg".
-
-    Raises:
-        ValueError: another format.
-    """
+    """Write a figure as png, pdf or svg, atomically and without dates: the same figure gives the same files."""
     undated = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-    unknown = set(formats) - set(undated)
-    if unknown:
-        raise ValueError(f"formats {sorted(unknown)} of figure {name}: choose from png, pdf, svg")
     paths = [resolve(folder) / f"{name}.{suffix}" for suffix in formats]
     for path, suffix in zip(paths, formats, strict=True):
         extra = {"pil_kwargs": {"optimize": True}} if suffix == "png" else {}

@@ -146,10 +146,3 @@ def test_results_for_the_tables_of_the_paper():
 def test_bad_frames(frame, message):
     with pytest.raises(ValueError, match=message):
         ablation.ablation_summary(frame)
-
-
-def test_a_measure_that_is_not_there():
-    with pytest.raises(ValueError, match="measure accuracy: choose from pmr_start"):
-        ablation_curves(make_ablation(), "accuracy")
-    with pytest.raises(ValueError, match="no point of the ablation has a probe"):
-        sweep_bars(make_ablation(), "top_k", "probe")

@@ -65,12 +65,10 @@ def test_best_and_worst_classes_with_their_pictures(classes):
     assert list(shown(other)) == [f"C{coclr.cmr.idxmax()}", f"C{coclr.cmr.idxmin()}"]
 
 
-def test_no_class_is_both_best_and_worst_and_a_method_must_be_there():
+def test_no_class_is_both_best_and_worst():
     cmr = {"cpr": table([1, 2, 3], [3, 3, 3])}
     videos = {label: [label] for label in range(3)}
     assert list(shown(best_and_worst(cmr, videos, lambda video: np.zeros((3, 4, 3), np.uint8)))) == ["C2", "C0"]
-    with pytest.raises(ValueError, match="'coclr'; there are tables of cpr"):
-        best_and_worst(cmr, videos, lambda video: None, method="coclr")
 
 
 def test_class_videos_come_from_different_recordings_of_the_training_split(toy_manifest):

@@ -99,14 +99,7 @@ def test_recall_bars_have_a_bar_for_each_number():
 def test_clip_strip_shows_the_same_frames_of_each_view():
     flow = np.random.default_rng(0).normal(size=(7, 2, 12, 16))  # one frame less than RGB
     figure = clip_strip({"rgb": IMAGES, "flow": flow}, count=3)
-    assert [axes.get_title() for axes in figure.axes] == [
-        "frame 0",
-        "frame 3",
-        "frame 6",
-        "",
-        "",
-        "",
-    ]
+    assert [axes.get_title() for axes in figure.axes] == ["frame 0", "frame 3", "frame 6", "", "", ""]
     assert np.array_equal(figure.axes[1].images[0].get_array(), IMAGES[3])
     coloured = flow_colour(flow)
     assert np.array_equal(figure.axes[5].images[0].get_array(), coloured[6])
@@ -139,8 +132,6 @@ def test_saved_files_are_small_the_same_every_time_and_leave_nothing_behind(tmp_
         assert one.stat().st_size < 100_000
     assert len(list((tmp_path / "a").iterdir())) == 3
     assert Image.open(first[0]).size[0] == 880
-    with pytest.raises(ValueError, match="gif.*curves.*png, pdf, svg"):
-        save_figure(figure, tmp_path, "curves", ("gif",))
 
 
 def test_figures_are_not_kept_by_pyplot():

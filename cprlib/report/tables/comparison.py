@@ -12,7 +12,7 @@ import pandas as pd
 
 from cprlib.methods import COTRAINED, MEASURES
 from cprlib.report.names import in_order, measures, method_look, method_order, view_label, view_order
-from cprlib.report.tables.text import UNKNOWN, measured, percents, to_markdown, to_text
+from cprlib.report.tables.text import UNKNOWN, labelled, measured, percents, to_markdown
 from cprlib.store.files import atomic_path, resolve
 
 KEYS = ["method", "view"]
@@ -22,40 +22,25 @@ COMPARED = ("pmr_end", "cmr_source", "r1", *CLASSIFIED)  # in tables of differen
 
 
 def run_table(run_folder: str | Path) -> pd.DataFrame:
-    """All measures of one run, a row for each method and view.
-
-    Args:
-        run_folder: e.g. `outputs/toy`.
-
-    Returns:
-        method, view and every name of MEASURES. A run that evaluates networks of another one has no mining.
+    """All measures of one run, a row for each method and view: these, and every name of MEASURES.
 
     Raises:
-        FileNotFoundError: no retrieval; names the notebook that makes it.
-        ValueError: a table lacks a column.
+        FileNotFoundError, ValueError: no retrieval, or a table lacks a column; names the notebook that makes it.
     """
     folder = resolve(run_folder) / "tables"
     recalls = read_table(folder / "retrieval.csv", [*KEYS, "k", "recall"], "05_retrieval")
     parts = [recalls.pivot(index=KEYS, columns="k", values="recall").rename(columns=RECALLS)]
-    if (folder / "mining.csv").exists():
-        mining = read_table(folder / "mining.csv", [*KEYS, *MINING], "07_mining_quality")
-        parts.append(mining.set_index(KEYS))
+    if (folder / "mining.csv").exists():  # a run that evaluates networks of another one has none
+        parts.append(read_table(folder / "mining.csv", [*KEYS, *MINING], "07_mining_quality").set_index(KEYS))
     for protocol in CLASSIFIED:
-        paths = sorted(folder.glob(f"{protocol}_*.csv"))
-        if paths:
-            top1 = pd.concat([read_table(path, [*KEYS, "top1"], "06_classification") for path in paths])
-            parts.append(top1.set_index(KEYS)["top1"].rename(protocol))
+        top1 = read_accuracies(folder, protocol)
+        parts += [] if top1 is None else [top1["top1"].rename(protocol)]
     table = pd.concat(parts, axis=1).reindex(columns=list(MEASURES)).rename_axis(KEYS)
     return in_order(table.reset_index())
 
 
 def read_table(path: Path, columns: list[str], notebook: str) -> pd.DataFrame:
-    """Read a table of a run.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it lacks one of the columns. Both name the notebook that makes it.
-    """
+    """Read a table of a run; if it or a column is missing, the error names the notebook that makes it."""
     if not path.exists():
         raise FileNotFoundError(f"no table {path}: run notebook {notebook} for this run first")
     table = pd.read_csv(path)
@@ -65,30 +50,33 @@ def read_table(path: Path, columns: list[str], notebook: str) -> pd.DataFrame:
     return table
 
 
+def read_accuracies(folder: Path, protocol: str) -> pd.DataFrame | None:
+    """top1 and top5 of all methods, by method and view; None if no file has this protocol."""
+    read = [read_table(p, [*KEYS, "top1"], "06_classification") for p in sorted(folder.glob(f"{protocol}_*.csv"))]
+    return pd.concat(read).set_index(KEYS).reindex(columns=["top1", "top5"]) if read else None
+
+
 def all_runs(*run_folders: str | Path) -> pd.DataFrame:
     """`run_table` of several runs, one below the other, with a column `run`."""
-    if not run_folders:
-        raise ValueError("no run folder given: name at least one, e.g. outputs/toy")
     return pd.concat([run_table(path).assign(run=i) for i, path in enumerate(run_folders)], ignore_index=True)
 
 
-def comparison_table(*run_folders: str | Path) -> pd.DataFrame:
-    """Mean over runs (seeds) of `run_table`.
+def mean_and_spread(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Mean of each measure over the rows with the same keys.
 
     Returns:
-        method, view, the measures, `runs` (how many a row is the mean of), and of several runs the standard deviation
-        (n - 1) of each measure as `<measure>_std`.
+        keys, `runs` (how many a row is the mean of), measures, and their standard deviations (n - 1) as
+        `<measure>_std`, as far as there are any.
     """
-    groups = all_runs(*run_folders).groupby(KEYS)
-    spread = groups[list(MEASURES)].std().add_suffix("_std").dropna(axis=1, how="all")
-    table = pd.concat([groups[list(MEASURES)].mean(), groups.size().rename("runs"), spread], axis=1)
-    return in_order(table.reset_index())
+    groups = table.groupby(keys, sort=False, dropna=False)
+    values = groups[[name for name in MEASURES if name in table]]
+    spread = values.std().add_suffix("_std").dropna(axis=1, how="all")
+    return pd.concat([groups.size().rename("runs"), values.mean(), spread], axis=1).reset_index()
 
 
-def compared_methods(table: pd.DataFrame) -> list[str]:
-    """The methods of a table that mine positives, in the order of METHODS."""
-    mine = table["method"].isin(COTRAINED) | table.get("pmr_end", pd.Series(dtype=float)).notna()
-    return sorted(set(table.loc[mine, "method"]), key=method_order)
+def comparison_table(*run_folders: str | Path) -> pd.DataFrame:
+    """`mean_and_spread` over runs (seeds) of `run_table`."""
+    return in_order(mean_and_spread(all_runs(*run_folders), KEYS))
 
 
 def differences(table: pd.DataFrame, method: str | None = None, against: str | None = None) -> pd.DataFrame:
@@ -102,20 +90,20 @@ def differences(table: pd.DataFrame, method: str | None = None, against: str | N
         measure, view, `against`, `method` (means over the runs that have both), `difference`, `error` (its standard
         error, NaN for one run), `runs`; no rows where there are no two methods to compare.
     """
-    mining = compared_methods(table)
-    method, against = method or (mining or [""])[-1], against or (mining or [""])[0]
+    mine = table["method"].isin(COTRAINED) | table.get("pmr_end", pd.Series(dtype=float)).notna()
+    mining = sorted(set(table.loc[mine, "method"]), key=method_order) or [""]
+    method, against = method or mining[-1], against or mining[0]
     table = table if "run" in table else table.assign(run=0)
     shown = [name for name in COMPARED if name in table]
     long = table.melt([*KEYS, "run"], shown, "measure").dropna(subset="value")
     wide = long.pivot(index=["measure", "view", "run"], columns="method", values="value")
     if method == against or not {method, against} <= set(wide):
         return pd.DataFrame(columns=["measure", "view", "against", "method", "difference", "error", "runs"])
-    pairs = wide[[against, method]].dropna().set_axis(["against", "method"], axis=1)
-    groups = pairs.assign(difference=pairs["method"] - pairs["against"]).groupby(level=["measure", "view"])
+    pairs = wide[[against, method]].dropna()
+    groups = pairs.assign(difference=pairs[method] - pairs[against]).groupby(level=["measure", "view"])
     result = groups.mean().assign(error=groups["difference"].sem(), runs=groups.size()).reset_index()
     place = {"measure": shown.index, "view": view_order}
-    result = result.sort_values(["measure", "view"], key=lambda c: c.map(place[c.name]), ignore_index=True)
-    return result.rename(columns={"against": against, "method": method})
+    return result.sort_values(["measure", "view"], key=lambda c: c.map(place[c.name]), ignore_index=True)
 
 
 def difference_words(table: pd.DataFrame) -> pd.DataFrame:
@@ -126,43 +114,27 @@ def difference_words(table: pd.DataFrame) -> pd.DataFrame:
     theirs, ours = method_look(against).label, method_look(method).label
     signed = table.assign(x=table["difference"].round(3) + 0.0, x_std=table["error"])
     gains = [f"+{cell}" if value > 0 else cell for cell, value in zip(percents(signed, "x"), signed["x"], strict=True)]
-    words = {
-        "Measure": [MEASURES[name].label for name in table["measure"]],
-        "View": [view_label(view, table["view"]) for view in table["view"]],
-        theirs: percents(table, against),
-        ours: percents(table, method),
-        f"{ours} − {theirs}": [cell.replace("-", "−") for cell in gains],
-    }
-    return pd.DataFrame(words)
+    cells = {theirs: percents(table, against), ours: percents(table, method)}
+    words = labelled(table, cells | {f"{ours} − {theirs}": [cell.replace("-", "−") for cell in gains]})
+    words.insert(0, "Measure", [MEASURES[name].label for name in table["measure"]])
+    return words
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """A comparison as text: labels, percent with one decimal, ± the spread if there is one, PMR start → end.
 
-    Args:
-        table: from `run_table` or `comparison_table`.
-
-    Returns:
-        strings; "–" where there is no number; measures without any number are left out.
+    Measures without any number are left out; "–" where there is no number.
     """
-    words = {"Method": [method_look(method).label for method in table["method"]]}
-    words["View"] = [view_label(view, table["view"]) for view in table["view"]]
-    cells = {name: percents(table, name) for name in measured(table)}
-    if "pmr_start" in cells and "pmr_end" in cells:
-        pairs = zip(cells.pop("pmr_start"), cells.pop("pmr_end"), strict=True)
-        words["PMR start → end"] = [a if a == b == UNKNOWN else f"{a} → {b}" for a, b in pairs]
-    return pd.DataFrame(words | {MEASURES[name].label: cell for name, cell in cells.items()})
+    cells = {MEASURES[name].label: percents(table, name) for name in measured(table)}
+    start, end = (MEASURES[name].label for name in ("pmr_start", "pmr_end"))
+    if start in cells and end in cells:
+        pairs = zip(cells.pop(start), cells.pop(end), strict=True)
+        cells = {"PMR start → end": [a if a == b == UNKNOWN else f"{a} → {b}" for a, b in pairs]} | cells
+    return labelled(table, cells)
 
 
 def two_stream_table(table: pd.DataFrame) -> pd.DataFrame:
-    """What each view is worth at inference: a row for each method, columns measure × view.
-
-    Args:
-        table: from `run_table` or `comparison_table`.
-
-    Returns:
-        strings: Method, then "R@1 RGB", "R@1 Flow", "R@1 Both views", the same for linear probe and fine-tuning.
-    """
+    """What each view is worth at inference, as text: a row for each method, columns "R@1 RGB", "R@1 Flow", …."""
     views = sorted(set(table["view"]), key=view_order)
     columns = {}
     for name in (name for name in measured(table) if name in ("r1", *CLASSIFIED)):
@@ -174,24 +146,18 @@ def two_stream_table(table: pd.DataFrame) -> pd.DataFrame:
     return words.reset_index(drop=True)
 
 
-def write_comparison(
-    run_folders: list[str | Path], folder: str | Path, method: str | None = None, against: str | None = None
-) -> list[Path]:
-    """Write the comparison of one or several runs.
-
-    Args:
-        run_folders: one or more, e.g. `outputs/toy`, `outputs/toy-seed1`.
-        folder: where to, e.g. `outputs/toy`; made if missing.
-        method, against: see `differences`.
+def write_comparison(run_folders: list[str | Path], folder: str | Path, *pair: str) -> list[Path]:
+    """Write the comparison of one or several runs; pair: see `differences`.
 
     Returns:
         comparison.csv and differences.csv (numbers), comparison.md and comparison.txt (both tables as text).
     """
     tables = all_runs(*run_folders)
-    table, pairs = comparison_table(*run_folders), differences(tables, method, against)
+    table, pairs = comparison_table(*run_folders), differences(tables, *pair)
     words = [frame for frame in (readable(table), difference_words(pairs)) if len(frame)]
     contents = {"comparison.csv": table.to_csv(index=False), "differences.csv": pairs.to_csv(index=False)}
-    contents |= {"comparison.md": "\n".join(map(to_markdown, words)), "comparison.txt": "\n".join(map(to_text, words))}
+    contents |= {f"comparison.{suffix}": "\n".join(to_markdown(frame, style) for frame in words)
+                 for suffix, style in (("md", "pipe"), ("txt", "simple"))}  # fmt: skip
     for name, content in contents.items():
         with atomic_path(resolve(folder) / name) as tmp:
             tmp.write_text(content, encoding="utf-8")
@@ -203,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("runs", nargs="+", help="run folders, e.g. outputs/toy outputs/toy-seed1")
     parser.add_argument("--out", help="folder for comparison.csv, .md, .txt; default: that of the first run")
-    parser.add_argument("--compare", nargs=2, metavar=("METHOD", "AGAINST"), help="e.g. cpr coclr, the default")
+    parser.add_argument("--compare", nargs=2, default=(), metavar=("METHOD", "AGAINST"), help="default: e.g. cpr coclr")
     args = parser.parse_args()
-    *_, text = write_comparison(args.runs, args.out or args.runs[0], *(args.compare or ()))
+    *_, text = write_comparison(args.runs, args.out or args.runs[0], *args.compare)
     print(text.read_text(encoding="utf-8"), end="")

@@ -62,18 +62,16 @@ def our_results(table: pd.DataFrame, evaluated_on: str, pretrained_on: str, back
     Returns:
         `COLUMNS` and `spread`, both in percent; numbers that do not exist have no row.
     """
-    table = table if "setting" in table else table.assign(setting="")
-    keys, names = ["setting", "method", "view"], [name for name in OURS if name in table]
-    long = table.melt(keys, names, "name").dropna(subset="value")
-    stds = table[keys].join(table.reindex(columns=[f"{name}_std" for name in names]).set_axis(names, axis=1))
-    long = long.merge(stds.melt(keys, names, "name", "spread"), on=[*keys, "name"])
-    protocol, measure = zip(*long["name"].map(OURS), strict=True) if len(long) else ((), ())
-    frame = long.rename(columns={"view": "views"}).assign(protocol=protocol, measure=measure)
-    frame = frame.assign(value=100 * frame["value"].astype(float), spread=100 * frame["spread"].astype(float))
-    frame = frame.assign(table="", source="ours", note="", backbone=backbone, pretrained_on=pretrained_on)
-    mining = frame["protocol"] == "mining"
-    frame["evaluated_on"] = mining.map({True: pretrained_on, False: evaluated_on})
-    return frame[[*COLUMNS, "spread"]]
+    rows = []
+    for row in table.to_dict("records"):
+        same = {"table": "", "setting": row.get("setting", ""), "method": row["method"], "views": row["view"]}
+        same |= {"backbone": backbone, "pretrained_on": pretrained_on, "source": "ours", "note": ""}
+        for name, (protocol, measure) in OURS.items():
+            if pd.notna(row.get(name)):
+                numbers = {"value": 100 * row[name], "spread": 100 * row.get(f"{name}_std", float("nan"))}
+                where = {"evaluated_on": pretrained_on if protocol == "mining" else evaluated_on}
+                rows.append(same | where | {"protocol": protocol, "measure": measure} | numbers)
+    return pd.DataFrame(rows, columns=[*COLUMNS, "spread"])
 
 
 def paper_table(number: int, ours: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -90,24 +88,16 @@ def paper_table(number: int, ours: pd.DataFrame | None = None) -> pd.DataFrame:
 
     Returns:
         strings, "" where there is no number; a column without any number is left out.
-
-    Raises:
-        ValueError: another number; two of our results for one cell.
     """
-    if number not in TITLES:
-        raise ValueError(f"table {number}: choose from {', '.join(map(str, TITLES))}")
-    published = read_published().assign(spread=float("nan"))
+    published = read_published()
     belongs = published["table"] == str(number) if number in (1, 2) else published["setting"] == ""
-    published = _shown(published[belongs], number)
-    ours = _shown(published.iloc[:0] if ours is None else ours, number)
-    ours = ours[ours["setting"].isin(published["setting"])]
-    cells = pd.concat([_titled(published, "published"), _titled(_in_published_rows(ours, published), "ours")])
-    twice = cells[cells.duplicated([*_ROW, "title"])]
-    if len(twice):
-        method, view, title = twice.iloc[0][["method", "views", "title"]]
-        raise ValueError(f"two results of ours for {method} {view}, '{title}': pass one of them")
+    published = _shown(published[belongs].assign(owner="published", spread=float("nan")), number)
+    cells = published
+    if ours is not None:
+        ours = ours[ours["setting"].isin(published["setting"])]
+        cells = pd.concat([published, _shown(_in_published_rows(ours, published), number)])
     titles = cells.loc[cells["text"] != "", "title"].unique()
-    wide = cells.set_index([*_ROW, "title"])["text"].unstack("title").reindex(columns=titles).fillna("")
+    wide = cells.pivot(index=_ROW, columns="title", values="text").reindex(columns=titles).fillna("")
     wide = wide.loc[sorted(wide.index, key=_row_order(list(published["setting"])))]
     sources = published.groupby(_ROW)["source"].unique().map("; ".join).to_dict()
     labels = pd.DataFrame([_labels(row, number, sources.get(row, "")) for row in wide.index])
@@ -116,54 +106,41 @@ def paper_table(number: int, ours: pd.DataFrame | None = None) -> pd.DataFrame:
 
 def write_paper_tables(ours: pd.DataFrame, folder: str | Path) -> str:
     """Write all tables as `paper.md` and, a file each, as `paper_<number>.csv`; returns the markdown."""
-    texts = []
-    for number, title in TITLES.items():
-        table = paper_table(number, ours)
-        texts.append(f"### Table {number}. {title}\n\n{to_markdown(table)}")
-        with atomic_path(resolve(folder) / f"paper_{number}.csv") as tmp:
-            table.to_csv(tmp, index=False)
-    with atomic_path(resolve(folder) / "paper.md") as tmp:
-        tmp.write_text("\n".join(texts), encoding="utf-8")
-    return "\n".join(texts)
+    tables = {number: paper_table(number, ours) for number in TITLES}
+    text = "\n".join(f"### Table {n}. {TITLES[n]}\n\n{to_markdown(table)}" for n, table in tables.items())
+    contents = {f"paper_{n}.csv": table.to_csv(index=False) for n, table in tables.items()} | {"paper.md": text}
+    for name, content in contents.items():
+        with atomic_path(resolve(folder) / name) as tmp:
+            tmp.write_text(content, encoding="utf-8")
+    return text
 
 
 def _shown(frame: pd.DataFrame, number: int) -> pd.DataFrame:
-    """What a table shows, in the order of its columns: by data set, then by measure."""
-    places = {pair: place for place, pair in enumerate(SHOWN[number])}
-    datasets = list(dict.fromkeys(frame["evaluated_on"]))
-    frame = frame.assign(place=[places.get(pair) for pair in zip(frame["protocol"], frame["measure"], strict=True)])
-    frame = frame.dropna(subset="place").assign(dataset=lambda f: f["evaluated_on"].map(datasets.index))
-    return frame.sort_values(["dataset", "place"], kind="stable", ignore_index=True)
-
-
-def _titled(frame: pd.DataFrame, whose: str) -> pd.DataFrame:
-    """With the title of each number's column, and the number as text."""
+    """The cells of a table, in the order of its columns (by data set, then by measure), with their titles and texts."""
+    frame = frame.assign(place=[SHOWN[number].index(pair) if pair in SHOWN[number] else -1
+                                for pair in zip(frame["protocol"], frame["measure"], strict=True)])  # fmt: skip
+    frame = frame.assign(dataset=frame["evaluated_on"].map(list(dict.fromkeys(frame["evaluated_on"])).index))
+    frame = frame[frame["place"] >= 0].sort_values(["dataset", "place"], kind="stable", ignore_index=True)
     names = frame["protocol"].map({"probe": "linear probe", "finetune": "fine-tuned"}).fillna(frame["measure"])
-    counts = frame["measure"].str.startswith("classes")
     texts = [
-        percent(value / 100, spread / 100, "") for value, spread in zip(frame["value"], frame["spread"], strict=True)
+        f"{row.value:.0f}"
+        if row.measure.startswith("classes") and row.value == row.value
+        else percent(row.value / 100, row.spread / 100, "")
+        for row in frame.itertuples()
     ]
-    texts = pd.Series(texts, frame.index, str).mask(
-        counts & frame["value"].notna(), frame["value"].map("{:.0f}".format)
-    )
-    owner = frame["owner"] if "owner" in frame else whose
-    return frame.assign(title=names + ", " + frame["evaluated_on"] + " (" + owner + ")", text=texts)
+    return frame.assign(title=names + ", " + frame["evaluated_on"] + " (" + frame["owner"] + ")", text=texts)
 
 
 def _in_published_rows(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     """Ours with backbone and pretraining of the published row they are put into, and an owner for their columns."""
-    rows = published[_ROW].drop_duplicates()
-
-    def place(cell: pd.Series) -> list[str]:
-        same = rows[(rows[_ROW[:3]] == cell[_ROW[:3]]).all(axis=1)]["pretrained_on"]
-        best = min(same.index, key=lambda i: (same[i] != cell["pretrained_on"], same[i] != "UCF101"), default=None)
-        transfer = "" if cell["pretrained_on"] == cell["evaluated_on"] else f" on {cell['pretrained_on']}"
-        training = ["", ""] if best is None else rows.loc[best, ["backbone", "pretrained_on"]].tolist()
-        return [*training, f"ours, {cell['backbone']}{transfer}"]
-
-    columns = ["backbone", "pretrained_on", "owner"]
-    placed = pd.DataFrame([place(cell) for _, cell in ours.iterrows()], ours.index, columns)
-    return ours.drop(columns=columns[:2]).join(placed)
+    rows, placed = published[_ROW].drop_duplicates().to_dict("records"), []
+    for cell in ours.to_dict("records"):
+        trained = cell["pretrained_on"]
+        same = [row for row in rows if all(row[name] == cell[name] for name in _ROW[:3])]
+        best = min(same, key=lambda r, t=trained: (r["pretrained_on"] != t, r["pretrained_on"] != "UCF101"), default={})
+        owner = f"ours, {cell['backbone']}" + ("" if trained == cell["evaluated_on"] else f" on {trained}")
+        placed.append(cell | {name: best.get(name, "") for name in _ROW[3:]} | {"owner": owner})
+    return pd.DataFrame(placed, columns=[*ours, "owner"])
 
 
 def _row_order(settings: list[str]):
@@ -184,7 +161,5 @@ def _labels(row: tuple[str, ...], number: int, source: str) -> dict[str, str]:
     if number in (1, 2):
         names = {"Stages": settings.get("num_stages", ""), "Ratio": settings.get("ratio", "")}
     training = ", ".join(filter(None, training)).replace("none", "no pretraining")
-    return names | {
-        "View": view_label(view) or "not stated",
-        "Published with": f"{training} ({source})" if source else "",
-    }
+    with_ = f"{training} ({source})" if source else ""
+    return names | {"View": view_label(view) or "not stated", "Published with": with_}

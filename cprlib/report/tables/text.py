@@ -5,6 +5,7 @@ import re
 import pandas as pd
 
 from cprlib.methods import MEASURES
+from cprlib.report.names import method_look, view_label
 
 UNKNOWN = "–"
 NAMES = ("Method", "View", "Point", "Measure", "Published with")  # columns of text; the others hold numbers
@@ -32,16 +33,15 @@ def measured(table: pd.DataFrame) -> list[str]:
     return [name for name in MEASURES if name in table and table[name].notna().any()]
 
 
-def to_markdown(words: pd.DataFrame) -> str:
-    """A frame of text as a GitHub table, numbers to the right, cells exactly as they are."""
-    escaped = words.map(lambda cell: re.sub(r"([\\|$*_<])", r"\\\1", cell))
-    return escaped.to_markdown(index=False, disable_numparse=True, colalign=_alignment(words)) + "\n"
+def labelled(table: pd.DataFrame, cells: dict[str, list[str]]) -> pd.DataFrame:
+    """Cells behind the labels of the table's columns method, where it has one, and view."""
+    heads = {"Method": [method_look(method).label for method in table["method"]]} if "method" in table else {}
+    return pd.DataFrame(heads | {"View": [view_label(view, table["view"]) for view in table["view"]]} | cells)
 
 
-def to_text(words: pd.DataFrame) -> str:
-    """A frame of text, aligned for a terminal."""
-    return words.to_markdown(index=False, disable_numparse=True, colalign=_alignment(words), tablefmt="simple") + "\n"
-
-
-def _alignment(words: pd.DataFrame) -> list[str]:
-    return ["left" if name in NAMES else "right" for name in words]
+def to_markdown(words: pd.DataFrame, style: str = "pipe") -> str:
+    """A frame of text as a GitHub table, numbers to the right, cells exactly as they are; or in a style of tabulate."""
+    if style == "pipe":
+        words = words.map(lambda cell: re.sub(r"([\\|$*_<])", r"\\\1", cell))
+    alignment = ["left" if name in NAMES else "right" for name in words]
+    return words.to_markdown(index=False, disable_numparse=True, colalign=alignment, tablefmt=style) + "\n"

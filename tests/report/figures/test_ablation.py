@@ -46,7 +46,7 @@ def test_summary_is_mean_and_spread_of_each_point_and_view():
     summary = ablation.ablation_summary(make_ablation())
     assert summary["view"].tolist()[:4] == ["rgb", "flow", "both", "rgb"]
     assert summary["num_stages"].tolist()[::3] == [1, 3, 5, 7, 5, 7, 7, 7, 7]
-    assert (summary["n"] == 3).all()
+    assert (summary["runs"] == 3).all()
     first = summary.iloc[1]
     assert (first["pmr_end"], first["pmr_end_std"], first["r1"]) == pytest.approx((0.56, 0.02, 0.56))
     assert summary.loc[2, ["pmr_end", "pmr_end_std"]].isna().all()
@@ -76,8 +76,6 @@ def test_sweep_is_the_largest_group_that_differs_in_nothing_else():
     assert (ablation.sweep(frame, "num_stages")["ratio"] == 0.5).all()
     with pytest.raises(ValueError, match="can be drawn at .*: pass the rows of one of them"):
         ablation.sweep(make_ablation([{}, {"cycles": 2}]), "num_stages", "ratio")
-    with pytest.raises(ValueError, match=r"settings \['stages'\] of a sweep: choose from num_stages"):
-        ablation.sweep(frame, "stages")
 
 
 def test_curves_draw_the_means_over_seeds():
@@ -135,14 +133,6 @@ def test_results_for_the_tables_of_the_paper():
     assert table["R@1, built-in (ours, tiny)"].str[:4].tolist() == ["50.0", "47.0", "52.0", "49.0"]
 
 
-@pytest.mark.parametrize(
-    "frame, message",
-    [
-        (make_ablation().drop(columns="anchor"), "no column anchor"),
-        (make_ablation().iloc[:0], "no rows"),
-        (pd.concat([make_ablation()] * 2), "view rgb, seed 0 is there twice"),
-    ],
-)
-def test_bad_frames(frame, message):
-    with pytest.raises(ValueError, match=message):
-        ablation.ablation_summary(frame)
+def test_a_seed_that_is_there_twice():
+    with pytest.raises(ValueError, match="view rgb, seed 0 is there twice"):
+        ablation.ablation_summary(pd.concat([make_ablation()] * 2))

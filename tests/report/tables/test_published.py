@@ -153,11 +153,9 @@ def test_a_column_without_any_number_is_left_out():
     assert paper_table(2)["Ratio"].tolist() == ["0.5", "0.8"] * 2
 
 
-def test_errors_of_a_table():
-    with pytest.raises(ValueError, match="table 3: choose from 1, 2, 4, 6, 7"):
-        paper_table(3)
+def test_two_results_for_one_cell():
     ours = our_results(run_table(), "built-in", "built-in", "tiny")
-    with pytest.raises(ValueError, match="two results of ours for random rgb, 'R@1, built-in"):
+    with pytest.raises(ValueError, match="duplicate"):
         paper_table(7, pd.concat([ours, ours]))
 
 

@@ -17,15 +17,7 @@ DEARER = 3.5  # a vector graphic may have so many times the bytes: plots do, pho
 
 
 class Picture(NamedTuple):
-    """An image of a page.
-
-    Attributes:
-        section: id of the section it belongs to.
-        caption: what it shows.
-        alt: what is seen, for readers who cannot see it.
-        uri: the image itself, "data:image/…".
-        width, height: in pixels of the page.
-    """
+    """An image in a section of a page: what it shows, the same for readers who cannot see it, itself, its pixels."""
 
     section: str
     caption: str
@@ -40,9 +32,6 @@ def pictures_of(run: Run) -> tuple[list[Picture], dict[str, list[str]]]:
 
     Returns:
         pictures; section -> why figures of it could not be drawn.
-
-    Raises:
-        ValueError: a file in `<run>/figures` is no image.
     """
     files = {path.stem: path.read_bytes() for path in sorted((run.folder / "figures").glob("*.png"))}
     pictures, drawn, missing = [], set(), {}
@@ -53,11 +42,11 @@ def pictures_of(run: Run) -> tuple[list[Picture], dict[str, list[str]]]:
             pictures.append(Picture(section, caption, alt, *encode_figure(draw())))
             drawn.add(bare(name))
         except (FileNotFoundError, ValueError) as error:  # e.g. videos that have been moved
-            note = f"Figures are left out: {error}."
-            missing[section] = list(dict.fromkeys([*missing.get(section, []), note]))
+            missing.setdefault(section, {})[f"Figures are left out: {error}."] = None
     once = {data: name for name, data in files.items() if bare(name) not in drawn}
     described = sorted(((*describe(name, run.views), data) for data, name in once.items()), key=lambda item: item[0])
-    return pictures + [Picture(*figure[1:4], *encode(data)) for _, figure, data in described], missing
+    pictures += [Picture(*figure[1:4], *encode(data)) for _, figure, data in described]
+    return pictures, {section: list(notes) for section, notes in missing.items()}
 
 
 def encode_figure(figure: matplotlib.figure.Figure) -> tuple[str, int, int]:
@@ -73,16 +62,11 @@ def encode_figure(figure: matplotlib.figure.Figure) -> tuple[str, int, int]:
 
 
 def encode(data: bytes) -> tuple[str, int, int]:
-    """A PNG as data URI of a WebP, lossless if that is smaller, with width and height in pixels.
-
-    Raises:
-        ValueError: not an image.
-    """
+    """A PNG as data URI of a WebP, lossless if that is smaller, with width and height in pixels."""
     try:
         image = Image.open(io.BytesIO(data)).convert("RGB")
     except OSError as error:
-        message = f"a figure of the run cannot be read ({error}); delete it and run its notebook again"
-        raise ValueError(message) from error
+        raise ValueError(f"a figure cannot be read ({error}); delete it and run its notebook again") from error
     files = (io.BytesIO(), io.BytesIO())
     for file, options in zip(files, ({"lossless": True}, {"quality": 85}), strict=True):
         image.save(file, "WEBP", **options)

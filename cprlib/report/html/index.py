@@ -19,17 +19,14 @@ COLUMNS = ["Data", "Seed", "State", "Last change", "Compared", *NUMBERS]
 
 
 def write_index(outputs: Path) -> Path:
-    """Write `<outputs>/index.html`, a row for every run folder in it, the last changed first.
-
-    A run with a broken file has a row that says so.
-    """
+    """Write `<outputs>/index.html`, a row for every run folder in it, the last changed first."""
     rows = [_row(Run(folder), outputs) for folder in find_runs(outputs)]
     rows.sort(key=lambda row: row["changed"] or datetime.min, reverse=True)
     return write_page(outputs / "index.html", "index", title="Runs", folder=outputs.name, columns=COLUMNS, rows=rows)
 
 
 def _row(run: Run, outputs: Path) -> dict:
-    """What the template shows of a run, and when it was changed."""
+    """What the template shows of a run, and when it was changed; if a file is broken, that."""
     cells, changed = dict.fromkeys(COLUMNS, UNKNOWN), None
     try:
         (state, details), changed = run.state, run.changed

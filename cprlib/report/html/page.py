@@ -1,6 +1,5 @@
 """What a page is made of, and how it is written: one HTML file that needs no other."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,26 +13,21 @@ from cprlib.report.tables.text import NAMES, UNKNOWN
 from cprlib.store.files import atomic_path
 
 NUMBER = r"[-−+±→–.\d\s%]*"  # what is aligned to the right
+HEADS = {*NAMES, "Stages", "Ratio", "Network", "Setting", "What"}  # columns that name a row
 
 
 class Table(NamedTuple):
-    """A table of strings.
-
-    Attributes:
-        caption: what it shows, with the unit.
-        frame: strings.
-        heads: number of leading columns that name a row.
-    """
+    """A table of strings; the caption says the unit."""
 
     caption: str
     frame: pd.DataFrame
-    heads: int = 2
 
     @property
     def looks(self) -> list[str]:
         """Of each column: "name", "number", or "text" in the words of a style sheet."""
-        texts = [not self.frame[name].str.fullmatch(NUMBER).all() for name in self.frame]
-        return ["name" if i < self.heads else "text" if text else "number" for i, text in enumerate(texts)]
+        numbers = [self.frame[name].str.fullmatch(NUMBER).all() for name in self.frame]
+        looks = ["number" if number else "text" for number in numbers]
+        return ["name" if name in HEADS else look for name, look in zip(self.frame, looks, strict=True)]
 
 
 @dataclass
@@ -42,10 +36,8 @@ class Section:
 
     Attributes:
         id: anchor in the page.
-        title: its heading.
         text: paragraphs.
         missing: what is not there yet, and what makes it.
-        tables, pictures: in order.
         links: label and relative address.
         folded: sections that open at a click.
     """
@@ -55,7 +47,7 @@ class Section:
     text: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
-    pictures: Sequence[Picture] = ()
+    pictures: list[Picture] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
     folded: list["Section"] = field(default_factory=list)
 
@@ -65,22 +57,12 @@ class Section:
 
 def write_page(path: Path, template: str, **content: object) -> Path:
     """Write a page from `templates/<template>.html`; all texts are escaped, `made`, the time, is added."""
-    templates = Environment(
-        loader=PackageLoader("cprlib.report.html"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    loader, strict = PackageLoader("cprlib.report.html"), {"autoescape": True, "undefined": StrictUndefined}
+    templates = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, **strict)
     page = templates.get_template(f"{template}.html").render(made=time_text(datetime.now()), **content)
     with atomic_path(path) as tmp:
         tmp.write_text(page, encoding="utf-8")
     return path
-
-
-def name_columns(frame: pd.DataFrame) -> int:
-    """How many columns of a table name its rows."""
-    return sum(name in (*NAMES, "Stages", "Ratio") for name in frame)
 
 
 def time_text(time: datetime | None) -> str:

@@ -15,13 +15,12 @@ def state_section(run: Run) -> Section:
     """How far every network is."""
     state, details = run.state
     section = Section("state", "State of the run", [f"{state.capitalize()}: {details}."])
-    main = [network for network in run.networks if network.is_main]
-    others = [network for network in run.networks if not network.is_main]
+    main, others = ([n for n in run.networks if n.is_main == kind] for kind in (True, False))
     if main:
-        section.tables = [Table("Networks; loss and PMR are those of the last epoch", _network_table(main), 1)]
+        section.tables = [Table("Networks; loss and PMR are those of the last epoch", _network_table(main))]
     if others:
         title = f"Classifiers and networks of the ablation: {len(others)}"
-        section.folded = [Section("state-others", title, tables=[Table(title, _network_table(others), 1)])]
+        section.folded = [Section("state-others", title, tables=[Table(title, _network_table(others))])]
     if any(network.state != "finished" for network in run.networks):
         section.missing = [
             "Not every network is finished. If nothing is training any more, start the same command again: finished "
@@ -35,16 +34,15 @@ def settings_section(run: Run) -> Section:
     section = Section("settings", "Configuration")
     settings = {name: _plain(value) for name, value in run.settings.items()}
     if settings:
-        frame = pd.DataFrame(sorted(settings.items()), columns=["Setting", "Value"])
-        section.tables = [Table("params.yaml", frame, 1)]
+        section.tables = [Table("params.yaml", pd.DataFrame(sorted(settings.items()), columns=["Setting", "Value"]))]
     else:
         section.missing = ["This folder has no params.yaml: its settings were not recorded in one place."]
     found = {n.name: n.folder / "config.json" for n in run.networks if (n.folder / "config.json").exists()}
     configs = {name: {k: _plain(v) for k, v in read_json(path).items() if k != "out"} for name, path in found.items()}
     if configs:
         caption = "What each network was made with that differs from params.yaml or is not in it"
-        frame = _differences(pd.DataFrame(configs).T, settings)
-        section.folded = [Section("settings-networks", "Each network", tables=[Table(caption, frame, 1)])]
+        table = Table(caption, _differences(pd.DataFrame(configs).T, settings))
+        section.folded = [Section("settings-networks", "Each network", tables=[table])]
     return section
 
 
@@ -57,13 +55,10 @@ def provenance_section(run: Run) -> Section:
     if ended:
         section.text = [f"Networks finished from {time_text(min(ended))} to {time_text(max(ended))} (file times)."]
     if len(found):
-        counts = {name: found[name].value_counts() for name in found}
-        rows = [
-            (name, n.index[0] if len(n) == 1 else ", ".join(f"{value} ({count})" for value, count in n.items()))
-            for name, n in counts.items()
-        ]
+        counts = [(name, found[name].value_counts().items()) for name in found]
+        rows = [(k, ", ".join(f"{v} ({n})" if n < len(found) else v for v, n in pairs)) for k, pairs in counts]
         frame = pd.DataFrame(rows, columns=["What", "Recorded"])
-        section.tables = [Table(f"Recorded by {len(found)} networks when they began", frame, 1)]
+        section.tables = [Table(f"Recorded by {len(found)} networks when they began", frame)]
     return section
 
 
@@ -91,18 +86,17 @@ def _address(path: Path, start: Path) -> str:
 
 
 def _network_table(networks: list[Network]) -> pd.DataFrame:
-    rows = [
+    return pd.DataFrame(
         {
-            "Network": network.name,
-            "State": network.state,
-            "Trained": network.progress if network.state != "not started" else UNKNOWN,
-            "Loss": UNKNOWN if (loss := network.last.get("loss")) is None else f"{loss:.3f}",
-            "PMR (%)": percent(network.last.get("pmr")),
-            "Last change": time_text(network.changed),
+            "Network": n.name,
+            "State": n.state,
+            "Trained": n.progress if n.state != "not started" else UNKNOWN,
+            "Loss": UNKNOWN if (loss := n.last.get("loss")) is None else f"{loss:.3f}",
+            "PMR (%)": percent(n.last.get("pmr")),
+            "Last change": time_text(n.changed),
         }
-        for network in networks
-    ]
-    return pd.DataFrame(rows)
+        for n in networks
+    )
 
 
 def _plain(value: object) -> str:

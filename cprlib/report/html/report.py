@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cprlib.data.manifest import Manifest
 from cprlib.report.html import record, results
-from cprlib.report.html.images import Picture, pictures_of
+from cprlib.report.html.images import pictures_of
 from cprlib.report.html.index import write_index
 from cprlib.report.html.page import Section, write_page
 from cprlib.report.run import Run, find_run
@@ -19,15 +19,7 @@ from cprlib.store.files import resolve
 
 
 def report_sections(run: Run, pair: tuple[str, ...] = ()) -> list[Section]:
-    """The sections of a report, those without content left out.
-
-    Args:
-        run: the run.
-        pair: two methods to compare in the summary, see `tables.comparison.differences`.
-
-    Raises:
-        ValueError: a file of the run cannot be read; names it.
-    """
+    """The sections of a report, those without content left out; pair: see `tables.comparison.differences`."""
     table = results.comparison_of(run)
     sections = [
         results.summary_section(run, table, _about(run), pair),
@@ -46,7 +38,13 @@ def report_sections(run: Run, pair: tuple[str, ...] = ()) -> list[Section]:
         Section("notebooks", "Executed notebooks", links=record.notebook_links(run.folder, run.folder)),
         record.files_section(run),
     ]
-    _add_pictures(sections, *pictures_of(run))
+    pictures, missing = pictures_of(run)
+    for section in sections:
+        section.missing += missing.get(section.id, [])
+        section.pictures = [picture for picture in pictures if picture.section == section.id]
+        if section.id == "classification" and (many := section.pictures):
+            section.pictures = []
+            section.folded = [Section("confusion", f"Confusion matrices: {len(many)}", pictures=many)]
     return [section for section in sections if section]
 
 
@@ -69,17 +67,6 @@ def _about(run: Run) -> str:
     count = int((Manifest.read(manifest).table.split == "test").sum()) if manifest.is_file() else 0
     tests = f", with {count} test videos: one of them is {100 / count:.1f} points" if count else ""
     return f"The run {name} {what}{on}{seed}{tests}."
-
-
-def _add_pictures(sections: list[Section], pictures: list[Picture], missing: dict[str, list[str]]) -> None:
-    """Each picture to its section, the many confusion matrices folded away; and what could not be drawn."""
-    for section in sections:
-        section.missing += missing.get(section.id, [])
-        mine = [picture for picture in pictures if picture.section == section.id]
-        if section.id == "classification" and mine:
-            section.folded.append(Section("confusion", f"Confusion matrices: {len(mine)}", pictures=mine))
-        else:
-            section.pictures = mine
 
 
 def main(argv: list[str] | None = None) -> int:

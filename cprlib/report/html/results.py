@@ -3,13 +3,13 @@
 import pandas as pd
 
 from cprlib.methods import MEASURES
-from cprlib.report.html.page import Section, Table, name_columns
-from cprlib.report.names import in_order, measures, method_look, view_label
+from cprlib.report.html.page import Section, Table
+from cprlib.report.names import in_order, measures, method_look
 from cprlib.report.run import Run
 from cprlib.report.tables import comparison as tables
 from cprlib.report.tables.ablation import ablation_summary, ablation_words
 from cprlib.report.tables.published import TITLES
-from cprlib.report.tables.text import percents
+from cprlib.report.tables.text import labelled, percents
 
 PMR_WORDS = (
     "PMR is the share of mined clips that show the query's class; mining R@1 the share of queries whose first mined "
@@ -60,7 +60,7 @@ def comparison_section(table: pd.DataFrame | None) -> Section:
     over = f", mean ± standard deviation of {runs} runs" if runs > 1 else ""
     section.tables = [
         Table(f"Mining, retrieval and classification{over}, percent", tables.readable(table)),
-        Table(f"What each view is worth at inference{over}, percent", tables.two_stream_table(table), 1),
+        Table(f"What each view is worth at inference{over}, percent", tables.two_stream_table(table)),
     ]
     return section
 
@@ -74,28 +74,25 @@ def mining_section(run: Run) -> Section:
 
 def retrieval_section(run: Run) -> Section:
     """Retrieval by k."""
-    path = run.folder / "tables" / "retrieval.csv"
-    if not path.exists():
-        return Section(
-            "retrieval", "Retrieval", missing=["No tables/retrieval.csv yet: notebook 05_retrieval makes it."]
-        )
-    table = tables.read_table(path, [*tables.KEYS, "k", "recall"], "05_retrieval")
-    wide = table.pivot(index=tables.KEYS, columns="k", values="recall").add_prefix("R@")
-    words = Table("Recall by the number k of neighbours, percent", _labelled(wide))
-    return Section("retrieval", "Retrieval", tables=[words])
+    section, path = Section("retrieval", "Retrieval"), run.folder / "tables" / "retrieval.csv"
+    if path.exists():
+        table = tables.read_table(path, [*tables.KEYS, "k", "recall"], "05_retrieval")
+        wide = table.pivot(index=tables.KEYS, columns="k", values="recall").add_prefix("R@")
+        section.tables = [Table("Recall by the number k of neighbours, percent", _words(wide))]
+    else:
+        section.missing = ["No tables/retrieval.csv yet: notebook 05_retrieval makes it."]
+    return section
 
 
 def classification_section(run: Run) -> Section:
     """Linear probe and fine-tuning."""
-    parts = {}
+    section, parts = Section("classification", "Classification"), []
     for protocol in measures("classification"):
-        if paths := sorted((run.folder / "tables").glob(f"{protocol}_*.csv")):
-            read = [tables.read_table(path, [*tables.KEYS, "top1"], "06_classification") for path in paths]
-            accuracy = pd.concat(read).set_index(tables.KEYS).reindex(columns=["top1", "top5"])
-            parts |= {f"{MEASURES[protocol].label}, top-{k}": accuracy[f"top{k}"] for k in (1, 5)}
-    section = Section("classification", "Classification")
+        accuracy = tables.read_accuracies(run.folder / "tables", protocol)
+        if accuracy is not None:
+            parts.append(accuracy.set_axis([f"{MEASURES[protocol].label}, top-{k}" for k in (1, 5)], axis=1))
     if parts:
-        words = _labelled(pd.DataFrame(parts))
+        words = _words(pd.concat(parts, axis=1).rename_axis(tables.KEYS))
         section.tables = [Table("Share of test videos whose class is named, percent", words)]
     else:
         section.missing = ["No tables/probe_….csv yet: notebook 06_classification makes one for each method."]
@@ -104,8 +101,7 @@ def classification_section(run: Run) -> Section:
 
 def ablation_section(run: Run) -> Section:
     """The ablation, if the settings ask for one."""
-    section = Section("ablation", "Ablation of the cascade")
-    path = run.folder / "tables" / "ablation.csv"
+    section, path = Section("ablation", "Ablation of the cascade"), run.folder / "tables" / "ablation.csv"
     if path.exists():
         words = ablation_words(ablation_summary(pd.read_csv(path))).drop(columns="Runs")
         section.tables = [Table("Points of the ablation, percent", words)]
@@ -118,19 +114,15 @@ def paper_section(run: Run) -> Section:
     """The tables of the paper with ours beside the published numbers, folded away."""
     section = Section("paper", "Beside the published numbers")
     for number, title in TITLES.items():
-        path = run.folder / "tables" / f"paper_{number}.csv"
+        path, title = run.folder / "tables" / f"paper_{number}.csv", f"Table {number}. {title}"
         if path.exists():
-            frame, title = pd.read_csv(path, dtype=str, keep_default_na=False), f"Table {number}. {title}"
-            table = Table(title, frame, name_columns(frame))
+            table = Table(title, pd.read_csv(path, dtype=str, keep_default_na=False))
             section.folded.append(Section(f"paper-{number}", title, tables=[table]))
     section.text = ["The tables of the paper with this run's results; data and networks differ."] * bool(section.folded)
     return section
 
 
-def _labelled(table: pd.DataFrame) -> pd.DataFrame:
+def _words(shares: pd.DataFrame) -> pd.DataFrame:
     """Shares by method and view as text, in percent."""
-    table = in_order(table.reset_index())
-    words = {"Method": [method_look(method).label for method in table["method"]]}
-    words["View"] = [view_label(view, table["view"]) for view in table["view"]]
-    shown = [name for name in table if name not in tables.KEYS and table[name].notna().any()]
-    return pd.DataFrame(words | {name: percents(table, name) for name in shown})
+    table = in_order(shares.dropna(axis=1, how="all").reset_index())
+    return labelled(table, {name: percents(table, name) for name in table if name not in tables.KEYS})

@@ -72,6 +72,6 @@ def test_images_keep_their_pixels(tmp_path):
 
 
 def test_columns_of_numbers_stand_right():
-    frame = pd.DataFrame({"A": ["1"], "B": ["1.0 ± 0.2 → 3.0"], "C": ["epoch 3"], "D": ["–"]})
-    assert Table("", frame, heads=1).looks == ["name", "number", "text", "number"]
+    frame = pd.DataFrame({"Method": ["1"], "B": ["1.0 ± 0.2 → 3.0"], "C": ["epoch 3"], "D": ["–"]})
+    assert Table("", frame).looks == ["name", "number", "text", "number"]
     assert not Section("id", "Title") and Section("id", "Title", missing=["it"])

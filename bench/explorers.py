@@ -15,7 +15,7 @@ from cprlib.evaluation.retrieval import nearest_neighbours, prepare_views
 from cprlib.report.explorers.widgets import cascade_explorer, embedding_explorer, figure_html, retrieval_explorer
 from cprlib.report.figures import cascade_view
 from cprlib.report.figures.cascade_view import cascade_figure
-from cprlib.report.figures.embedding import clip_previews, embedding_html, project
+from cprlib.report.figures.embedding import embedding_html, preview, project
 from cprlib.report.figures.examples import neighbour_figure
 from cprlib.training.snapshots import Memory
 
@@ -80,7 +80,7 @@ def bench_explorers(manifest: Manifest, ratio: Callable, device: torch.device) -
         epoch = next(epochs)
         plane = project({epoch: some[epoch]}, "rgb")
         ids = some[epoch].video_id.tolist()
-        clips = clip_previews(ids, lambda v: {"rgb": videos.frames(v, "rgb", list(range(6))).numpy()})
+        clips = {v: preview({"rgb": videos.frames(v, "rgb", list(range(6))).numpy()}) for v in ids}
         embedding_html(plane.points[epoch], some[epoch], names, clips)
 
     g = torch.Generator().manual_seed(0)

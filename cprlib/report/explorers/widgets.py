@@ -22,7 +22,7 @@ from cprlib.cascade import plan_stages
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.retrieval import nearest_neighbours, prepare_views
 from cprlib.report.figures.cascade_view import cascade_figure
-from cprlib.report.figures.embedding import Projection, clip_previews, embedding_html, project
+from cprlib.report.figures.embedding import Projection, embedding_html, preview, project
 from cprlib.report.figures.examples import neighbour_figure
 from cprlib.report.names import method_look, view_label
 from cprlib.store.progress import progress
@@ -140,7 +140,7 @@ def embedding_explorer(
         shown = np.linspace(0, lengths[video] - 1, 6).astype(int).tolist()
         return {"rgb": np.asarray(frames.frames(video, "rgb", shown))}
 
-    previews = {video: clip_previews([video], clip)[video] for video in progress(seen, "reading clips")}
+    previews = {video: preview(clip(video)) for video in progress(seen, "reading clips")}
 
     @cache
     def plane(network: str) -> Projection:

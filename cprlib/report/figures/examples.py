@@ -29,32 +29,24 @@ def examples_figure(query: Any, found: Mapping[str, pd.DataFrame], thumbnail: Ca
     cell = (WIDTH - 0.75) / (1.2 + slots * (1 + GAP))  # inches, the width of a thumbnail
     tall = cell * picture.shape[0] / picture.shape[1]
     figure = new_figure(WIDTH, height := len(found) * (tall + 0.4) + 0.1, placed=True)
-
-    def strip(name: str, rows: pd.DataFrame, left: float, top: float, wide: float, slots: int) -> None:
-        axes = figure.add_axes((left / WIDTH, 1 - (top + tall) / height, wide / WIDTH, tall / height))
-        images = [thumbnail(video) for video in rows.video_id]
-        draw_strip(axes, images, rows.label == query.label, list(rows.class_name), slots, picture.shape)
-        axes.text(-0.05, 0.5 * tall / cell, name, rotation=90, ha="right", va="center", fontsize=9)
-
-    columns = ["video_id", "label", "class_name"]
-    strip("Query", pd.DataFrame([[getattr(query, c) for c in columns]], columns=columns), 0.3, 0.1, 1.1 * cell, 1)
     left = 0.7 + 1.2 * cell
-    for i, (name, rows) in enumerate(found.items()):
-        strip(name.replace(" in ", "\nin "), rows, left, 0.1 + i * (tall + 0.4), WIDTH - 0.05 - left, slots)
+    columns = ["video_id", "label", "class_name"]
+    strips = [("Query", pd.DataFrame([query])[columns], 0.3, 0, 1.1 * cell, 1)]
+    strips += [(name, rows, left, i, WIDTH - 0.05 - left, slots) for i, (name, rows) in enumerate(found.items())]
+    for name, rows, x, row, wide, room in strips:
+        bottom = height - 0.1 - row * (tall + 0.4) - tall
+        axes = figure.add_axes((x / WIDTH, bottom / height, wide / WIDTH, tall / height))
+        images = [thumbnail(video) for video in rows.video_id]
+        draw_strip(axes, images, rows.label == query.label, list(rows.class_name), room, picture.shape)
+        name = name.replace(" in ", "\nin ")
+        axes.text(-0.05, 0.5 * tall / cell, name, rotation=90, ha="right", va="center", fontsize=9)
     return figure
 
 
 def mined_figure(
     logs: Mapping[str, pd.DataFrame], manifest: Manifest, thumbnail: Callable[[int], np.ndarray], query: int
 ) -> Figure:
-    """What each method mined for one query in its last epoch.
-
-    Args:
-        logs: method -> mining log of one network.
-        manifest: of the run.
-        thumbnail: video_id -> picture.
-        query: video_id, e.g. from :func:`common_queries`.
-    """
+    """What each method (-> mining log of one network) mined for one query, a video_id, in its last epoch."""
     videos = manifest.table.set_index("video_id", drop=False)
     last = {method: log[(log.epoch == log.epoch.max()) & (log["query"] == query)] for method, log in logs.items()}
     found = {method_look(m).label: videos.loc[rows.sort_values("rank").mined] for m, rows in last.items()}
@@ -62,12 +54,9 @@ def mined_figure(
 
 
 def common_queries(logs: Mapping[str, pd.DataFrame], count: int, seed: int = 0) -> list[int]:
-    """video_ids of queries for which every method mined something in its last epoch, each of another class.
+    """video_ids of at most so many queries, each of another class, for which every method (-> its mining log) mined.
 
-    Args:
-        logs: method -> mining log.
-        count: how many, at most.
-        seed: of the draw; no case is picked by hand.
+    They are drawn from the last epoch by the seed; no case is picked by hand.
     """
     last = [log[log.epoch == log.epoch.max()] for log in logs.values()]
     common = set.intersection(*(set(log["query"]) for log in last))
@@ -82,13 +71,6 @@ def neighbour_figure(
     gallery: Manifest,
     thumbnail: Callable[[int], np.ndarray],
 ) -> Figure:
-    """A test video and its nearest training videos in every view.
-
-    Args:
-        neighbours: view -> (k,) int64 rows of the gallery, nearest first.
-        query: row of `queries`.
-        queries, gallery: the splits that the features came from.
-        thumbnail: video_id -> picture, of both splits.
-    """
+    """A test video, a row of `queries`, and its nearest in every view, rows of the gallery (k,), nearest first."""
     found = {view_label(view, neighbours): gallery.table.iloc[rows.tolist()] for view, rows in neighbours.items()}
     return examples_figure(queries.table.iloc[query], found, thumbnail)

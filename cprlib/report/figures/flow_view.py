@@ -1,16 +1,13 @@
 """Flow as arrows on a frame, as colours with their wheel, and beside RGB as a small looping picture."""
 
 import base64
-import difflib
 import html
 import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
-import pandas as pd
 import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -22,13 +19,13 @@ from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.report.figures.style import RC, flow_colour, new_figure, show_image
 from cprlib.report.names import view_label
-from cprlib.store.files import resolve
 
 LMDB_BOUND = 20.0  # of the flow that CoCLR published
-RIM = {"right": (1, 0, "u > 0"), "left": (-1, 0, "u < 0"), "down": (0, 1, "v > 0"), "up": (0, -1, "v < 0")}
+RIM = {"right\nu > 0": (1, 0, "left", "center"), "left\nu < 0": (-1, 0, "right", "center")}
+RIM |= {"down\nv > 0": (0, 1, "center", "top"), "up\nv < 0": (0, -1, "center", "bottom")}
 # slender, so that a short arrow still shows its direction
-ARROWS = {"facecolor": "white", "edgecolor": "black", "linewidth": 0.7, "minshaft": 2}
-HEAD = {"headwidth": 3, "headlength": 3.6, "headaxislength": 3.2}
+ARROWS = {"facecolor": "white", "edgecolor": "black", "linewidth": 0.7, "minshaft": 2, "width": 0.03, "units": "inches"}
+ARROWS |= {"headwidth": 3, "headlength": 3.6, "headaxislength": 3.2, "angles": "xy", "scale_units": "xy", "scale": 1}
 
 
 class Look(NamedTuple):
@@ -51,26 +48,23 @@ class Look(NamedTuple):
 
 
 def find_video(manifest: Manifest, video: int | str) -> Any:
-    """The row of a video.
-
-    Args:
-        manifest: the videos.
-        video: its video_id (a number), its path or file name, or a part of its file name that no other has; "" is the
-            first. A string of digits is a file name or else a video_id.
+    """The row of a video, given by its video_id, path, file name or a part of it that no other has; "" is the first.
 
     Raises:
-        ValueError: nothing or several fit; names some that do.
+        ValueError: nothing or several fit; names some videos.
     """
     table, text = manifest.table, str(video)
-    files, numbers = table.path.map(Path), table.video_id.astype(str) == text
-    names, stems = files.map(lambda path: path.name), files.map(lambda path: path.stem)
-    named = Path(text) if "$" in text else resolve(text)  # a name of a file holds no variables
-    whole = (files == named) | (names == text) | (stems == text)
-    part = names.str.lower().str.contains(text.lower(), regex=False) if text else table.index == table.index[0]
-    tests = (whole, numbers, part) if isinstance(video, str) else (numbers,)
-    found = next((table[test] for test in tests if test.sum() == 1), table[tests[-1]])
+    if not text:
+        table = table.head(1)
+    whole = ("/" + table.path).str.endswith("/" + text) | (table.path.map(lambda path: Path(path).stem) == text)
+    part = table.path.map(lambda path: Path(path).name).str.contains(text, case=False, regex=False)
+    tests = (table.video_id.astype(str) == text, whole, part)
+    found = next((table[test] for test in tests if test.sum() == 1), table[part])
     if len(found) != 1:
-        raise ValueError(_ambiguous(text, table, found))
+        close = table.head(4) if found.empty else found.head(4)
+        some = ", ".join(f"{row.video_id} ({'/'.join(Path(row.path).parts[-2:])})" for row in close.itertuples())
+        fits = f"is in the names of {len(found)} of the {len(table)} videos"
+        raise ValueError(f"video {text!r} {fits}; give a video_id or more of the name, e.g. {some}")
     return next(found.itertuples(index=False))
 
 
@@ -83,10 +77,6 @@ def look(manifest: Manifest, video: int | str = "", flow_method: str = "dis", co
         flow_method: estimates flow that is not stored, "tvl1" or "dis".
         count: frames, at most.
         short_side: frames are shrunk to this height or width, whichever is the smaller, in pixels.
-
-    Raises:
-        ValueError: nothing or several videos fit, or an unknown method.
-        FileNotFoundError: the video or its flow is gone.
     """
     row = find_video(manifest, video)
     size = min(row.height, row.width)
@@ -114,14 +104,9 @@ def flow_arrows(frame: Any, flow: Any, step: int | None = None) -> Figure:
         frame: uint8 (H, W, 3).
         flow: float (2, H, W), pixels per frame; u to the right, v downwards.
         step: pixels between two arrows; None: about 14 in a row.
-
-    Raises:
-        ValueError: frame and flow differ in size.
     """
     frame, flow = np.asarray(frame), np.asarray(flow, dtype=np.float32)
     height, width = frame.shape[:2]
-    if flow.shape != (2, height, width):
-        raise ValueError(f"flow is {flow.shape} of a frame {frame.shape}; expected (2, {height}, {width})")
     panel = min(3.15, 4 * width / height)  # inches
     figure = new_figure(2 * panel + 1.6, panel * height / width + 0.5)
     left, middle, right = figure.subplots(1, 3, width_ratios=[panel, panel, 1.5])
@@ -130,7 +115,10 @@ def flow_arrows(frame: Any, flow: Any, step: int | None = None) -> Figure:
     usual = float(np.quantile(speed, 0.98))  # a few wrong pixels must not make all arrows tiny
     times = float(f"{1.4 * step / usual:.2g}") if usual else 1
     show_image(left, frame, f"RGB; arrows {times:g} × the motion of one frame")
-    _draw_arrows(left, flow, step, times)
+    y, x = np.mgrid[step // 2 : height : step, step // 2 : width : step]
+    u, v = flow[:, y, x] * times
+    moves = np.hypot(u, v) > 0.25 * step
+    left.quiver(x[moves], y[moves], u[moves], v[moves], **ARROWS)
     show_image(middle, flow_colour(flow), "Flow")
     _draw_wheel(right, f"rim: {speed.max():.1f} pixels\nper frame")
     return figure
@@ -143,39 +131,31 @@ def looping_bytes(
 
     Args:
         clip: view -> uint8 (T, H, W, 3), or for "flow" float (T, 2, H, W) in pixels per frame.
-        fps: frames per second.
         height: of the picture, in pixels.
         quality: of WebP, 0..100.
         still: the middle frame alone.
 
     Returns:
         the file: about 40 kB for 24 frames of two views at 128 pixels, an eighth of a GIF.
-
-    Raises:
-        ValueError: no view, or no frame.
     """
-    length = min(map(len, clip.values()), default=0)
-    if not length:
-        raise ValueError(f"clip of the views {list(clip)}: expected at least one view with at least one frame")
-    pictures = [_colours(frames) if view == "flow" else np.asarray(frames) for view, frames in clip.items()]
-    shown = [length // 2] if still else range(length)
-    frames = [Image.fromarray(_side_by_side([view[i] for view in pictures], height)) for i in shown]
+    length = min(map(len, clip.values()))
+    views = [_colours(frames) if view == "flow" else np.asarray(frames) for view, frames in clip.items()]
+    frames = [_side_by_side([v[i] for v in views], height) for i in ([length // 2] if still else range(length))]
     file = io.BytesIO()
     more = {"save_all": True, "append_images": frames[1:], "duration": round(1000 / fps), "loop": 0}
     frames[0].save(file, "WEBP", quality=quality, **more)
     return file.getvalue()
 
 
-def looping_clip(clip: Mapping[str, Any], fps: float = 12, height: int = 128, name: str = "") -> str:
+def looping_clip(clip: Mapping[str, Any], height: int = 128, name: str = "") -> str:
     """A clip as moving HTML; it stands still for readers who asked their system for reduced motion.
 
     Args:
-        clip, fps, height: see `looping_bytes`.
+        clip, height: see `looping_bytes`.
         name: of the clip, e.g. its class.
     """
-    views = [view_label(view) for view in clip]
-    title, seen = html.escape(name or "A clip"), " beside ".join(views)
-    moving, still = (data_uri(looping_bytes(clip, fps, height, still=still)) for still in (False, True))
+    title, seen = html.escape(name), " beside ".join(map(view_label, clip))
+    moving, still = (data_uri(looping_bytes(clip, height=height, still=still)) for still in (False, True))
     return (
         f'<figure style="margin:0"><picture><source media="(prefers-reduced-motion: reduce)" srcset="{still}">'
         f'<img src="{moving}" alt="{title}, moving in a loop: {seen}" style="max-width:100%"></picture>'
@@ -188,15 +168,6 @@ def data_uri(picture: bytes) -> str:
     return f"data:image/webp;base64,{base64.b64encode(picture).decode()}"
 
 
-def _ambiguous(text: str, table: pd.DataFrame, found: pd.DataFrame) -> str:
-    """Say that nothing or several videos fit, and name some."""
-    stems = table.path.map(lambda path: Path(path).stem)
-    close = table[stems.isin(difflib.get_close_matches(text, stems, 4, 0))] if found.empty else found
-    fits = f"is in the names of {len(found)} videos" if len(found) else f"is in no name of the {len(table)} videos"
-    some = ", ".join(f"{row.video_id} ({'/'.join(Path(row.path).parts[-2:])})" for row in close[:4].itertuples())
-    return f"video {text!r} {fits}; give a video_id or more of the name, e.g. {some}"
-
-
 def _colours(flow: Any) -> np.ndarray:
     """Colours of a clip of flow (T, 2, H, W); the fastest 0.5 %, often errors, are capped and so pale no other."""
     flow = np.asarray(flow, dtype=np.float32)
@@ -205,25 +176,13 @@ def _colours(flow: Any) -> np.ndarray:
     return flow_colour(flow * (limit / np.maximum(speed, limit)))
 
 
-def _side_by_side(pictures: list[np.ndarray], height: int) -> np.ndarray:
-    """Pictures (H, W, 3) uint8 at one height in a row, a white line between two; small ones grow smoothly."""
-    line = np.full((height, 4, 3), 255, np.uint8)
-    row = []
-    for picture in pictures:
-        width = round(picture.shape[1] * height / picture.shape[0])
-        how = cv2.INTER_AREA if height < picture.shape[0] else cv2.INTER_CUBIC
-        row += [line, cv2.resize(picture, (width, height), interpolation=how)]
-    return np.hstack(row[1:])
-
-
-def _draw_arrows(axes: Axes, flow: np.ndarray, step: int, times: float) -> None:
-    """Arrows of a sparse grid, from each pixel towards where it goes; none where all but nothing moves."""
-    height, width = flow.shape[1:]
-    y, x = np.mgrid[step // 2 : height : step, step // 2 : width : step]
-    u, v = flow[:, y, x] * times
-    moves = np.hypot(u, v) > 0.25 * step
-    exact = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "inches", "width": 0.03}
-    axes.quiver(x[moves], y[moves], u[moves], v[moves], **exact, **ARROWS, **HEAD)
+def _side_by_side(pictures: list[np.ndarray], height: int) -> Image.Image:
+    """Pictures (H, W, 3) uint8 at one height in a row, a white line between two."""
+    sized = [Image.fromarray(p).resize((round(p.shape[1] * height / p.shape[0]), height)) for p in pictures]
+    row = Image.new("RGB", (sum(picture.width + 4 for picture in sized) - 4, height), "white")
+    for i, picture in enumerate(sized):
+        row.paste(picture, (sum(before.width + 4 for before in sized[:i]), 0))
+    return row
 
 
 def _draw_wheel(axes: Axes, note: str) -> None:
@@ -231,11 +190,9 @@ def _draw_wheel(axes: Axes, note: str) -> None:
     inside = np.hypot(u, v) <= 1
     colours = flow_colour(np.stack([u, v]) * inside)
     axes.imshow(np.dstack([colours, 255 * inside.astype(np.uint8)]), extent=(-1, 1, 1, -1))  # y points down
-    places = {"right": ("left", "center"), "left": ("right", "center"), "down": ("center", "top")}
-    for word, (x, y, sign) in RIM.items():
-        ha, va = places.get(word, ("center", "bottom"))
+    for words, (x, y, ha, va) in RIM.items():
         axes.annotate("", (0.8 * x, 0.8 * y), (0, 0), arrowprops={"arrowstyle": "->", "color": "black"})
-        axes.text(1.1 * x, 1.1 * y, f"{word}\n{sign}", ha=ha, va=va, fontsize=8.5, linespacing=1.1)
+        axes.text(1.1 * x, 1.1 * y, words, ha=ha, va=va, fontsize=8.5, linespacing=1.1)
     axes.text(0, 2.0, note, ha="center", va="top", fontsize=8.5)
     axes.set(xlim=(-2.1, 2.1), ylim=(2.6, -1.8), aspect="equal")
     axes.axis("off")

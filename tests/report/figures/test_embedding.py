@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cprlib.report.figures.embedding import clip_previews, embedding_html, look_of, project
+from cprlib.report.figures.embedding import embedding_html, look_of, preview, project
 from cprlib.training.snapshots import Memory
 
 NAMES = ["walk", "<jump> & run", "dive"]
@@ -46,8 +46,6 @@ def test_projection_is_that_of_the_last_epoch_for_all():
 def test_what_cannot_be_projected_is_said():
     with pytest.raises(ValueError, match="train a network"):
         project({}, "rgb")
-    with pytest.raises(ValueError, match="'depth'.*flow, rgb"):
-        project({0: memory_of()}, "depth")
     with pytest.raises(ValueError, match=r"\(1, 7\)"):
         project({0: memory_of(1)}, "rgb")
     same = Memory({"rgb": torch.ones(4, 3)}, *[torch.arange(4)] * 3)
@@ -66,13 +64,10 @@ def drawn(page):
     return tree, tree.findall(".//g[@class='at']")
 
 
-def test_a_preview_for_each_video_made_once():
-    asked = []
-    previews = clip_previews(MEMORY.video_id, lambda v: asked.append(v) or clip(v), height=24)
-    assert asked == [7, 3, 9] == list(previews)
-    picture = Image.open(io.BytesIO(base64.b64decode(previews[7].removeprefix("data:image/webp;base64,"))))
-    assert picture.n_frames == 3 and picture.size == (32, 24)
-    assert abs(int(np.asarray(picture.convert("RGB"))[12, 16, 0]) - 70) < 12
+def test_a_preview_is_a_small_moving_picture():
+    picture = Image.open(io.BytesIO(base64.b64decode(preview(clip(7)).removeprefix("data:image/webp;base64,"))))
+    assert picture.n_frames == 3 and picture.size == (64, 48)
+    assert abs(int(np.asarray(picture.convert("RGB"))[24, 32, 0]) - 70) < 12
 
 
 def test_every_row_has_its_mark_title_and_preview():
@@ -131,10 +126,6 @@ def test_nothing_is_fetched_nothing_runs_and_two_do_not_clash():
     rules = re.search(r"<style>(.*?)</style>", one)[1]
     key = re.search(r'svg class="(\w+)"', one)[1]
     assert all(part.startswith(f".{key}") for rule in rules.split("}")[:-1] for part in rule.split("{")[0].split(","))
-    with pytest.raises(ValueError, match="4 rows"):
-        embedding_html(POINTS[:3], MEMORY, NAMES, {})
-    with pytest.raises(ValueError, match="'video'.*'class' or 'source'"):
-        embedding_html(POINTS, MEMORY, NAMES, by="video")
 
 
 def test_every_class_has_its_look_and_is_listed_where_there_is_room():

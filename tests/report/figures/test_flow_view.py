@@ -82,8 +82,6 @@ def test_arrows_begin_at_their_pixel_and_have_its_flow():
 def test_nothing_moves_no_arrows():
     figure = flow_arrows(np.zeros((20, 30, 3), np.uint8), torch.zeros(2, 20, 30))
     assert len(figure.axes[0].collections[0].U) == 0
-    with pytest.raises(ValueError, match=r"\(2, 10, 30\).*expected \(2, 20, 30\)"):
-        flow_arrows(np.zeros((20, 30, 3), np.uint8), np.zeros((2, 10, 30)))
 
 
 def test_a_clip_loops_with_its_views_side_by_side():
@@ -102,9 +100,6 @@ def test_a_clip_loops_with_its_views_side_by_side():
     assert picture.info["loop"] == 0 and picture.info["duration"] == 100
     one = Image.open(io.BytesIO(looping_bytes({"rgb": rgb}, still=True)))
     assert getattr(one, "n_frames", 1) == 1 and abs(int(np.asarray(one.convert("RGB"))[64, 64, 0]) - 160) < 12
-    for empty in ({}, {"rgb": rgb[:0]}, {"rgb": rgb, "flow": flow[:0]}):
-        with pytest.raises(ValueError, match="at least one"):
-            looping_bytes(empty)
 
 
 def test_a_few_wrong_pixels_do_not_pale_a_clip():
@@ -136,11 +131,9 @@ def test_a_video_is_found_by_number_path_or_part_of_its_name(tmp_path):
         assert find_video(manifest, asked).video_id == number
     assert find_video(manifest, path).video_id == 2
     assert find_video(manifest, "3").path.endswith("3.mp4") and find_video(manifest, 0).video_id == 0
-    with pytest.raises(
-        ValueError, match=r"'jump' is in the names of 2 videos.*0 \(.*/jump_1.mp4\), 1 \(.*/jump_10.mp4\)"
-    ):
+    with pytest.raises(ValueError, match=r"'jump' is in the names of 2 of.*0 \(.*/jump_1.mp4\), 1 \(.*/jump_10.mp4\)"):
         find_video(manifest, "jump")
-    with pytest.raises(ValueError, match=r"'wlk' is in no name of the 4 videos.*2 \(.*/walk.mp4\)"):
+    with pytest.raises(ValueError, match=r"'wlk' is in the names of 0 of the 4 videos.*2 \(.*/walk.mp4\)"):
         find_video(manifest, "wlk")
     with pytest.raises(ValueError, match="'99'"):
         find_video(manifest, 99)

@@ -13,11 +13,7 @@ def method_look(method: str) -> Method:
 
 
 def view_label(view: str, views: Collection[str] = ()) -> str:
-    """The name of a view.
-
-    Args:
-        view: e.g. "rgb", or "both" for all views together.
-        views: all views of the table or figure, which decide between "Both views" and "All views".
+    """The name of a view, or of all together: how many `views` a table or figure has decides between Both and All.
 
     >>> view_label("flow"), view_label("both"), view_label("both", ["rgb", "flow", "residual", "both"])
     ('Flow', 'Both views', 'All views')

@@ -26,23 +26,14 @@ LOGS, MEMORIES = "mining.parquet/[!._]*.parquet", "memory/*.pt"
 
 
 class Network(NamedTuple):
-    """How far one training of a run is.
+    """How far one training of a run is."""
 
-    Attributes:
-        name: its folder below the run, e.g. "cpr_rgb_cycle1"; below `outputs` for one of another run.
-        folder: where it lies.
-        state: "finished", "unfinished" or "not started".
-        progress: e.g. "epoch 7 of 20".
-        last: the last line of its metrics.jsonl, {} if there is none.
-        changed: when it was last written; None if there is nothing.
-    """
-
-    name: str
+    name: str  # its folder below the run, e.g. "cpr_rgb_cycle1"; below `outputs` for one of another run
     folder: Path
-    state: str
-    progress: str
-    last: dict
-    changed: datetime | None
+    state: str  # "finished", "unfinished" or "not started"
+    progress: str  # e.g. "epoch 7 of 20"
+    last: dict  # the last line of its metrics.jsonl, {} if there is none
+    changed: datetime | None  # when it was last written, if it was
 
     @property
     def is_main(self) -> bool:
@@ -58,11 +49,7 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The settings in params.yaml, {} if there is none.
-
-        Raises:
-            ValueError: the file does not hold lines 'name: value'.
-        """
+        """The settings in params.yaml, {} if there is none."""
         path = self.folder / "params.yaml"
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.exists() else {}
@@ -136,18 +123,14 @@ class Run:
     @cached_property
     def _miner(self) -> Path:
         """A network that mines; all of a run read the same videos."""
-        for path in (p for m in COTRAINED for view in self.views for p in self.trainings(m, view, "config.json")):
-            return path
-        raise FileNotFoundError("no network of this run mines positives; train them in notebooks 03 and 04")
+        found = [p for m in COTRAINED for view in self.views for p in self.trainings(m, view, "config.json")]
+        if not found:
+            raise FileNotFoundError("no network of this run mines positives; train them in notebooks 03 and 04")
+        return found[0]
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The videos that the run was trained on.
-
-        Raises:
-            FileNotFoundError: no network of this run mines.
-            ValueError: the manifest now lists other training videos.
-        """
+        """The videos that the run was trained on; a ValueError if the manifest now lists others."""
         manifest = Manifest.read(resolve(read_json(self._miner / "config.json")["manifest"]))
         check_same_videos(self._miner, manifest)
         return manifest
@@ -160,11 +143,7 @@ class Run:
 
     @cached_property
     def logs(self) -> dict[str, dict[str, pd.DataFrame]]:
-        """View of the trained network -> method -> mining log of all its cycles.
-
-        Raises:
-            FileNotFoundError: no network has mined anything.
-        """
+        """View of the trained network -> method -> mining log of all its cycles."""
         found = {v: {m: paths for m in COTRAINED if (paths := self.trainings(m, v, LOGS))} for v in self.views}
         if not any(found.values()):
             raise FileNotFoundError("no network of this run has mined positives; train them in notebooks 03 and 04")
@@ -198,11 +177,7 @@ def find_runs(outputs: Path) -> list[Path]:
 
 
 def find_run(name: str | Path, outputs: str | Path = "outputs") -> Path:
-    """The folder of a run given by its name ("toy") or path ("outputs/toy").
-
-    Raises:
-        FileNotFoundError: there is no such run in the folder `outputs`; names those there are.
-    """
+    """The folder of a run given by its name ("toy") or path ("outputs/toy"); the error names those there are."""
     candidates = [resolve(name), resolve(outputs) / name]
     for folder in candidates:
         if folder.is_dir() and is_run(folder):
@@ -220,7 +195,11 @@ def _network(run: Path, folder: Path) -> Network:
     name = folder.relative_to(run if folder.is_relative_to(run) else run.parent).as_posix()
     files = [folder / file for file in ("metrics.json", "metrics.jsonl", "config.json")]
     changed = next((_time(path) for path in files if path.exists()), None)
-    last = _last_line(folder / "metrics.jsonl")
+    lines = files[1].read_text(encoding="utf-8").splitlines() if files[1].exists() else []
+    try:
+        last = json.loads(lines[-1]) if lines else {}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{files[1]}: its last line is not JSON ({error}); delete {name} and train again") from error
     if changed is None:
         return Network(name, folder, "not started", "not started", last, None)
     if not is_finished(folder):
@@ -230,14 +209,6 @@ def _network(run: Path, folder: Path) -> Network:
     trained = f"{metrics.get('epochs', '?')} epochs" if metrics.get("epochs") != 0 else "untrained weights"
     progress = f"released weights, {Path(metrics['released']).name}" if "released" in metrics else trained
     return Network(name, folder, "finished", progress, last, changed)
-
-
-def _last_line(path: Path) -> dict:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    try:
-        return json.loads(lines[-1]) if lines else {}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: its last line is not JSON ({error}); delete the folder and train again") from error
 
 
 def _time(path: Path) -> datetime:

@@ -14,12 +14,7 @@ from cprlib.training.fit import read_metrics
 
 
 def training_monitor(run: str | Path, seconds: float = 5.0) -> Explorer:
-    """Losses and mining quality of all networks of a run, finished or still being trained by another process.
-
-    Args:
-        run: the run folder, e.g. "outputs/toy".
-        seconds: time between two looks while "follow" is ticked.
-    """
+    """Losses and mining quality of all networks of a run, finished or still being trained by another process."""
     looks = widgets.IntText(0)
     menu = widgets.Dropdown(options=[(title, name) for name, title in QUANTITIES.items()])
     quantity, _, picture = explorer(
@@ -49,16 +44,7 @@ def training_monitor(run: str | Path, seconds: float = 5.0) -> Explorer:
 
 
 def monitor_html(run: str | Path, quantity: str = "loss") -> str:
-    """The state of every network of a run in a table, and the curves of a quantity, as HTML.
-
-    Args:
-        run: the run folder.
-        quantity: one of :data:`cprlib.report.figures.curves.QUANTITIES`.
-
-    Raises:
-        FileNotFoundError: nothing has been trained in this folder.
-        ValueError: no network has measured the quantity yet.
-    """
+    """The state of every network of a run in a table, and the curves of one of QUANTITIES, as HTML."""
     run = Run(run)
     networks = [n for n in run.networks if n.is_main and n.last]
     if not networks:

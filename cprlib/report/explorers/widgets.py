@@ -40,12 +40,9 @@ class Explorer(widgets.VBox):
 
 
 def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> Explorer:
-    """Controls above a picture that is drawn again whenever one of them is moved.
+    """Controls above a picture that is drawn again, from their values, whenever one of them is moved.
 
-    Args:
-        draw: takes the value of each control by its name; returns a figure, or HTML. A ValueError or
-            FileNotFoundError is shown as text.
-        controls: name -> a widget with a value.
+    A ValueError or FileNotFoundError of `draw` is shown as text.
     """
     picture = widgets.HTML()
 
@@ -87,24 +84,20 @@ def cascade_explorer(
     ratio: float = 0.5,
     top_k: int = 5,
 ) -> Explorer:
-    """Mine in the memory of any epoch with any cascade: funnel, mined rows, PMR.
+    """Mine in the memory of any epoch with any cascade: funnel, mined rows, PMR; numbers are where the controls start.
 
     Args:
         memories: epoch -> memory of two views or more.
-        names: class names, indexed by label.
-        thumbnail: video_id -> picture.
-        query, num_stages, ratio, top_k: where the controls stand at first.
+        names, thumbnail: see :func:`cprlib.report.figures.cascade_view.cascade_figure`.
     """
     last = memories[max(memories)]
     views = list(last.features)
     orders = {" → ".join([*map(view_label, order), "…"]): order for order in (views, views[::-1])}
     orders |= {f"{view_label(view)} only": [view] for view in views}
 
-    def draw(
-        query: int, order: list[str], num_stages: int, ratio: float, top_k: int, epoch: int | None = None
-    ) -> Figure:
-        memory = memories[max(memories) if epoch is None else epoch]
-        plan = plan_stages(len(memory.label), order, num_stages, ratio, top_k)
+    def draw(query: int, order: list[str], epoch: int = max(memories), **plan: Any) -> Figure:
+        memory = memories[epoch]
+        plan = plan_stages(len(memory.label), order, **plan)
         return cascade_figure(memory, plan, min(query, len(memory.label) - 1), names, thumbnail)
 
     epochs = {"epoch": widgets.SelectionSlider(options=sorted(memories), value=max(memories))}
@@ -130,8 +123,6 @@ def embedding_explorer(
         memories: network, e.g. "cpr_rgb_cycle1" -> epoch -> memory of some hundred rows, see
             :func:`cprlib.training.snapshots.follow`; its last view is the one that was trained.
         names: class names, indexed by label.
-        manifest: of the run.
-        frames: source of frames.
     """
     lengths = dict(zip(manifest.table.video_id, manifest.table.num_frames, strict=True))
     seen = sorted({video for by_epoch in memories.values() for m in by_epoch.values() for video in m.video_id.tolist()})
@@ -170,9 +161,7 @@ def retrieval_explorer(
     """Nearest training videos of any test video, by any method, in every view and in all together.
 
     Args:
-        features: method -> view -> raw (test, train) features, as for
-            :func:`cprlib.evaluation.retrieval.retrieval_table`.
-        test, train: the splits.
+        features: method -> view -> raw (test, train) features, as `retrieval_table` takes them.
         thumbnail: video_id -> picture, of both splits.
     """
     most = min(10, len(train))

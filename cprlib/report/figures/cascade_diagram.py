@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -42,9 +43,6 @@ def cascade_diagram(
         memory, stages, query, names: as for :func:`cprlib.report.figures.cascade_view.cascade_figure`.
         thumbnail: video_id -> uint8 (H, W, 3), drawn for the mined rows and every view but flow.
         thumbnail_flow: the same of the flow, as colours.
-
-    Raises:
-        ValueError: as :func:`cprlib.report.figures.cascade_view.trace`.
     """
     found, count = trace(memory, stages, query), len(stages)
     shown = list(range(count)) if count <= MOST else [*range(4), *range(count - 3, count)]
@@ -85,10 +83,7 @@ def _removed(memory: Memory, stages: Sequence[Stage], found: Trace, query: int, 
 
 def _distinct(memory: Memory, rows: Tensor) -> list[int]:
     """The first row of each video; a memory may hold several clips of one."""
-    first: dict[int, int] = {}
-    for video, row in zip(memory.video_id[rows].tolist(), rows.tolist(), strict=True):
-        first.setdefault(video, row)
-    return list(first.values())
+    return rows[~pd.Series(memory.video_id[rows].numpy()).duplicated().to_numpy()].tolist()
 
 
 def _count(correct: Tensor) -> tuple[str, str]:

@@ -41,17 +41,9 @@ class Trace(NamedTuple):
 def trace(memory: Memory, stages: Sequence[Stage], query: int) -> Trace:
     """Follow one row of a memory, taken as a query, through a cascade.
 
-    Args:
-        memory: of K rows. The PMR is that of all rows as queries, or of 2**19 / K evenly spaced ones of a large memory.
-        stages: from :func:`cprlib.cascade.plan_stages`; their views are those of the memory.
-        query: row number, 0..K-1.
-
-    Raises:
-        ValueError: no such row; a stage that does not fit the memory.
+    The PMR is that of all K rows as queries, or of 2**19 / K evenly spaced ones of a large memory.
     """
     size = len(memory.label)
-    if not 0 <= query < size:
-        raise ValueError(f"query is {query}; the memory has the rows 0..{size - 1}")
     measured = _measured(size)
     found, exclude, shares = _mine(memory, stages, torch.cat([torch.tensor([query]), measured]))
     rows = [torch.arange(size), *(kept[0] for kept in found.survivors)]
@@ -61,15 +53,7 @@ def trace(memory: Memory, stages: Sequence[Stage], query: int) -> Trace:
 
 
 def typical_query(memory: Memory, stages: Sequence[Stage], seed: int = 0) -> int:
-    """A row of the memory that mines the median share of true positives, drawn among such and not picked by hand.
-
-    Args:
-        memory, stages: as for :func:`trace`.
-        seed: of the draw.
-
-    Raises:
-        ValueError: a stage that does not fit the memory; no query mines anything.
-    """
+    """A row of the memory that mines the median share of true positives, drawn among such and not picked by hand."""
     queries = _measured(len(memory.label))
     shares = _mine(memory, stages, queries)[2]
     typical = queries[shares == shares.nanmedian()]
@@ -103,13 +87,11 @@ def cascade_figure(
     """The funnel of one query, what the cascade mined for it, and what one stage in the first view would have.
 
     Args:
-        memory, stages, query: as for :func:`trace`.
+        memory, stages: see :func:`cprlib.cascade.plan_stages`; their views are those of the memory.
+        query: a row of the memory.
         names: class names, indexed by label.
         thumbnail: video_id -> uint8 (H, W, 3).
         shown: mined rows shown, at most.
-
-    Raises:
-        ValueError: as :func:`trace`.
     """
     one_stage = (Stage(stages[0].view, stages[-1].keep),)
     found, single = trace(memory, stages, query), trace(memory, one_stage, query)

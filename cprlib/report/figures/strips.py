@@ -27,16 +27,7 @@ LEAST = 0.05  # of the flow's bound: slower than this is drawn pale
 
 
 def thumbnails(manifest: Manifest, frames: Any, view: str = "rgb") -> Callable[[int], np.ndarray]:
-    """The middle frame of each video, as the figures take it for `thumbnail`.
-
-    Args:
-        manifest: of the videos.
-        frames: source of frames that has this view, see :func:`cprlib.data.frames.open_frames`.
-        view: "flow" gives colours, see :func:`cprlib.report.figures.style.flow_colour`.
-
-    Returns:
-        video_id -> uint8 (H, W, 3); the last 1024 are kept. It raises a ValueError for a video that is not listed.
-    """
+    """The middle frame of each video, of flow in colours: video_id -> uint8 (H, W, 3); the last 1024 are kept."""
     middles = dict(zip(manifest.table.video_id.tolist(), (manifest.table.num_frames // 2).tolist(), strict=True))
 
     @lru_cache(maxsize=1024)
@@ -68,7 +59,7 @@ def draw_strip(
         shape: (H, W, 3) that the images are fitted into; None = that of the first.
     """
     slots = slots or max(1, len(images))
-    shape = shape or (images[0].shape if len(images) else (3, 4, 3))
+    shape = shape or images[0].shape
     height = shape[0] / shape[1]
     lefts = [i * (1 + GAP) for i in range(len(images))]
     for left, image in zip(lefts, images, strict=True):

@@ -83,11 +83,6 @@ def test_a_typical_query_is_as_good_as_the_median_one():
     assert typical_query(memory, stages, 3) == typical_query(memory, stages, 3)
 
 
-def test_a_query_outside_the_memory_is_named():
-    with pytest.raises(ValueError, match=r"query is 40; the memory has the rows 0\.\.39"):
-        trace(random_memory(), [Stage("flow", 2)], 40)
-
-
 def marks(axes, gid="wrong"):
     return sum(len(line.get_xdata()) for line in axes.lines if line.get_gid() == gid)
 

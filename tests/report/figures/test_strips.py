@@ -42,7 +42,7 @@ def test_images_of_another_shape_are_fitted_with_white():
 
 
 def test_an_empty_strip():
-    axes = strip([], [], slots=3)
+    axes = strip([], [], slots=3, shape=(6, 8, 3))
     assert not axes.images and not axes.patches
 
 

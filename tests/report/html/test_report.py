@@ -77,12 +77,8 @@ def test_numbers_are_those_of_the_csv(made, pages):
         assert shown == pytest.approx(100 * table[name], abs=0.05, nan_ok=True)
     assert page.tables["Recall by the number k of neighbours, percent"][1] == ["InfoNCE", "RGB", "31.0", "35.0"]
     probe = page.tables["Share of test videos whose class is named, percent"]
-    assert probe[0][2:] == ["Linear probe, top-1", "Linear probe, top-5"] and probe[1] == [
-        "CoCLR",
-        "RGB",
-        "25.0",
-        "90.0",
-    ]
+    assert probe[0][2:] == ["Linear probe, top-1", "Linear probe, top-5"]
+    assert probe[1] == ["CoCLR", "RGB", "25.0", "90.0"]
     paper = page.tables["Table 1. Ablation: number of stages"]
     assert paper == [["Stages", "PMR < 1 (ours)"], ["1", "37.5"], ["3", ""]]
 
@@ -93,13 +89,8 @@ def test_summary_compares_two_methods(made, pages):
     head, *rows = page.tables["CPR against CoCLR, percent; one run, one seed"]
     assert head == ["Measure", "View", "CoCLR", "CPR", "CPR − CoCLR"]
     assert rows[0] == ["PMR", "RGB", "30.0", "40.0", "+10.0"]
-    assert ["R@1", "Both views", "52.0", "47.0", "−5.0"] in rows and [
-        "Linear probe",
-        "RGB",
-        "25.0",
-        "25.0",
-        "0.0",
-    ] in rows
+    assert ["R@1", "Both views", "52.0", "47.0", "−5.0"] in rows
+    assert ["Linear probe", "RGB", "25.0", "25.0", "0.0"] in rows
 
 
 def test_any_two_methods_are_compared(tmp_path):

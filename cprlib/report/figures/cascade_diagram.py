@@ -107,11 +107,8 @@ class _Page:
     def top(self, place: float, removed: bool = False) -> float:
         return HEAD + place * (self.tall + GAP) + LABEL * removed
 
-    def left(self, column: int) -> float:
-        return (column + 0.5) * self.cell - self.wide / 2
-
     def thumb(self, column: int, place: int, image: np.ndarray, right: bool | None, faded: bool) -> None:
-        left, top = self.left(column), self.top(place, faded)
+        left, top = (column + 0.5) * self.cell - self.wide / 2, self.top(place, faded)
         image = (255 - FADED * (255.0 - image)).astype(np.uint8) if faded else image
         self.axes.imshow(image, extent=(left, left + self.wide, top + self.tall, top), zorder=2)
         edge = {"edgecolor": "#888888" if faded else "black", "linestyle": ":" if faded else "-", "linewidth": 0.8}
@@ -126,7 +123,8 @@ class _Page:
 
     def boxes(self, column: int, colour: str) -> None:
         """Around the rows that a stage keeps, and a dashed one around those that it removes."""
-        left, wide, pad = self.left(column) - 0.05, self.wide + 0.1, 0.05
+        wide, pad = self.wide + 0.1, 0.05
+        left = (column + 0.5) * self.cell - wide / 2
         looks = ({"facecolor": colour}, {"facecolor": "none", "linestyle": "--"})
         for removed, (first, count, look) in enumerate(zip((0, KEPT), (KEPT, REMOVED), looks, strict=True)):
             top, tall = self.top(first, bool(removed)) - pad, count * (self.tall + GAP) - GAP + 2 * pad
@@ -147,7 +145,8 @@ class _Page:
         y = self.top(KEPT + REMOVED, True) + 0.17
         draw_marks(self.axes, True, [0.17], [y], 9)
         draw_marks(self.axes, False, [1.57], [y], 9)
-        detail = ", though the most alike in the other view" if self.width > 6.5 else ""
-        faded = f"faded: removed by this stage{detail}" if detail else "faded: removed"
+        faded = "faded: removed"
+        if self.width > 6.5:
+            faded += " by this stage, though the most alike in the other view"
         for x, text in {0.29: "the query's class", 1.69: "another class", 2.8: faded}.items():
             self.axes.text(x, y, text, va="center", fontsize=8.5)

@@ -110,12 +110,12 @@ def best_and_worst(
 
 def _draw_recalls(axes: Axes, name: str, recalls: Mapping[str, float]) -> None:
     """A bar for each method, with its name and its number."""
-    methods = sorted(recalls, key=method_order)
-    for y, method in enumerate(methods):
-        axes.barh(y, 100 * recalls[method], 0.8, **bar_look(method))
-        axes.text(103, y, f"{100 * recalls[method]:.1f} %", va="center", fontsize=9)
-    axes.set(xlim=(0, 100), ylim=(len(methods) - 0.5, -0.5), xticks=[])
-    axes.set_yticks(range(len(methods)), [method_look(m).label for m in methods])
+    wide = 100 * pd.Series(recalls)[sorted(recalls, key=method_order)]
+    for y, (method, value) in enumerate(wide.items()):
+        axes.barh(y, value, 0.8, **bar_look(method))
+        axes.text(103, y, f"{value:.1f} %", va="center", fontsize=9)
+    axes.set(xlim=(0, 100), ylim=(len(wide) - 0.5, -0.5), xticks=[])
+    axes.set_yticks(range(len(wide)), [method_look(method).label for method in wide.index])
     axes.tick_params(left=False)
     axes.grid(False)
     axes.set_title(name, fontsize=10, loc="left", pad=3)

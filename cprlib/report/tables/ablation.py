@@ -27,9 +27,9 @@ def ablation_summary(frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: a seed is there twice for a point and view, e.g. because a run was named twice.
     """
-    twice = frame[frame.duplicated(["point", "view", "seed"])]
-    for row in twice.itertuples():
-        raise ValueError(f"point {row.point}, view {row.view}, seed {row.seed} is there twice: keep one row")
+    twice = frame.loc[frame.duplicated(["point", "view", "seed"]), ["point", "view", "seed"]]
+    if len(twice):
+        raise ValueError("point {}, view {}, seed {} is there twice: keep one row".format(*twice.iloc[0]))
     return mean_and_spread(frame, ["point", *SETTINGS, "view"])
 
 

@@ -55,13 +55,8 @@ def test_summary_is_mean_and_spread_of_each_point_and_view():
 def test_words():
     words = ablation.ablation_words(ablation.ablation_summary(make_ablation(POINTS[:2])))
     assert list(words) == ["Point", "View", "Runs", "PMR", "R@1"]
-    assert words.iloc[0].tolist() == [
-        "num_stages=1 ratio=0.5 top_k=5 anchor=paper cycles=1 K=320",
-        "RGB",
-        "3",
-        "46.0 ± 2.0",
-        "46.0 ± 2.0",
-    ]
+    name = "num_stages=1 ratio=0.5 top_k=5 anchor=paper cycles=1 K=320"
+    assert words.iloc[0].tolist() == [name, "RGB", "3", "46.0 ± 2.0", "46.0 ± 2.0"]
     assert words.iloc[2].tolist()[1:] == ["Both views", "3", "–", "46.0 ± 2.0"]
     assert [cell[-1] for cell in to_markdown(words).splitlines()[1].strip("|").split("|")] == list("--:::")
     one = make_ablation(POINTS[:1]).query("seed == 1")

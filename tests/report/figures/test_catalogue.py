@@ -101,14 +101,9 @@ def test_the_cascade_is_that_of_the_last_cycle(run):
     size = len(memory.label)
     assert texts[texts.index("1 · RGB") + 1].startswith(f"{size // 2} rows\n")
     files = Run(run)
-    query = typical_query(memory, plan_stages(size, ("rgb", "flow"), **PLAN), 3)
-    assert np.array_equal(
-        axes.images[0].get_array(), thumbnails(files.manifest, files.frames("rgb"))(int(memory.video_id[query]))
-    )
-    assert np.array_equal(
-        axes.images[1].get_array(),
-        thumbnails(files.manifest, files.frames("flow"), "flow")(int(memory.video_id[query])),
-    )
+    video = int(memory.video_id[typical_query(memory, plan_stages(size, ("rgb", "flow"), **PLAN), 3)])
+    for image, view in zip(axes.images[:2], ("rgb", "flow"), strict=True):
+        assert np.array_equal(image.get_array(), thumbnails(files.manifest, files.frames(view), view)(video))
 
 
 def test_what_is_drawn_comes_from_the_logs_of_all_cycles(run):

@@ -81,32 +81,13 @@ def test_class_videos_come_from_different_recordings_of_the_training_split(toy_m
         assert (rows.label[ids] == label).all() and (rows.split[ids] == "train").all()
 
 
-def class_table(**cmr):
-    return pd.DataFrame({"class_name": list(cmr), "cmr": list(cmr.values())})
-
-
 def test_cmr_bars_are_sorted_and_show_the_median():
-    tables = {"cpr": class_table(A=0.5, B=1, C=0), "coclr": class_table(A=0.25, B=0.5, C=0.75)}
+    tables = {"cpr": table([2, 4, 0], [4] * 3, list("ABC")), "coclr": table([1, 2, 3], [4] * 3, list("ABC"))}
     figure = cmr_bars(tables, "RGB network")
     (axes,) = figure.axes
     assert [t.get_text() for t in axes.get_yticklabels()] == ["B", "A", "C"]  # by CPR
-    widths = {c.get_label(): [bar.get_width() for bar in c] for c in axes.containers}
-    assert widths == {"CoCLR": [50, 25, 75], "CPR": [100, 50, 0]}
+    assert widths(axes) == {"CoCLR": [50, 25, 75], "CPR": [100, 50, 0]}
     assert line(axes, "Median CPR: 50.0 %").get_xdata() == [50, 50]
     assert axes.yaxis_inverted()  # the best class on top
     assert figure.get_suptitle() == "RGB network"
-    assert set(legend_texts(figure)) == {
-        "CoCLR",
-        "CPR",
-        "Median CoCLR: 50.0 %",
-        "Median CPR: 50.0 %",
-    }
-
-
-def test_cmr_bars_of_101_classes_fall_into_columns():
-    table = pd.DataFrame({"class_name": [f"C{i}" for i in range(101)], "cmr": np.linspace(0, 1, 101)})
-    figure = cmr_bars({"cpr": table})
-    assert len(figure.axes) == 3
-    names = [t.get_text() for axes in figure.axes for t in axes.get_yticklabels()]
-    assert names == [f"C{i}" for i in reversed(range(101))]
-    assert sum(len(axes.patches) for axes in figure.axes) == 101
+    assert set(legend_texts(figure)) == {"CoCLR", "CPR", "Median CoCLR: 50.0 %", "Median CPR: 50.0 %"}

@@ -78,12 +78,8 @@ def test_every_row_has_its_mark_title_and_preview():
     assert titles == ["walk, video 7", "<jump> & run, video 3", "walk, video 7", "dive, video 9"]
     assert all(mark.get("tabindex") == "0" and mark.find("g").get("class") == "more" for mark in marks)
     images = [mark.find("g/image") for mark in marks]
-    assert [image is not None and image.get("href") for image in images] == [
-        previews[7],
-        False,  # a video without a preview shows its name
-        previews[7],
-        previews[9],
-    ]
+    shown = [image is not None and image.get("href") for image in images]
+    assert shown == [previews[7], False, previews[7], previews[9]]  # a video without a preview shows its name
     assert ["".join(mark.find("g/text").itertext()) for mark in marks] == titles
     assert [mark.find("use").get("fill") for mark in marks] == [look_of(i)[0] for i in (0, 1, 0, 2)]
     frame = tree.findall(".//svg/rect")[1]

@@ -16,13 +16,7 @@ from PIL import Image
 from cprlib.data.flow import estimate, read_flow, write_flow
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import probe, read_clip, write_video
-from cprlib.report.figures.flow_view import (
-    find_video,
-    flow_arrows,
-    look,
-    looping_bytes,
-    looping_clip,
-)
+from cprlib.report.figures.flow_view import find_video, flow_arrows, look, looping_bytes, looping_clip
 from cprlib.report.figures.style import flow_colour
 
 
@@ -137,9 +131,6 @@ def test_a_video_is_found_by_number_path_or_part_of_its_name(tmp_path):
         find_video(manifest, "wlk")
     with pytest.raises(ValueError, match="'99'"):
         find_video(manifest, 99)
-
-
-def test_a_number_is_the_video_id_whatever_files_are_called(tmp_path):
     manifest = manifest_of(tmp_path, "jump/1.mp4", "jump/2.mp4", "run/1.mp4", "run/2.mp4", num_frames=3)
     assert [find_video(manifest, number).video_id for number in range(4)] == [0, 1, 2, 3]
     assert find_video(manifest, "2").video_id == 2  # two files are called so: the number decides

@@ -41,10 +41,8 @@ def test_pull_draws_each_path_and_each_share():
     assert [len(part.get_offsets()) for part in places.collections] == [1, 2]
     ends = [line.get_xydata().tolist() for line in places.lines if len(line.get_xdata()) == 1]
     assert ends == [[[1, 1]], [[2, 3]], [[0, 0]]]  # where each path ends, and where all of them start
-    assert {line.get_label(): line.get_ydata().tolist() for line in shares.lines} == {
-        "Siblings alone": [20, 30],
-        "Cascade": [20, 50],
-    }
+    drawn = {line.get_label(): line.get_ydata().tolist() for line in shares.lines}
+    assert drawn == {"Siblings alone": [20, 30], "Cascade": [20, 50]}
     assert len({to_hex(line.get_color()) for line in shares.lines}) == 2
     assert len({line.get_linestyle() for line in shares.lines}) == 2
 

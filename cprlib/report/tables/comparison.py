@@ -12,6 +12,7 @@ import pandas as pd
 
 from cprlib.methods import COTRAINED, MEASURES
 from cprlib.report.names import in_order, measures, method_look, method_order, view_label, view_order
+from cprlib.report.tables.notes import notes
 from cprlib.report.tables.text import UNKNOWN, measured, percents, to_markdown, to_text
 from cprlib.store.files import atomic_path, resolve
 
@@ -190,8 +191,12 @@ def write_comparison(
     tables = all_runs(*run_folders)
     table, pairs = comparison_table(*run_folders), differences(tables, method, against)
     words = [frame for frame in (readable(table), difference_words(pairs)) if len(frame)]
+    below = "".join(f"\n{line}\n" for line in notes(run_folders))
     contents = {"comparison.csv": table.to_csv(index=False), "differences.csv": pairs.to_csv(index=False)}
-    contents |= {"comparison.md": "\n".join(map(to_markdown, words)), "comparison.txt": "\n".join(map(to_text, words))}
+    contents |= {
+        "comparison.md": "\n".join(map(to_markdown, words)) + below,
+        "comparison.txt": "\n".join(map(to_text, words)) + below,
+    }
     for name, content in contents.items():
         with atomic_path(resolve(folder) / name) as tmp:
             tmp.write_text(content, encoding="utf-8")

@@ -17,7 +17,7 @@ INSTANCES = {"source": ("mined_source", "source_id"), "video": ("mined", "video_
 
 
 def read_mining_log(run_folder: str | Path) -> pd.DataFrame:
-    """Read `mining.parquet` of a network's run folder.
+    """Read `mining.parquet` of a training.
 
     Args:
         run_folder: e.g. `outputs/toy/cpr_rgb_cycle1`.

@@ -51,7 +51,7 @@ def cotrained_networks(run: str | Path, method: str) -> dict[str, list[Path]]:
 
 
 def environment() -> dict[str, str]:
-    """What a run was made with: versions, machine, GPU, and the commit of the code."""
+    """What a training was made with: versions, machine, GPU, and the commit of the code."""
     import torch  # here, as every command imports this module
 
     versions = {}

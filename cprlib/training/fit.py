@@ -45,8 +45,9 @@ def fit(
     Returns:
         The folder of the training: ``config.json``, ``environment.json``, ``fingerprint.json`` (what it is made from,
         see :mod:`cprlib.store.fingerprint`), ``videos.json`` (hashes of its training videos), ``metrics.jsonl`` (a line
-        an epoch), ``mining.parquet`` (a part an epoch), ``memory/`` (see :mod:`cprlib.training.snapshots`),
-        ``tensorboard/``, ``checkpoint.pt`` and, once finished, ``metrics.json``.
+        an epoch), ``mining.parquet`` (a part an epoch), ``memory/`` and, where
+        positives are mined, ``networks/`` (see :mod:`cprlib.training.snapshots`), ``tensorboard/``, ``checkpoint.pt``
+        and, once finished, ``metrics.json``.
 
     Raises:
         ValueError, FileNotFoundError: what is wrong with the settings, the manifest, the cache or a checkpoint, or what

@@ -100,7 +100,8 @@ JUDGED = {"all", "retrieval", "classification", "mining", "comparison"}
     ("setting", "rerun"),
     [
         ({"examples": 2}, JUDGED - {"classification"}),
-        ({"workers": 1, "device": "cpu", "cache": ""}, set()),
+        ({"workers": 1, "device": "cpu"}, set()),
+        ({"cache": "outputs/not-there"}, {"cache"}),
         ({"probe_epochs": 6}, {"all", "classification", "comparison"}),
         ({"finetune_epochs": 3, "dropout": 0.1}, set()),  # of `tables` alone
         ({"top_k": 3}, JUDGED | {"coclr", "cpr"}),

@@ -10,7 +10,6 @@ checkpoints and belong to no rule: only the metrics.json that ends a training is
 deletes it (`update`).
 """
 
-import hashlib
 import os
 import re
 import shlex
@@ -23,6 +22,7 @@ from cprlib.methods import COTRAINED, METHODS, sources_of
 from cprlib.notebook.parameters import PICTURES, RECORDED
 from cprlib.notebook.runner import check_shared, notebook_parameters
 from cprlib.store.files import atomic_path, project_root, resolve
+from cprlib.store.fingerprint import hash_of
 from cprlib.store.folders import training_folder
 
 CHATTER = ("Building DAG", "Using shell", "Select jobs", "Execute ", "Complete log", "Elapsed time", "Assuming unrestricted")
@@ -56,12 +56,25 @@ def read_by(name, without=()):
     return {k: v for k, v in sorted(CONFIG.items()) if k in names and k not in {*RECORDED, *without}}
 
 
-def classified_by(wildcards):
+def classified_by(protocol):
     """Those of classification, which differ by protocol."""
-    other = {"probe": ("finetune_", "crops", "dropout", "backbone_lr", "held_out", "batch_size", "precision")}
+    other = {"probe": ("finetune_", "crops", "dropout", "backbone_lr", "held_out", "augmentation", "batch_size", "precision")}
     other |= {"finetune": ("probe_",), "frozen": ("finetune_", "dropout", "backbone_lr")}
-    settings = read_by("06_classification")
-    return {k: v for k, v in settings.items() if not k.startswith(other[wildcards.protocol])}
+    return {k: v for k, v in read_by("06_classification").items() if not k.startswith(other[protocol])}
+
+
+def marked(step, settings, folder=None):
+    """A file that says with which settings a step was done: other settings name a file that is not there.
+
+    Snakemake compares settings with notes of its own, which stay behind when `outputs` is moved; these files move along.
+    """
+    return (folder or RUN) / "settings" / f"{step}-{hash_of(settings)[:12]}"
+
+
+def mark(step, folder=None):
+    """The end of a shell command: what was made is newer than its input, and marked with its settings alone."""
+    escaped = shlex.quote(str((folder or RUN) / "settings")).replace("{", "{{").replace("}", "}}")
+    return f" && rm -f {escaped}/{step}-* && touch {{output:q}}"
 
 
 def networks(method, folder=None):
@@ -81,9 +94,9 @@ def check_pretrained():
         )
 
 
-def released(wildcards):
+def released(view):
     """The published weights that take the place of InfoNCE, where the parameter file names some."""
-    path = CONFIG.get(f"released_{wildcards.view}", "")
+    path = CONFIG.get(f"released_{view}", "")
     return f"-p released {shlex.quote(path)}" if path else ""
 
 
@@ -127,9 +140,10 @@ def listing():
     found = []
     for place in places:
         files = [place] if place.is_file() else [os.path.join(r, n) for r, _, ns in os.walk(place, followlinks=True) for n in ns]
-        stats = [(str(f), os.stat(f)) for f in sorted(map(str, files)) if os.path.exists(f)]
-        found += [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-    return hashlib.sha1(repr(found).encode()).hexdigest()
+        stats = [(os.path.relpath(f, place), os.stat(f)) for f in sorted(map(str, files)) if os.path.exists(f)]
+        found += [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
+    options = {key: CONFIG[key] for key in ("dataset", "split", "toy_recordings", "toy_takes") if key in CONFIG}
+    return {"files": hash_of(found), **options}
 
 
 def worth_telling(record):
@@ -157,6 +171,10 @@ NOTEBOOK = f"{PYTHON} -m cprlib.notebook.runner notebooks"
 CORES = workflow.cores or 1
 HALF = max(1, CORES // 2)  # two trainings side by side
 SOURCES = sources_of(CONFIG["views"])
+INFONCE = read_by("02_infonce_pretraining", PICTURES)
+FLOW = f"flow-{MANIFEST.stem}"
+FLOW_SETTINGS = read_by("01_flow_extraction", without=(*PICTURES, "seed", "short_side"))  # runs share it
+LISTING = listing()
 MINED = [method for method in CONFIG["methods"] if method in COTRAINED]
 
 
@@ -167,21 +185,23 @@ def cached():
 
 
 
+PROTOCOLS = ("probe", "frozen", "finetune")
+
+
 wildcard_constraints:
     view="|".join(CONFIG["views"]),
     method="|".join(METHODS),
-    protocol="probe|frozen|finetune",
 
 
 rule data:
     output:
         update(VIDEOS),
+        marked("data", LISTING, MANIFEST.parent),
     params:
         command=lambda wildcards: data_command(),  # a function, as Snakemake looks for wildcards in a text
-        listing=listing(),
     threads: CORES
     shell:
-        "{PYTHON} {params.command} --workers {threads}"
+        "{PYTHON} {params.command} --workers {threads}" + mark("data", MANIFEST.parent)
 
 
 if not HAS_FLOW:
@@ -191,14 +211,13 @@ if not HAS_FLOW:
             VIDEOS,
         output:
             update(MANIFEST),
+            marked(FLOW, FLOW_SETTINGS, MANIFEST.parent),
         log:
             RUN / "notebooks/01_flow_extraction.ipynb",
-        params:
-            read_by("01_flow_extraction", without=(*PICTURES, "seed", "short_side")),  # runs share it
         threads: CORES
         shell:
             "{NOTEBOOK}/01_flow_extraction.ipynb {log:q} -f {SETTINGS:q} --html"
-            " -p videos_csv {input:q} -p workers {threads} && touch {output:q}"
+            " -p videos_csv {input:q} -p workers {threads}" + mark(FLOW, MANIFEST.parent)
 
 
 # Flow extraction leaves it behind, and a step that lacks it makes it; here it is made again if it was deleted.
@@ -221,15 +240,15 @@ rule infonce:
     output:
         update(RUN / "infonce_{view}/metrics.json"),
         update(RUN / "random_{view}/metrics.json"),
+        marked("infonce_{view}", [INFONCE, *(released(view) for view in CONFIG["views"])]),
     log:
         RUN / "notebooks/02_infonce_{view}.ipynb",
     params:
-        read_by("02_infonce_pretraining", PICTURES),
-        released=released,
+        released=lambda wildcards: released(wildcards.view),
     threads: HALF
     shell:
         "{NOTEBOOK}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
-        " -p view {wildcards.view} {params.released} && touch {output:q}"
+        " -p view {wildcards.view} {params.released}" + mark("infonce_{wildcards.view}")
 
 
 rule ubernce:
@@ -237,14 +256,13 @@ rule ubernce:
         MANIFEST,
     output:
         update(RUN / "ubernce_{view}/metrics.json"),
+        marked("ubernce_{view}", INFONCE),
     log:
         RUN / "notebooks/02_ubernce_{view}.ipynb",
-    params:
-        read_by("02_infonce_pretraining", PICTURES),
     threads: HALF
     shell:
         "{NOTEBOOK}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
-        " -p view {wildcards.view} -p method ubernce && touch {output:q}"
+        " -p view {wildcards.view} -p method ubernce" + mark("ubernce_{wildcards.view}")
 
 
 # CoCLR has a notebook of its own; all other methods that mine share that of CPR.
@@ -259,16 +277,16 @@ for method in COTRAINED:
             networks("infonce", RUN),
         output:
             update(networks(method, RUN)),
+            marked(method, read_by(notebook, PICTURES)),
         log:
             RUN / f"notebooks/{number}_{method}.ipynb",
         params:
-            read_by(notebook, PICTURES),
             notebook=notebook,
             method="" if method == "coclr" else f"-p method {method}",
         threads: HALF
         shell:
             "{NOTEBOOK}/{params.notebook}.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
-            " {params.method} && touch {output:q}"
+            " {params.method}" + mark(method)
 
 
 for point, place in SWEPT.items():
@@ -280,15 +298,15 @@ for point, place in SWEPT.items():
             networks("infonce", RUN),
         output:
             update(networks("cpr", place)),
+            marked("cpr", read_by("04_cpr_training", PICTURES), place),
         log:
             place / "notebooks/04_cpr.ipynb",
         params:
-            read_by("04_cpr_training", PICTURES),
             point=f"-p run {os.path.relpath(place, resolve(CONFIG['outputs']))} -p init_run {CONFIG['run']} {setting(point)}",
         threads: HALF
         shell:
             "{NOTEBOOK}/04_cpr_training.ipynb {log:q} -f {SETTINGS:q} --html -p redo true {params.point}"
-            " && touch {output:q}"
+            + mark("cpr", place)
 
 
 rule retrieval:
@@ -297,31 +315,36 @@ rule retrieval:
         [networks(method) for method in CONFIG["methods"]],
     output:
         RUN / "tables/retrieval.csv",
+        marked("retrieval", read_by("05_retrieval", ("batch_size",))),
     log:
         RUN / "notebooks/05_retrieval.ipynb",
-    params:
-        read_by("05_retrieval", ("batch_size",)),
     threads: HALF
     shell:
-        "{NOTEBOOK}/05_retrieval.ipynb {log:q} -f {SETTINGS:q} --html"
+        "{NOTEBOOK}/05_retrieval.ipynb {log:q} -f {SETTINGS:q} --html" + mark("retrieval")
 
 
 # After retrieval, which leaves the features that a probe is trained on.
-rule classification:
-    input:
-        MANIFEST,
-        ancient(rules.retrieval.output),
-        lambda wildcards: networks(wildcards.method),
-    output:
-        RUN / "tables/{protocol}_{method}.csv",
-    log:
-        RUN / "notebooks/06_{protocol}_{method}.ipynb",
-    params:
-        classified_by,
-    threads: HALF
-    shell:
-        "{NOTEBOOK}/06_classification.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
-        " -p protocol {wildcards.protocol} -p method {wildcards.method}"
+for protocol in PROTOCOLS:
+
+    rule:
+        name:
+            protocol
+        input:
+            MANIFEST,
+            ancient(rules.retrieval.output),
+            lambda wildcards: networks(wildcards.method),
+        output:
+            RUN / f"tables/{protocol}_{{method}}.csv",
+            marked(f"{protocol}_{{method}}", classified_by(protocol)),
+        log:
+            RUN / f"notebooks/06_{protocol}_{{method}}.ipynb",
+        params:
+            protocol=protocol,
+        threads: HALF
+        shell:
+            "{NOTEBOOK}/06_classification.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
+            " -p protocol {params.protocol} -p method {wildcards.method}"
+            + mark(protocol + "_{wildcards.method}")
 
 
 rule mining:
@@ -329,19 +352,28 @@ rule mining:
         [networks(method, RUN) for method in MINED],
     output:
         RUN / "tables/mining.csv",
+        marked("mining", read_by("07_mining_quality")),
     log:
         RUN / "notebooks/07_mining_quality.ipynb",
-    params:
-        read_by("07_mining_quality"),
     threads: HALF
     shell:
-        "{NOTEBOOK}/07_mining_quality.ipynb {log:q} -f {SETTINGS:q} --html"
+        "{NOTEBOOK}/07_mining_quality.ipynb {log:q} -f {SETTINGS:q} --html" + mark("mining")
 
 
 def results(*protocols):
     """The tables of a run: those of other data have no mining quality, as nothing was trained on these."""
-    tables = expand(rules.classification.output, protocol=protocols, method=CONFIG["methods"])
-    return [*rules.retrieval.output, *(rules.mining.output if MINED and PRETRAINED == RUN else []), *tables]
+    judged = [expand(getattr(rules, protocol).output, method=CONFIG["methods"]) for protocol in protocols]
+    mined = rules.mining.output if MINED and PRETRAINED == RUN else []
+    return [*rules.retrieval.output, *mined, *(path for paths in judged for path in paths)]
+
+
+def trained():
+    """What data, flow and trainings leave, each with the mark of its settings."""
+    steps = [rules.data.output, *([] if HAS_FLOW else [rules.flow.output])]
+    if PRETRAINED == RUN:
+        methods = dict.fromkeys("infonce" if method == "random" else method for method in CONFIG["methods"])
+        steps += [expand(getattr(rules, method).output, view=CONFIG["views"]) for method in methods]
+    return [path for step in steps for path in step]
 
 
 rule comparison:
@@ -357,7 +389,7 @@ rule ablation:
     input:
         rules.retrieval.output,
         networks("cpr"),
-        [networks("cpr", place) for place in SWEPT.values()],
+        [getattr(rules, f"ablation {point}").output for point in SWEPT],
     output:
         RUN / "tables/ablation.csv",
     shell:
@@ -384,7 +416,7 @@ rule tables:
 rule all:
     default_target: True
     input:
-        MANIFEST,
+        trained(),
         cached(),
         [networks(method) for method in CONFIG["methods"]],
         results("probe"),

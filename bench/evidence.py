@@ -57,7 +57,7 @@ class Run:
         return (self.folder if same else f"{self.folder}/ablation/num_stages={stages}"), name, stages
 
     def start(self, method: str, view: str) -> None:
-        """InfoNCE with its random weights, or UberNCE from the InfoNCE network."""
+        """InfoNCE, with the random weights that it starts from, or UberNCE, as long and from the same weights."""
         epochs = {"epochs": self.params["infonce_epochs"], "lr_milestones": tuple(self.params["infonce_milestones"])}
         config = self.config(view=view, method=method, out=training_folder(self.folder, method, view), **epochs)
         if method == "infonce":

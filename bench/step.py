@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cprlib import encoders
 from cprlib.training.config import TrainingConfig
 from cprlib.training.fit import new_state
-from cprlib.training.step import State, train_step
+from cprlib.training.step import TrainState, train_step
 
 BATCH, FRAMES, SIZE = 32, 8, 40
 
@@ -46,7 +46,7 @@ def bench_step(ratio: Callable, device: torch.device) -> list[str]:
     return lines
 
 
-def _step(config: TrainingConfig, state: State, batch: dict[str, Tensor]) -> Callable[[], None]:
+def _step(config: TrainingConfig, state: TrainState, batch: dict[str, Tensor]) -> Callable[[], None]:
     return lambda: train_step(config, state, None, batch, torch.Generator().manual_seed(0))
 
 

@@ -18,6 +18,7 @@ from cprlib.data.manifest import Manifest
 from cprlib.report.figures.ablation import ablation_curves
 from cprlib.report.figures.cascade_view import cascade_figure, typical_query
 from cprlib.report.figures.catalogue import figures_of_run
+from cprlib.report.figures.curves import cotraining_curves
 from cprlib.report.figures.flow_view import look, looping_bytes
 from cprlib.report.figures.strips import thumbnails
 from cprlib.report.figures.style import save_figure
@@ -50,6 +51,15 @@ def figures() -> None:
     _keep(save_figure(funnel, PICTURES, "funnel")[0])
     points = pd.concat([pd.read_csv(run / "tables/ablation.csv") for run in SEEDS])
     _keep(save_figure(ablation_curves(points, "pmr_end"), PICTURES, "ablation_stages")[0])
+
+
+def cotraining() -> None:
+    """R@1 over co-training, from docs/cotraining.csv: mean and spread of the seeds, CPR with five stages."""
+    table = pd.read_csv(project_root() / "docs/cotraining.csv")
+    table = table[table["stages"].isin([1, 5])]
+    names = {"built-in": "Built-in data", "ucf101-12": "UCF101-12"}
+    parts = {name: table[table["dataset"] == key] for key, name in names.items() if (table["dataset"] == key).any()}
+    _keep(save_figure(cotraining_curves(*parts.values(), titles=list(parts)), PICTURES, "cotraining")[0])
 
 
 def flow() -> None:
@@ -109,6 +119,7 @@ def main() -> None:
         if not path.exists():
             sys.exit(f"error: no {path}: run {command} first (see docs/make_pictures.py)")
     figures()
+    cotraining()
     flow()
     classes()
     with TemporaryDirectory(prefix="cprlib-") as folder:

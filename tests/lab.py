@@ -94,6 +94,7 @@ class Page:
 
     def __init__(self, browser: Browser, address: str, width: int = 1280, height: int = 900, scheme: str = "light"):
         self.page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        self.page.set_default_timeout(90_000)  # other tests may be running
         self.complaints: list[str] = []
         self.requested: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -164,7 +165,7 @@ class Lab(Page):
         """What is read out where the picture of an explorer cannot be seen."""
         return explorer.locator(".widget-html-content img").last.get_attribute("alt")
 
-    def press(self, explorer: Locator, slider: str, key: str = "ArrowRight", seconds: float = 10) -> float:
+    def press(self, explorer: Locator, slider: str, key: str = "ArrowRight", seconds: float = 30) -> float:
         """Move a slider with the keyboard; returns the seconds until the picture had changed."""
         before, handle = self.picture(explorer), self._control(explorer, slider).locator(".noUi-handle")
         handle.focus()
@@ -172,7 +173,7 @@ class Lab(Page):
         handle.press(key)
         return self._changed(explorer, before, start, seconds)
 
-    def choose(self, explorer: Locator, menu: str, option: str, seconds: float = 10) -> float:
+    def choose(self, explorer: Locator, menu: str, option: str, seconds: float = 30) -> float:
         """Choose from a menu; returns the seconds until the picture had changed."""
         before, start = self.picture(explorer), time.monotonic()
         self._control(explorer, menu).locator("select").select_option(option)

@@ -1,5 +1,6 @@
 """Calls the Snakefile with params/smoke.yaml, keeping everything in one temporary folder."""
 
+import os
 import re
 import subprocess
 import sys
@@ -31,6 +32,8 @@ class Pipeline:
         return subprocess.Popen(
             self.command(*arguments, **config),
             cwd=ROOT,
+            # The steps run in `folder`: they would else import the checkout that the environment was installed from.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from cprlib.methods import ALL_VIEWS, METHODS, VIEWS
+from docs import make_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "outputs" / "README.md"]
@@ -186,6 +190,30 @@ def parsed(text: str) -> ast.AST | None:
         return ast.parse(text, mode="eval") if text.endswith(")") else None
     except SyntaxError:
         return None
+
+
+@pytest.mark.parametrize("page", make_tables.PAGES, ids=lambda page: page.name)
+def test_tables_are_those_of_the_numbers(page):
+    text = page.read_text(encoding="utf-8")
+    assert make_tables.BLOCK.search(text)
+    assert make_tables.filled(text, make_tables.read()) == text, "run python -m docs.make_tables"
+
+
+def test_a_table_of_runs_that_were_not_measured_is_refused():
+    with pytest.raises(ValueError, match="has no run 'nowhere'"):
+        make_tables.filled("<!-- table: means nowhere -->\n<!-- end -->", make_tables.read())
+
+
+def test_the_numbers_have_known_names_and_are_percentages():
+    table = pd.read_csv(ROOT / "docs" / "results.csv")
+    assert list(table) == make_tables.COLUMNS and not table.isna().any(axis=None) and len(table)
+    assert set(table["method"]) <= set(METHODS) and set(table["view"]) <= {*VIEWS, ALL_VIEWS}
+    assert set(table["measure"]) <= {"r1", "r5", "r10", "probe", "finetune", "pmr", "cmr", "mining_r1"}
+    assert set(table["dataset"]) <= {"built-in", "ucf101-12"}
+    assert table["value"].between(0, 100).all()
+    key = ["dataset", "run", "seed", "method", "stages", "cycle", "epoch", "view", "measure"]
+    assert not table.duplicated(key).any(), "a number stands there twice"
+    assert (table["run"].str.extract(r"-seed(\d+)$")[0].astype(int) == table["seed"]).all()
 
 
 def test_the_glossary_is_in_order_and_explains_each_word_once():

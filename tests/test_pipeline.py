@@ -83,25 +83,26 @@ def test_a_second_run_does_nothing_and_says_so(smoke):
 
 def test_only_what_is_missing_or_changed_is_made(smoke):
     seed = smoke.plan(run="seed1", seed=1)
-    assert {"infonce", "ubernce", "coclr", "cpr", "retrieval", "classification", "mining", "comparison"} <= seed
+    assert {"infonce", "ubernce", "coclr", "cpr", "retrieval", "probe", "mining", "comparison"} <= seed
     assert not seed & {"data", "flow"}  # shared by all runs
     metrics = smoke.outputs / "smoke/cpr_rgb_cycle1/metrics.json"
     kept = metrics.rename(metrics.with_name("kept.json"))
-    assert smoke.plan() == {"all", "cpr", "retrieval", "classification", "mining", "comparison"}
+    assert smoke.plan() == {"all", "cpr", "retrieval", "probe", "mining", "comparison"}
     kept.rename(metrics)
     assert not smoke.plan()
 
 
 TRAININGS = {"infonce", "ubernce", "coclr", "cpr"}
-JUDGED = {"all", "retrieval", "classification", "mining", "comparison"}
+JUDGED = {"all", "retrieval", "probe", "mining", "comparison"}
 
 
 @pytest.mark.parametrize(
     ("setting", "rerun"),
     [
-        ({"examples": 2}, JUDGED - {"classification"}),
-        ({"workers": 1, "device": "cpu", "cache": ""}, set()),
-        ({"probe_epochs": 6}, {"all", "classification", "comparison"}),
+        ({"examples": 2}, JUDGED - {"probe"}),
+        ({"workers": 1, "device": "cpu"}, set()),
+        ({"cache": "outputs/not-there"}, {"cache"}),
+        ({"probe_epochs": 6}, {"all", "probe", "comparison"}),
         ({"finetune_epochs": 3, "dropout": 0.1}, set()),  # of `tables` alone
         ({"top_k": 3}, JUDGED | {"coclr", "cpr"}),
         ({"num_stages": 2}, JUDGED | {"cpr"}),

@@ -21,14 +21,23 @@ def moved(finished, tmp_path):
 def test_flow_of_another_bound_retrains_what_sees_flow(moved):
     """The fault that silently kept a network: its folder is recognised as made from something else."""
     config = {"methods": "[infonce]", "ablation": "[]"}
-    status, printed = moved.run(**config)  # everything is still fit
-    assert status == 0 and "made again" not in printed
-    before = {view: (moved.outputs / f"smoke/infonce_{view}/checkpoint.pt").read_bytes() for view in ("rgb", "flow")}
+    networks = {view: moved.outputs / f"smoke/infonce_{view}/checkpoint.pt" for view in ("rgb", "flow")}
+    before = {view: path.read_bytes() for view, path in networks.items()}
+    status, printed = moved.run("--forceall", **config)  # every step anew: all that it finds is still fit
+    assert status == 0 and "made from something else" not in printed
+    assert before == {view: path.read_bytes() for view, path in networks.items()}
     status, printed = moved.run(**config, flow_bound=2.0)
     assert status == 0, printed
     assert "infonce_flow: made from something else before (flow bound 8.0 -> 2.0" in printed
-    after = {view: (moved.outputs / f"smoke/infonce_{view}/checkpoint.pt").read_bytes() for view in ("rgb", "flow")}
+    after = {view: path.read_bytes() for view, path in networks.items()}
     assert before["rgb"] == after["rgb"] and before["flow"] != after["flow"]
+
+
+def test_other_settings_are_noticed_where_the_run_was_moved(moved):
+    """Snakemake's own notes of settings stay behind; the marks of the steps move along."""
+    assert not moved.plan()
+    assert {"flow", "infonce", "coclr", "cpr"} <= moved.plan(flow_bound=2.0)
+    assert moved.plan(probe_epochs=6) == {"all", "probe", "comparison"}
 
 
 def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(moved):

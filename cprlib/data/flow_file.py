@@ -50,7 +50,7 @@ def quantise(flow: np.ndarray, bound: float) -> np.ndarray:
 
 
 def dequantise(levels: np.ndarray, bound: float) -> np.ndarray:
-    """uint8 levels → pixels per frame, float32: at most bound / 255 beside what was quantised."""
+    """uint8 levels → pixels per frame, float32: at most bound / 255 away from what was quantised."""
     return np.asarray(levels, dtype=np.float32) * np.float32(2 * bound / 255) - np.float32(bound)
 
 

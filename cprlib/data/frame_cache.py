@@ -1,6 +1,6 @@
 """The frame cache: every frame of every video decoded once into one file per view.
 
-    python -m cprlib.data.frame_cache MANIFEST FOLDER --views rgb flow --short-side 60
+python -m cprlib.data.frame_cache MANIFEST FOLDER --views rgb flow --short-side 60
 """
 
 import argparse

@@ -19,7 +19,7 @@ from cprlib.evaluation.features import network_features
 from cprlib.evaluation.mining import compare_methods, join_cycles, read_mining_log
 from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.store.files import atomic_path, read_json, resolve
-from cprlib.store.folders import cotrained_networks, is_finished
+from cprlib.store.folders import cotrained_networks, is_finished, recorded_path
 from cprlib.store.progress import progress
 
 PROBE = {"probe_lr": "rates", "probe_epochs": "epochs", "probe_milestones": "milestones"}  # as in notebook 06
@@ -64,10 +64,10 @@ def _networks(folder: Path) -> dict[str, list[Path]]:
 
 def _measure(networks: dict[str, list[Path]], probe: dict) -> pd.DataFrame:
     """The rows of one point."""
-    config = read_json(next(iter(networks.values()))[-1] / "config.json")
-    videos = Manifest.read(resolve(config["manifest"])).check_files(tuple(networks))
-    cache = resolve(config["cache"]) if config["cache"] else None
-    frames = open_frames(videos, list(networks), config["short_side"] or None, cache)
+    training = next(iter(networks.values()))[-1]
+    config = read_json(training / "config.json")
+    videos = Manifest.read(recorded_path(training, "manifest")).check_files(tuple(networks))
+    frames = open_frames(videos, list(networks), config["short_side"] or None, recorded_path(training, "cache"))
     train, test = videos.split("train"), videos.split("test")
     features = {
         view: tuple(network_features(runs[-1], videos, frames, split) for split in ("test", "train"))

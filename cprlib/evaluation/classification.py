@@ -15,9 +15,9 @@ PROTOCOLS = ("probe", "frozen", "finetune")
 
 
 def held_out(videos: Manifest, share: float = 0.1, seed: int = 0) -> np.ndarray:
-    """Choose the part of the training videos on which settings are chosen: whole recordings, of every class alike.
+    """Choose the part of the training videos on which settings are chosen: whole groups, of every class alike.
 
-    Siblings never stand on both sides, and every class keeps a recording to train on.
+    What belongs together never stands on both sides, and every class keeps a recording to train on.
 
     Args:
         videos: training videos.
@@ -32,7 +32,7 @@ def held_out(videos: Manifest, share: float = 0.1, seed: int = 0) -> np.ndarray:
     """
     if not 0 <= share < 1:
         raise ValueError(f"held_out: {share} must lie in [0, 1)")
-    sources, labels = videos.source_codes, videos.table.label.to_numpy()
+    sources, labels = pd.factorize(videos.table.get("group", videos.table.source_id))[0], videos.table.label.to_numpy()
     pairs = pd.DataFrame({"source": sources, "label": labels}).drop_duplicates()
     count = pairs.label.value_counts()
     quota = (share * count).apply(np.ceil).clip(upper=count - 1).to_dict()

@@ -33,12 +33,12 @@ class FinetuneConfig:
 
     Attributes:
         manifest: path of the manifest; its training videos are trained on.
-        out: run folder.
-        network: run folder of the network to start from, also one with random weights; it gives the view, the backbone
+        out: folder of the classifier.
+        network: folder of the training to start from, also one with random weights; it gives the view, the backbone
             and the clips' length, stride and size.
         frozen: train the linear layer alone (L2-normalise → BatchNorm → linear, SGD), the backbone being frozen;
             otherwise all weights (dropout → linear, Adam).
-        short_side, cache: see :class:`cprlib.training.fit.TrainingConfig`.
+        short_side, cache: see :class:`cprlib.training.config.TrainingConfig`.
         batch_size, epochs, lr, weight_decay: of the optimiser.
         lr_milestones: epochs at which the rates fall to a tenth.
         backbone_lr: rate of the backbone as a share of `lr` (released code: 0.1).
@@ -47,7 +47,7 @@ class FinetuneConfig:
             0 = train on all and keep the last epoch.
         augmentation: besides crop and flip; "jitter": colour jitter with probability 0.3 (the released code);
             "contrastive": as in pre-training.
-        seed, device, precision, workers: see :class:`cprlib.training.fit.TrainingConfig`.
+        seed, device, precision, workers: see :class:`cprlib.training.config.TrainingConfig`.
     """
 
     manifest: str = setting(decides=False)

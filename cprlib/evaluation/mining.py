@@ -10,13 +10,14 @@ from pathlib import Path
 import pandas as pd
 
 from cprlib.data.manifest import Manifest
+from cprlib.evaluation.chance import chance_cmr, chance_pmr
 from cprlib.store.files import resolve
 
 INSTANCES = {"source": ("mined_source", "source_id"), "video": ("mined", "video_id")}
 
 
 def read_mining_log(run_folder: str | Path) -> pd.DataFrame:
-    """Read `mining.parquet` of a network's run folder.
+    """Read `mining.parquet` of a training.
 
     Args:
         run_folder: e.g. `outputs/toy/cpr_rgb_cycle1`.
@@ -126,7 +127,8 @@ def compare_methods(logs: Mapping[str, Mapping[str, pd.DataFrame]], manifest: Ma
 
     Returns:
         columns method, view, pmr_start, pmr_end (first and last epoch), mining_r1, cmr_source,
-        cmr_video (medians over the classes; last epoch), all in [0, 1].
+        cmr_video (medians over the classes; last epoch), and what random rows would give, siblings
+        aside: pmr_chance, cmr_source_chance, cmr_video_chance; all in [0, 1].
     """
     rows = [
         {"method": method, "view": view, **_summary(log, manifest)}
@@ -137,13 +139,16 @@ def compare_methods(logs: Mapping[str, Mapping[str, pd.DataFrame]], manifest: Ma
 
 
 def _summary(log: pd.DataFrame, manifest: Manifest) -> dict[str, float]:
-    pmr = positive_mining_recall(log)
+    pmr, top_k = positive_mining_recall(log), int(log["rank"].max()) + 1
     return {
         "pmr_start": float(pmr.iloc[0]),
         "pmr_end": float(pmr.iloc[-1]),
         "mining_r1": float(mining_recall_at_1(log).iloc[-1]),
         "cmr_source": median_cmr(class_mining_recall(log, manifest, "source")),
         "cmr_video": median_cmr(class_mining_recall(log, manifest, "video")),
+        "pmr_chance": chance_pmr(manifest),
+        "cmr_source_chance": float(chance_cmr(manifest, top_k, "source_id").median()),
+        "cmr_video_chance": float(chance_cmr(manifest, top_k, "video_id").median()),
     }
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
 from torch import Tensor
 
 from cprlib.data.frames import open_frames
@@ -23,7 +22,7 @@ from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.methods import COTRAINED
 from cprlib.store.checkpoints import load_encoder
 from cprlib.store.files import atomic_path, read_json, resolve
-from cprlib.store.folders import CHECKPOINT, cotrained_networks, is_finished, training_folder
+from cprlib.store.folders import CHECKPOINT, cotrained_networks, is_finished, recorded_path, training_folder
 from cprlib.store.progress import progress
 from cprlib.training.schedule import pick_device
 from cprlib.training.snapshots import network_snapshots
@@ -103,14 +102,23 @@ def _features(
 
 
 def measure_run(run: str | Path) -> pd.DataFrame:
-    """The same for a run of the pipeline, with the settings that it was made with."""
-    run = resolve(run)
-    given = yaml.safe_load((run / "params.yaml").read_text())
-    manifest = Manifest.read(resolve(given["manifest"]))
-    cache = resolve(given["cache"]) if given.get("cache") else None
-    frames = open_frames(manifest, given.get("views", ["rgb", "flow"]), given.get("short_side") or None, cache)
-    methods = [method for method in given.get("methods", COTRAINED) if method in COTRAINED]
-    return cotraining_progress(run, methods, manifest, frames)
+    """The same for all methods of a run, with the videos and frames that its networks were trained on.
+
+    Raises:
+        FileNotFoundError: no network of the run is co-trained.
+    """
+    found = {method: cotrained_networks(resolve(run), method) for method in COTRAINED}
+    found = {method: by_view for method, by_view in found.items() if by_view}
+    if not found:
+        raise FileNotFoundError(f"no co-trained network in {resolve(run)}; train some in notebooks 03 and 04")
+    by_view = next(iter(found.values()))
+    training = next(iter(by_view.values()))[0]
+    manifest, short_side = (
+        Manifest.read(recorded_path(training, "manifest")),
+        read_json(training / "config.json")["short_side"],
+    )
+    frames = open_frames(manifest, list(by_view), short_side or None, recorded_path(training, "cache"))
+    return cotraining_progress(run, list(found), manifest, frames)
 
 
 def main() -> None:

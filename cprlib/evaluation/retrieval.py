@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from cprlib.evaluation.chance import chance_recall
+
 KS = (1, 5, 10, 20, 50)
 CENTRES = ("split", "gallery")
 
@@ -146,16 +148,17 @@ def retrieval_table(
         centre: see :func:`prepare_views`.
 
     Returns:
-        columns method, view, k, recall (in [0, 1]), a row for each combination.
+        columns method, view, k, recall, chance (both in [0, 1]), queries (how many), a row for each combination.
     """
     ks = [k for k in ks if k <= len(gallery_labels)]
+    chance = {k: chance_recall(query_labels, gallery_labels, k) for k in ks}
     rows = []
     for method, views in features.items():
         query, gallery = prepare_views(views, centre)
         for view in query:
             recalls = recall_at_k(query[view], query_labels, gallery[view], gallery_labels, ks)
-            rows += [(method, view, k, recall) for k, recall in recalls.items()]
-    return pd.DataFrame(rows, columns=["method", "view", "k", "recall"])
+            rows += [(method, view, k, recall, chance[k], len(query_labels)) for k, recall in recalls.items()]
+    return pd.DataFrame(rows, columns=["method", "view", "k", "recall", "chance", "queries"])
 
 
 def _finite(x: Any, name: str) -> Tensor:

@@ -15,7 +15,7 @@ from cprlib.data.manifest import Manifest
 from cprlib.evaluation.mining import class_mining_recall, join_cycles, read_mining_log
 from cprlib.methods import COTRAINED
 from cprlib.store.files import read_json, resolve
-from cprlib.store.folders import cotrained_networks, is_finished, training_folder
+from cprlib.store.folders import cotrained_networks, is_finished, recorded_path, training_folder
 from cprlib.training.fit import check_same_videos
 from cprlib.training.snapshots import Memory, read_memory
 
@@ -131,14 +131,14 @@ class Run:
     @cached_property
     def manifest(self) -> Manifest:
         """The videos that the run was trained on; a ValueError if the manifest now lists others."""
-        manifest = Manifest.read(resolve(read_json(self._miner / "config.json")["manifest"]))
+        manifest = Manifest.read(recorded_path(self._miner, "manifest"))
         check_same_videos(self._miner, manifest)
         return manifest
 
     def frames(self, view: str) -> Any:
         """The source of frames that the networks were trained with, see :func:`cprlib.data.frames.open_frames`."""
         config = read_json(self._miner / "config.json")
-        cache = resolve(config["cache"]) if config["cache"] else None
+        cache = recorded_path(self._miner, "cache")
         return open_frames(self.manifest, [view], config["short_side"] or None, cache)
 
     @cached_property

@@ -66,7 +66,7 @@ def load_encoder(path: str | Path, view: str | None = None) -> Encoder:
     """Rebuild the trained network of a run.
 
     Args:
-        path: a run folder or its ``checkpoint.pt``.
+        path: folder of a training, or its ``checkpoint.pt``.
         view: the view that it must have been trained on.
 
     Returns:

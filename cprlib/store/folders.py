@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 import json
+import os
 import platform
 import re
 import shutil
@@ -50,7 +51,7 @@ def cotrained_networks(run: str | Path, method: str) -> dict[str, list[Path]]:
 
 
 def environment() -> dict[str, str]:
-    """What a run was made with: versions, machine, GPU, and the commit of the code."""
+    """What a training was made with: versions, machine, GPU, and the commit of the code."""
     import torch  # here, as every command imports this module
 
     versions = {}
@@ -144,6 +145,25 @@ def empty_training(folder: Path) -> None:
 def fnmatch_any(name: str, patterns: Sequence[str]) -> bool:
     """Whether a file name fits one of the patterns."""
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def recorded_path(training: str | Path, name: str) -> Path | None:
+    """A path in the recorded settings of a training, where it lies now.
+
+    Args:
+        training: its folder.
+        name: of the setting, e.g. "manifest" or "cache".
+
+    Returns:
+        The path as recorded or, where nothing is there any more because `outputs` or the project was moved, what lies
+        at the same place seen from the training's folder; None where the setting is empty.
+    """
+    config = read_json(resolve(training) / "config.json")
+    if not config[name]:
+        return None
+    path = resolve(config[name])
+    moved = Path(os.path.normpath(resolve(training) / os.path.relpath(path, resolve(config["out"]))))
+    return moved if moved.exists() and not path.exists() else path
 
 
 def is_finished(folder: str | Path) -> bool:

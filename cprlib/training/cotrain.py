@@ -1,4 +1,4 @@
-"""Networks that come about besides :func:`cprlib.training.fit.fit` alone: random, released, co-trained."""
+"""Networks that one call of :func:`cprlib.training.fit.fit` does not make: random, released, co-trained."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from cprlib.data.content import flow_contents, flow_settings, training_rows, video_contents
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
+from cprlib.data.parallel import short_sockets
 from cprlib.data.sampling import ClipPairs, EpochSampler
 from cprlib.encoders import build_encoder, momentum_copy
 from cprlib.memory import FeatureQueue
@@ -44,8 +45,9 @@ def fit(
     Returns:
         The folder of the training: ``config.json``, ``environment.json``, ``fingerprint.json`` (what it is made from,
         see :mod:`cprlib.store.fingerprint`), ``videos.json`` (hashes of its training videos), ``metrics.jsonl`` (a line
-        an epoch), ``mining.parquet`` (a part an epoch), ``memory/`` (see :mod:`cprlib.training.snapshots`),
-        ``tensorboard/``, ``checkpoint.pt`` and, once finished, ``metrics.json``.
+        an epoch), ``mining.parquet`` (a part an epoch), ``memory/`` and, where
+        positives are mined, ``networks/`` (see :mod:`cprlib.training.snapshots`), ``tensorboard/``, ``checkpoint.pt``
+        and, once finished, ``metrics.json``.
 
     Raises:
         ValueError, FileNotFoundError: what is wrong with the settings, the manifest, the cache or a checkpoint, or what
@@ -71,6 +73,7 @@ def fit(
         state.load_state_dict(load_checkpoint(folder))
     metrics = _metrics_lines(folder)[: state.epoch]
     check_bf16(config, state.encoder)
+    short_sockets()
     loader = DataLoader(pairs, batch_sampler=sampler, num_workers=config.workers, persistent_workers=config.workers > 0)
     with scalar_writer(folder, state.epoch) as write_scalars:
         for epoch in progress(range(state.epoch, config.epochs), folder.name, status=lambda: _status(metrics)):

@@ -1,6 +1,6 @@
-"""The memory as it was at the end of an epoch: what a miner saw, kept to be looked at.
+"""The memory at the end of an epoch, which is what a miner saw, and the network at a few points on the way.
 
-A run folder keeps at most :data:`SNAPSHOTS` + 1 of them, evenly spaced and the last, in half precision.
+A training keeps at most :data:`SNAPSHOTS` + 1 memories, evenly spaced and the last, in half precision.
 """
 
 from collections.abc import Iterator, Mapping
@@ -69,7 +69,7 @@ def is_network_kept(epoch: int, epochs: int) -> bool:
 
 
 def memory_epochs(folder: str | Path) -> list[int]:
-    """The epochs of a run of which the memory was kept, in order; [] if none was."""
+    """The epochs of a training whose memory was kept, in order; [] if none was."""
     return sorted(int(path.stem.removeprefix("epoch-")) for path in (resolve(folder) / "memory").glob("epoch-*.pt"))
 
 
@@ -77,7 +77,7 @@ def read_memory(folder: str | Path, epoch: int | None = None) -> Memory:
     """Read the memory of an epoch.
 
     Args:
-        folder: run folder of a network, e.g. ``outputs/toy/cpr_rgb_cycle1``.
+        folder: of a training, e.g. ``outputs/toy/cpr_rgb_cycle1``.
         epoch: one of :func:`memory_epochs`; None is the last.
 
     Raises:
@@ -111,7 +111,7 @@ class Memories(Mapping[int, Memory]):
     """The memories of a network by epoch, each read when it is asked for; of the last four read none is read again.
 
     Args:
-        folder: run folder of a network.
+        folder: of a training.
 
     Raises:
         FileNotFoundError: no memory was kept.

@@ -109,7 +109,8 @@ def train_step(
         generator: CPU generator of the step's draws.
 
     Returns:
-        The loss (scalar, None while a miner's queue is not full yet) and the mining log's rows (None if none).
+        The loss (scalar; None while a miner's queue is not full yet, or where no row is a negative) and the mining
+        log's rows (None if none).
     """
     view, queue = config.view, state.queue
     device = queue.enqueued.device

@@ -92,7 +92,8 @@ def test_table_has_every_method_view_and_both():
     pair = (query, gallery)
     features = {"random": {"rgb": pair}, "cpr": {"rgb": pair, "flow": pair}}
     table = retrieval_table(features, query_labels, gallery_labels)
-    assert list(table) == ["method", "view", "k", "recall"]
+    assert list(table) == ["method", "view", "k", "recall", "chance", "queries"]
+    assert (table["queries"] == len(query)).all()
     assert set(table["k"]) == {1, 5, 10}  # 20 and 50 are larger than the gallery
     rows = table.set_index(["method", "view", "k"])["recall"]
     assert len(rows) == 4 * 3 and ("random", "both", 1) not in rows.index

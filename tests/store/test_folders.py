@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cprlib.store.files import atomic_path, project_root, read_json, resolve, safe_name
+from cprlib.store.files import atomic_path, project_root, read_json, resolve, safe_name, write_json
+from cprlib.store.folders import recorded_path
 from cprlib.store.progress import progress
 
 
@@ -76,3 +77,19 @@ def test_a_long_name_is_written_atomically(tmp_path):
         with atomic_path(tmp_path / name) as path:
             path.write_text("whole")
         assert (tmp_path / name).read_text() == "whole"
+
+
+def test_recorded_paths_follow_a_moved_folder(tmp_path):
+    """`outputs` was copied elsewhere and the old one is gone: what lay beside a training lies beside it still."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    (old / "run/t").mkdir(parents=True)
+    (old / "data").mkdir()
+    (old / "data/manifest.csv").touch()
+    config = {"out": str(old / "run/t"), "manifest": str(old / "data/manifest.csv"), "cache": None}
+    write_json(old / "run/t/config.json", config)
+    assert recorded_path(old / "run/t", "manifest") == old / "data/manifest.csv"
+    old.rename(new)
+    assert recorded_path(new / "run/t", "manifest") == new / "data/manifest.csv"
+    assert recorded_path(new / "run/t", "cache") is None
+    (new / "data/manifest.csv").unlink()
+    assert recorded_path(new / "run/t", "manifest") == old / "data/manifest.csv"  # named in the error that follows

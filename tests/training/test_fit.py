@@ -11,12 +11,12 @@ import yaml
 from cprlib.data.manifest import Manifest
 from cprlib.encoders import momentum_copy
 from cprlib.notebook.parameters import from_notebook
-from cprlib.store.checkpoints import load_checkpoint
+from cprlib.store.checkpoints import load_checkpoint, load_encoder
 from cprlib.store.files import project_root
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import cotrain, untrained
 from cprlib.training.fit import fit, open_pairs, read_metrics
-from cprlib.training.snapshots import memory_epochs, read_memory
+from cprlib.training.snapshots import memory_epochs, network_snapshots, read_memory
 
 pretrain = importlib.import_module("cprlib.training.fit")
 
@@ -229,3 +229,23 @@ def test_bad_inputs_end_early_and_say_what_to_do(config, tmp_path):
     with pytest.raises(ValueError, match="K: a queue of 500 rows never fills in 2 epochs of 48 clips"):
         fit(dataclasses.replace(config, method="coclr", samplers={"flow": inits["flow"]}, K=500))
     assert not (tmp_path / "run").exists()
+
+
+def test_scalars_go_to_tensorboard_unless_it_is_switched_off(config, tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = fit(dataclasses.replace(config, method="infonce"))
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss")] == [0, 1]
+    assert events.Scalars("loss")[1].value == pytest.approx(read_metrics(folder).loss[1], rel=1e-5)
+    monkeypatch.setenv("CPR_TENSORBOARD", "0")
+    assert not (fit(dataclasses.replace(config, out=str(tmp_path / "quiet"))) / "tensorboard").exists()
+
+
+def test_networks_are_kept_on_the_way(config, tmp_path):
+    inits = pre_trained(config, tmp_path)
+    kept = dict(method="cpr", epochs=4, init=inits["rgb"], samplers={"flow": inits["flow"]})
+    folder = fit(dataclasses.replace(config, **kept))
+    assert list(network_snapshots(folder)) == [1, 2, 3]
+    weights = [load_encoder(path, "rgb").state_dict() for path in network_snapshots(folder).values()]
+    assert not torch.equal(weights[0]["head.0.weight"], weights[2]["head.0.weight"])

@@ -1,7 +1,7 @@
 """Mining, training and retrieval in numbers: curves over the epochs, bars over k."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib import rc_context
@@ -22,11 +22,15 @@ QUANTITIES = {  # of a training, in its metrics.jsonl
 
 
 @rc_context(RC)
-def _curves(rows: Mapping[str, Mapping[tuple[str, str], pd.Series]], title: str, x: str, height: float) -> Figure:
-    """A row of panels for each quantity, a panel for each view, a line for each method: (view, method) -> line."""
+def _curves(rows: Mapping[str, Mapping[tuple, pd.DataFrame]], title: str, x: str, height: float, share=False) -> Figure:
+    """A row of panels for each quantity, a panel for each view, a line for each method.
+
+    Args:
+        rows: label of the quantity -> (view, method) -> over the index, the columns mean and perhaps std.
+    """
     views = sorted({view for lines in rows.values() for view, _ in lines}, key=view_order)
     figure = new_figure(WIDTH, height)
-    grid = figure.subplots(len(rows), len(views), sharex="col", sharey="row", squeeze=False)
+    grid = figure.subplots(len(rows), len(views), sharex=share, sharey="row", squeeze=False)
     for row, (quantity, lines) in zip(grid, rows.items(), strict=True):
         row[0].set_ylabel(quantity)
         for view, method in sorted(lines, key=lambda key: method_order(key[1])):
@@ -43,20 +47,28 @@ def mining_curves(logs: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     """PMR (Eq. 3) and mining R@1 over the epochs, a column for each network; logs: method -> its view -> mining log."""
     measures = {"PMR (%)": positive_mining_recall, "Mining R@1 (%)": mining_recall_at_1}
     rows = {
-        name: {(view, method): 100 * measure(log) for method in logs for view, log in logs[method].items()}
+        name: {(v, m): (100 * measure(log)).to_frame("mean") for m in logs for v, log in logs[m].items()}
         for name, measure in measures.items()
     }
-    figure = _curves(rows, "{} network", "Epoch", 5.2)
+    figure = _curves(rows, "{} network", "Epoch", 5.2, share="col")
     for axes in figure.axes:
         axes.set_ylim(bottom=0)
     return figure
 
 
-def cotraining_curves(table: pd.DataFrame) -> Figure:
-    """R@1 over co-training; table: method, epoch, view, recall, as `cotraining_progress` makes it."""
-    groups = table.groupby(["view", "method"])
-    lines = {key: 100 * rows.groupby("epoch")["recall"].mean() for key, rows in groups}
-    return _curves({"R@1 (%)": lines}, "{}", "Epochs of co-training", 3.2)
+def cotraining_curves(*tables: pd.DataFrame, titles: Sequence[str] = ("",)) -> Figure:
+    """R@1 over co-training, a row of panels for each table, mean and standard deviation over the seeds.
+
+    Args:
+        tables: columns method, epoch, view, recall (in [0, 1]), as `cotraining_progress` makes them.
+        titles: of the rows, e.g. names of data sets.
+    """
+    rows = {}
+    for table, title in zip(tables, titles, strict=True):
+        lines = 100 * table.groupby(["view", "method", "epoch"])["recall"].agg(["mean", "std"])
+        keys = lines.index.droplevel("epoch").unique()
+        rows[f"{title}\nR@1 (%)".strip()] = {key: lines.loc[key] for key in keys}
+    return _curves(rows, "{}", "Epochs of co-training", 0.6 + 2.6 * len(rows))
 
 
 def training_curves(metrics: Mapping[str, pd.DataFrame], quantity: str = "loss") -> Figure:
@@ -70,7 +82,7 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], quantity: str = "loss")
     for name in sorted(metrics, key=lambda name: (len(name), name)):  # cycle 10 after cycle 9
         method, view = re.sub(r"_cycle\d+$", "", name).rsplit("_", 1)
         cycles.setdefault((view, method), []).append(metrics[name][quantity].astype(float))
-    lines = {key: pd.concat(parts, ignore_index=True).dropna() for key, parts in cycles.items()}
+    lines = {key: pd.concat(parts, ignore_index=True).dropna().to_frame("mean") for key, parts in cycles.items()}
     return _curves({QUANTITIES[quantity]: lines}, "{} network", "Epoch", 3.2)
 
 

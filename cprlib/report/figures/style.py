@@ -87,12 +87,16 @@ def write_cells(image: AxesImage, form: str, least: float = -np.inf, size: float
             image.axes.text(column, row, format(value, form), **look)
 
 
-def draw_curve(axes: Axes, method: str, values: pd.Series) -> None:
-    """Draw values over their index, the epochs, in the look of a method."""
+def draw_curve(axes: Axes, method: str, line: pd.DataFrame) -> None:
+    """Draw a column mean over the index, the epochs, in the look of a method, and shade ± a column std."""
+    values = line["mean"]
     look = method_look(method)
-    line = {"color": look.colour, "linestyle": look.line, "label": look.label, "marker": look.marker}
+    style = {"color": look.colour, "linestyle": look.line, "label": look.label, "marker": look.marker}
     mark = {"markevery": max(1, len(values) // 10), "markersize": 5, "markeredgecolor": "white"}
-    axes.plot(values.index, values.to_numpy(), **line, **mark)
+    axes.plot(values.index, values.to_numpy(), **style, **mark)
+    if "std" in line:
+        low, high = values - line["std"], values + line["std"]
+        axes.fill_between(values.index, low, high, color=look.colour, alpha=0.2, linewidth=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

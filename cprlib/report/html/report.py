@@ -15,6 +15,7 @@ from cprlib.report.html.images import pictures_of
 from cprlib.report.html.index import write_index
 from cprlib.report.html.page import Section, write_page
 from cprlib.report.run import Run, find_run
+from cprlib.report.tables.notes import notes
 from cprlib.store.files import resolve
 
 
@@ -24,7 +25,7 @@ def report_sections(run: Run, pair: tuple[str, ...] = ()) -> list[Section]:
     sections = [
         results.summary_section(run, table, _about(run), pair),
         record.state_section(run),
-        results.comparison_section(table),
+        results.comparison_section(table, notes([run.folder]) if table is not None else []),
         results.mining_section(run),
         results.retrieval_section(run),
         results.classification_section(run),

@@ -50,8 +50,8 @@ def summary_section(run: Run, table: pd.DataFrame | None, about: str, pair: tupl
     return section
 
 
-def comparison_section(table: pd.DataFrame | None) -> Section:
-    """The table that compares the methods, and each view at inference."""
+def comparison_section(table: pd.DataFrame | None, below: list[str]) -> Section:
+    """The table that compares the methods, and each view at inference, with what is said below a comparison."""
     section = Section("comparison", "Comparison of the methods")
     if table is None:
         section.missing = ["No comparison yet: notebook 05_retrieval makes its first numbers, make demo all of them."]
@@ -62,6 +62,7 @@ def comparison_section(table: pd.DataFrame | None) -> Section:
         Table(f"Mining, retrieval and classification{over}, percent", tables.readable(table)),
         Table(f"What each view is worth at inference{over}, percent", tables.two_stream_table(table)),
     ]
+    section.text = below
     return section
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from cprlib.methods import COTRAINED, MEASURES
 from cprlib.report.names import in_order, measures, method_look, method_order, view_label, view_order
+from cprlib.report.tables.notes import notes
 from cprlib.report.tables.text import UNKNOWN, labelled, measured, percents, to_markdown
 from cprlib.store.files import atomic_path, resolve
 
@@ -155,8 +156,9 @@ def write_comparison(run_folders: list[str | Path], folder: str | Path, *pair: s
     tables = all_runs(*run_folders)
     table, pairs = comparison_table(*run_folders), differences(tables, *pair)
     words = [frame for frame in (readable(table), difference_words(pairs)) if len(frame)]
+    below = "".join(f"\n{line}\n" for line in notes(run_folders))
     contents = {"comparison.csv": table.to_csv(index=False), "differences.csv": pairs.to_csv(index=False)}
-    contents |= {f"comparison.{suffix}": "\n".join(to_markdown(frame, style) for frame in words)
+    contents |= {f"comparison.{suffix}": "\n".join(to_markdown(frame, style) for frame in words) + below
                  for suffix, style in (("md", "pipe"), ("txt", "simple"))}  # fmt: skip
     for name, content in contents.items():
         with atomic_path(resolve(folder) / name) as tmp:

@@ -60,7 +60,7 @@ def run(tmp_path_factory, toy_manifest):
     manifest = Manifest.read(toy_manifest)
     for seed, name in enumerate(("cpr_rgb_cycle1", "cpr_rgb_cycle2", "cpr_flow_cycle1", "coclr_rgb_cycle1")):
         mine(manifest, folder / name, seed)
-        config = {"manifest": str(toy_manifest), "cache": None, "short_side": 20, **PLAN}
+        config = {"manifest": str(toy_manifest), "cache": None, "short_side": 20, "out": str(folder / name), **PLAN}
         (folder / name / "config.json").write_text(json.dumps(config))
         if name.startswith("cpr"):
             remember(manifest, folder / name, ("flow", "rgb") if "rgb" in name else ("rgb", "flow"))

@@ -17,7 +17,7 @@ from cprlib.data.parallel import short_sockets
 from cprlib.data.sampling import ClipPairs, EpochSampler
 from cprlib.encoders import build_encoder, momentum_copy
 from cprlib.memory import FeatureQueue
-from cprlib.methods import build_miner, sources_of
+from cprlib.methods import METHODS, build_miner, sources_of
 from cprlib.miners import Miner
 from cprlib.store.checkpoints import load_checkpoint, load_encoder, save_checkpoint
 from cprlib.store.files import atomic_path, resolve, write_json
@@ -79,11 +79,7 @@ def fit(
         for epoch in progress(range(state.epoch, config.epochs), folder.name, status=lambda: _status(metrics)):
             sampler.epoch = epoch
             row, log = train_epoch(config, state, loader, miner)
-            _write_mining(folder, epoch, log)
-            if epoch % math.ceil(config.epochs / SNAPSHOTS) == 0 or epoch == config.epochs - 1:
-                write_memory(folder, epoch, state.queue)
-            if miner is not None and is_network_kept(epoch, config.epochs):
-                write_network(folder, epoch, config, state.encoder)
+            _keep_epoch(folder, epoch, config, state, log)
             metrics.append({"epoch": epoch, **row})
             with atomic_path(folder / "metrics.jsonl") as tmp:
                 tmp.write_text("".join(json.dumps(line) + "\n" for line in metrics))
@@ -216,10 +212,15 @@ def _metrics_lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def _write_mining(folder: Path, epoch: int, log: pd.DataFrame) -> None:
+def _keep_epoch(folder: Path, epoch: int, config: TrainingConfig, state: TrainState, log: pd.DataFrame) -> None:
+    """What is kept to be looked at: the mining log of every epoch, memory and network of some."""
+    if epoch % math.ceil(config.epochs / SNAPSHOTS) == 0 or epoch == config.epochs - 1:
+        write_memory(folder, epoch, state.queue)
     if len(log):
         with atomic_path(folder / "mining.parquet" / f"epoch-{epoch:04d}.parquet") as tmp:
             log.to_parquet(tmp, index=False)
+    if METHODS[config.method].build_miner and is_network_kept(epoch, config.epochs):
+        write_network(folder, epoch, config, state.encoder)
 
 
 def _status(metrics: list[dict]) -> str:

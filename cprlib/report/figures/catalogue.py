@@ -5,27 +5,16 @@ One table, `FIGURES`, serves the paper's figures, the HTML report, and the files
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
-
-from cprlib.evaluation.classification import confusion_matrix
-from cprlib.methods import ALL_VIEWS, MEASURES, METHODS
-from cprlib.report.figures.ablation import ablation_curves, sweep_bars
-from cprlib.report.figures.cascade_diagram import cascade_diagram
-from cprlib.report.figures.cascade_view import typical_query
-from cprlib.report.figures.classes import best_and_worst, class_videos, cmr_bars, confusion_figure, found_bars
-from cprlib.report.figures.curves import cotraining_curves, mining_curves
-from cprlib.report.figures.examples import common_queries, mined_figure
-from cprlib.report.figures.strips import thumbnails
+from cprlib.methods import MEASURES, METHODS
+from cprlib.report.figures import from_run
 from cprlib.report.figures.style import save_figure
-from cprlib.report.names import measures, method_look, method_order, view_label, within_line
-from cprlib.report.run import MEMORIES, Run
+from cprlib.report.names import measures, method_look, view_label, within_line
+from cprlib.report.run import Run
 from cprlib.report.tables.ablation import SETTINGS
-from cprlib.report.tables.comparison import read_table
 from cprlib.store.files import atomic_path, resolve
 
 
@@ -49,104 +38,6 @@ class Figure(NamedTuple):
     draw: Callable[..., Any] | None = None
 
 
-Found = Iterator[tuple[dict[str, str], Callable[[], Any]]]  # what fills the name of a line, and draws it
-
-
-def _pictures(run: Run, view: str = "rgb") -> Callable:
-    return thumbnails(run.manifest, run.frames(view), view)
-
-
-def _cascades(run: Run, seed: int) -> Found:
-    def draw(view: str) -> Any:
-        memory, stages = run.cascade(view)
-        query, pictures = typical_query(memory, stages, seed), (_pictures(run), _pictures(run, "flow"))
-        return cascade_diagram(memory, stages, query, run.manifest.class_names, *pictures)
-
-    views = [view for view in run.views if run.trainings("cpr", view, MEMORIES)]
-    if not views:
-        raise FileNotFoundError("no memory of a CPR network was kept; train it, or train it again, in notebook 04")
-    return (({"view": view}, partial(draw, view)) for view in views)
-
-
-def _mined(run: Run, seed: int) -> Found:
-    for view, logs in run.logs.items():
-        for number, query in enumerate(common_queries(logs, 3, seed)):
-            draw = partial(lambda v, q: mined_figure(run.logs[v], run.manifest, _pictures(run), q), view, query)
-            yield {"view": view, "number": str(number)}, draw
-
-
-def _curves(run: Run, seed: int) -> Found:
-    logs: dict[str, dict] = {}
-    for view, by_method in run.logs.items():
-        for method, log in by_method.items():
-            logs.setdefault(method, {})[view] = log
-    yield {}, partial(mining_curves, logs)
-
-
-def _by_view(draw: Callable[[Run, str, str], Any]) -> Callable[[Run, int], Found]:
-    """One figure for each network, drawn from the run, the view and the last method."""
-
-    def found(run: Run, seed: int) -> Found:
-        for view, logs in run.logs.items():
-            method = max(logs, key=method_order)
-            yield {"view": view, "by": "source", "method": method}, partial(draw, run, view, method)
-
-    return found
-
-
-def _found(run: Run, view: str, method: str) -> Any:
-    return found_bars(run.recalls(view, "video"), f"{view_label(view)} network")
-
-
-def _classes(run: Run, view: str, method: str) -> Any:
-    return best_and_worst(run.recalls(view, "source"), class_videos(run.manifest), _pictures(run), method)
-
-
-def _recalls(run: Run, view: str, method: str) -> Any:
-    return cmr_bars(run.recalls(view, "source"), f"{view_label(view)} network")
-
-
-def _cotraining(run: Run, seed: int) -> Found:
-    table = read_table(run.folder / "tables" / "cotraining.csv", ["k"], "05_retrieval")
-    yield {}, partial(cotraining_curves, table[table["k"] == 1])
-
-
-def _ablation(run: Run, seed: int) -> Found:
-    path = run.folder / "tables" / "ablation.csv"
-    if not path.is_file():
-        raise FileNotFoundError("no tables/ablation.csv; name its points (`ablation`) in the parameters, `make tables`")
-    yield from ablation_figures(pd.read_csv(path))
-
-
-def ablation_figures(points: pd.DataFrame) -> Found:
-    """Curves of four measures over the stages, bars of PMR for each other setting, as far as they vary."""
-    for name in ("pmr_end", "cmr_source", "r1", "probe"):
-        if points["num_stages"].nunique() > 1 and name in points and points[name].notna().any():
-            yield {"sweep": f"stages_{name}"}, partial(ablation_curves, points, name)
-    for name in ("top_k", "anchor", "cycles"):
-        if points[name].nunique() > 1:
-            yield {"sweep": name}, partial(sweep_bars, points, name)
-
-
-def _confusions(run: Run, seed: int) -> Found:
-    """Of every method, in all views together."""
-
-    def draw(path: Path, title: str) -> Any:
-        predictions = pd.read_csv(path)
-        names = [column.removeprefix("p_") for column in predictions if column.startswith("p_")]
-        return confusion_figure(confusion_matrix(predictions, names), title)
-
-    files = [(kind, p) for kind in measures("classification")
-             for p in run.folder.glob(f"tables/predictions_{kind}_*_{ALL_VIEWS}.csv")]  # fmt: skip
-    if not files:
-        raise FileNotFoundError("no tables/predictions_…_both.csv; notebook 06 makes them of runs with two views")
-    found = [(kind, path.stem.split("_", 2)[2].removesuffix(f"_{ALL_VIEWS}"), path) for kind, path in files]
-    for kind, method, path in sorted(found, key=lambda item: (list(MEASURES).index(item[0]), method_order(item[1]))):
-        words = within_line(MEASURES[kind].label), within_line(view_label(ALL_VIEWS, run.views))
-        title = ", ".join([method_look(method).label, *words])
-        yield {"protocol": kind, "method": method, "view": ALL_VIEWS}, partial(draw, path, title)
-
-
 _LINES = "A line for each network: the loss over the epochs."
 _STRIPS = "A query and rows of clips; a red frame and a cross mark other classes."
 FIGURES = [
@@ -163,7 +54,7 @@ FIGURES = [
         "drawn from those that mine the median share of true positives. Each stage keeps the rows most similar in one "
         "view; below, faded, rows that it removed although the other view finds them the most similar.",
         "A query, columns of clips, one for each stage of the cascade; ticks mark the query's class, crosses others.",
-        _cascades,
+        from_run.cascades,
     ),
     Figure(
         "fig2_mined_{view}_{number}",
@@ -171,7 +62,7 @@ FIGURES = [
         "Figure 2. What each method mined for one query in its last epoch, {view} network, example {number}; a frame "
         "and a cross mark another class than the query's. The query is drawn at random.",
         _STRIPS,
-        _mined,
+        from_run.mined,
     ),
     Figure(
         "fig3_mining_curves",
@@ -179,7 +70,7 @@ FIGURES = [
         "Figure 3. Positive mining recall (PMR, Eq. 3: the share of mined rows that are of the query's class) and "
         "mining R@1 (the share of queries whose first mined row is) over the epochs of co-training.",
         "Panels for PMR and mining R@1 of each network over the epochs, with a line for each method.",
-        _curves,
+        from_run.curves,
     ),
     Figure(
         "cotraining",
@@ -187,7 +78,7 @@ FIGURES = [
         "R@1 over co-training, judged by the middle window of every video: what the features are worth after so many "
         "epochs of each network; 0 is InfoNCE.",
         "A panel for each view with a line for each method: R@1 over the epochs of co-training.",
-        _cotraining,
+        from_run.cotraining,
     ),
     Figure(
         "fig4_found_{view}",
@@ -195,7 +86,7 @@ FIGURES = [
         "Figure 4. Distinct training videos of each class that were mined as true positives in the last epoch, {view} "
         "network; outlined are all training videos of the class.",
         "Bars for every class and method: videos found; an outline shows how many there are.",
-        _by_view(_found),
+        from_run.by_view(from_run.found),
     ),
     Figure(
         "fig5_classes_{view}",
@@ -203,7 +94,7 @@ FIGURES = [
         "Figure 5. The classes of which {method} finds the largest and the smallest share of recordings in its "
         "last epoch (CMR, Eq. 5), {view} network, with frames of training videos.",
         "Classes with the highest and the lowest recall, each with bars and frames of its videos.",
-        _by_view(_classes),
+        from_run.by_view(from_run.classes),
     ),
     Figure(
         "fig6_cmr_{view}_by_{by}",
@@ -211,21 +102,21 @@ FIGURES = [
         "Figure 6. Class mining recall (CMR, Eq. 5), {view} network: the share of each class's {by} that were mined as "
         "true positives in the last epoch. Lines are the medians over the classes.",
         "Bars for every class and method: class mining recall; vertical lines mark the medians.",
-        _by_view(_recalls),
+        from_run.by_view(from_run.recalls),
     ),
     Figure(
         "ablation_{sweep}",
         "ablation",
         "Ablation of the cascade: {sweep}, mean and spread over the seeds.",
         "A panel or a bar for each view: the measure at every point of the ablation.",
-        _ablation,
+        from_run.ablation,
     ),
     Figure(
         "confusion_{protocol}_{method}_{view}",
         "classification",
         "{method}, {protocol}, {view}: the share of each class's test videos (rows) that was taken for each class.",
         "A matrix of true classes by predicted classes in shades of grey, darker for a larger share.",
-        _confusions,
+        from_run.confusions,
     ),
     Figure(
         "retrieval",

@@ -1,0 +1,121 @@
+"""Which figures a run has the data for: what fills the name of a line of the catalogue, and how to draw it.
+
+Each function takes `(run, seed)` and raises FileNotFoundError or ValueError where the run lacks the data.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cprlib.evaluation.classification import confusion_matrix
+from cprlib.methods import ALL_VIEWS, MEASURES
+from cprlib.report.figures.ablation import ablation_curves, sweep_bars
+from cprlib.report.figures.cascade_diagram import cascade_diagram
+from cprlib.report.figures.cascade_view import typical_query
+from cprlib.report.figures.classes import best_and_worst, class_videos, cmr_bars, confusion_figure, found_bars
+from cprlib.report.figures.curves import cotraining_curves, mining_curves
+from cprlib.report.figures.examples import common_queries, mined_figure
+from cprlib.report.figures.strips import thumbnails
+from cprlib.report.names import measures, method_look, method_order, view_label, within_line
+from cprlib.report.run import MEMORIES, Run
+from cprlib.report.tables.comparison import read_table
+
+Found = Iterator[tuple[dict[str, str], Callable[[], Any]]]  # what fills the name of a line, and draws it
+
+
+def _pictures(run: Run, view: str = "rgb") -> Callable:
+    return thumbnails(run.manifest, run.frames(view), view)
+
+
+def cascades(run: Run, seed: int) -> Found:
+    def draw(view: str) -> Any:
+        memory, stages = run.cascade(view)
+        query, pictures = typical_query(memory, stages, seed), (_pictures(run), _pictures(run, "flow"))
+        return cascade_diagram(memory, stages, query, run.manifest.class_names, *pictures)
+
+    views = [view for view in run.views if run.trainings("cpr", view, MEMORIES)]
+    if not views:
+        raise FileNotFoundError("no memory of a CPR network was kept; train it, or train it again, in notebook 04")
+    return (({"view": view}, partial(draw, view)) for view in views)
+
+
+def mined(run: Run, seed: int) -> Found:
+    for view, logs in run.logs.items():
+        for number, query in enumerate(common_queries(logs, 3, seed)):
+            draw = partial(lambda v, q: mined_figure(run.logs[v], run.manifest, _pictures(run), q), view, query)
+            yield {"view": view, "number": str(number)}, draw
+
+
+def curves(run: Run, seed: int) -> Found:
+    logs: dict[str, dict] = {}
+    for view, by_method in run.logs.items():
+        for method, log in by_method.items():
+            logs.setdefault(method, {})[view] = log
+    yield {}, partial(mining_curves, logs)
+
+
+def by_view(draw: Callable[[Run, str, str], Any]) -> Callable[[Run, int], Found]:
+    """One figure for each network, drawn from the run, the view and the last method."""
+
+    def found(run: Run, seed: int) -> Found:
+        for view, logs in run.logs.items():
+            method = max(logs, key=method_order)
+            yield {"view": view, "by": "source", "method": method}, partial(draw, run, view, method)
+
+    return found
+
+
+def found(run: Run, view: str, method: str) -> Any:
+    return found_bars(run.recalls(view, "video"), f"{view_label(view)} network")
+
+
+def classes(run: Run, view: str, method: str) -> Any:
+    return best_and_worst(run.recalls(view, "source"), class_videos(run.manifest), _pictures(run), method)
+
+
+def recalls(run: Run, view: str, method: str) -> Any:
+    return cmr_bars(run.recalls(view, "source"), f"{view_label(view)} network")
+
+
+def cotraining(run: Run, seed: int) -> Found:
+    table = read_table(run.folder / "tables" / "cotraining.csv", ["k"], "05_retrieval")
+    yield {}, partial(cotraining_curves, table[table["k"] == 1])
+
+
+def ablation(run: Run, seed: int) -> Found:
+    path = run.folder / "tables" / "ablation.csv"
+    if not path.is_file():
+        raise FileNotFoundError("no tables/ablation.csv; name its points (`ablation`) in the parameters, `make tables`")
+    yield from ablation_figures(pd.read_csv(path))
+
+
+def ablation_figures(points: pd.DataFrame) -> Found:
+    """Curves of four measures over the stages, bars of PMR for each other setting, as far as they vary."""
+    for name in ("pmr_end", "cmr_source", "r1", "probe"):
+        if points["num_stages"].nunique() > 1 and name in points and points[name].notna().any():
+            yield {"sweep": f"stages_{name}"}, partial(ablation_curves, points, name)
+    for name in ("top_k", "anchor", "cycles"):
+        if points[name].nunique() > 1:
+            yield {"sweep": name}, partial(sweep_bars, points, name)
+
+
+def confusions(run: Run, seed: int) -> Found:
+    """Of every method, in all views together."""
+
+    def draw(path: Path, title: str) -> Any:
+        predictions = pd.read_csv(path)
+        names = [column.removeprefix("p_") for column in predictions if column.startswith("p_")]
+        return confusion_figure(confusion_matrix(predictions, names), title)
+
+    files = [(kind, p) for kind in measures("classification")
+             for p in run.folder.glob(f"tables/predictions_{kind}_*_{ALL_VIEWS}.csv")]  # fmt: skip
+    if not files:
+        raise FileNotFoundError("no tables/predictions_…_both.csv; notebook 06 makes them of runs with two views")
+    found = [(kind, path.stem.split("_", 2)[2].removesuffix(f"_{ALL_VIEWS}"), path) for kind, path in files]
+    for kind, method, path in sorted(found, key=lambda item: (list(MEASURES).index(item[0]), method_order(item[1]))):
+        words = within_line(MEASURES[kind].label), within_line(view_label(ALL_VIEWS, run.views))
+        title = ", ".join([method_look(method).label, *words])
+        yield {"protocol": kind, "method": method, "view": ALL_VIEWS}, partial(draw, path, title)

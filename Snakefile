@@ -71,10 +71,9 @@ def marked(step, settings, folder=None):
     return (folder or RUN) / "settings" / f"{step}-{hash_of(settings)[:12]}"
 
 
-def mark(step, folder=None):
-    """The end of a shell command: what was made is newer than its input, and marked with its settings alone."""
-    escaped = shlex.quote(str((folder or RUN) / "settings")).replace("{", "{{").replace("}", "}}")
-    return f" && rm -f {escaped}/{step}-* && touch {{output:q}}"
+def marks(step, folder=None):
+    """The marks of a step, whatever its settings, for a shell; to be deleted before the new one is made."""
+    return f"{shlex.quote(str((folder or RUN) / 'settings'))}/{step}-*"
 
 
 def networks(method, folder=None):
@@ -198,10 +197,12 @@ rule data:
         update(VIDEOS),
         marked("data", LISTING, MANIFEST.parent),
     params:
-        command=lambda wildcards: data_command(),  # a function, as Snakemake looks for wildcards in a text
+        # functions, as Snakemake looks for wildcards in a text
+        command=lambda wildcards: data_command(),
+        old=lambda wildcards: marks("data", MANIFEST.parent),
     threads: CORES
     shell:
-        "{PYTHON} {params.command} --workers {threads}" + mark("data", MANIFEST.parent)
+        "{PYTHON} {params.command} --workers {threads} && rm -f {params.old} && touch {output:q}"
 
 
 if not HAS_FLOW:
@@ -214,10 +215,12 @@ if not HAS_FLOW:
             marked(FLOW, FLOW_SETTINGS, MANIFEST.parent),
         log:
             RUN / "notebooks/01_flow_extraction.ipynb",
+        params:
+            old=lambda wildcards: marks(FLOW, MANIFEST.parent),
         threads: CORES
         shell:
             "{NOTEBOOK}/01_flow_extraction.ipynb {log:q} -f {SETTINGS:q} --html"
-            " -p videos_csv {input:q} -p workers {threads}" + mark(FLOW, MANIFEST.parent)
+            " -p videos_csv {input:q} -p workers {threads} && rm -f {params.old} && touch {output:q}"
 
 
 # Flow extraction leaves it behind, and a step that lacks it makes it; here it is made again if it was deleted.
@@ -245,10 +248,11 @@ rule infonce:
         RUN / "notebooks/02_infonce_{view}.ipynb",
     params:
         released=lambda wildcards: released(wildcards.view),
+        old=marks("infonce_{view}"),
     threads: HALF
     shell:
         "{NOTEBOOK}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
-        " -p view {wildcards.view} {params.released}" + mark("infonce_{wildcards.view}")
+        " -p view {wildcards.view} {params.released} && rm -f {params.old} && touch {output:q}"
 
 
 rule ubernce:
@@ -259,10 +263,12 @@ rule ubernce:
         marked("ubernce_{view}", INFONCE),
     log:
         RUN / "notebooks/02_ubernce_{view}.ipynb",
+    params:
+        old=marks("ubernce_{view}"),
     threads: HALF
     shell:
         "{NOTEBOOK}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
-        " -p view {wildcards.view} -p method ubernce" + mark("ubernce_{wildcards.view}")
+        " -p view {wildcards.view} -p method ubernce && rm -f {params.old} && touch {output:q}"
 
 
 # CoCLR has a notebook of its own; all other methods that mine share that of CPR.
@@ -283,10 +289,11 @@ for method in COTRAINED:
         params:
             notebook=notebook,
             method="" if method == "coclr" else f"-p method {method}",
+            old=marks(method),
         threads: HALF
         shell:
             "{NOTEBOOK}/{params.notebook}.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
-            " {params.method}" + mark(method)
+            " {params.method} && rm -f {params.old} && touch {output:q}"
 
 
 for point, place in SWEPT.items():
@@ -303,10 +310,11 @@ for point, place in SWEPT.items():
             place / "notebooks/04_cpr.ipynb",
         params:
             point=f"-p run {os.path.relpath(place, resolve(CONFIG['outputs']))} -p init_run {CONFIG['run']} {setting(point)}",
+            old=marks("cpr", place),
         threads: HALF
         shell:
             "{NOTEBOOK}/04_cpr_training.ipynb {log:q} -f {SETTINGS:q} --html -p redo true {params.point}"
-            + mark("cpr", place)
+            " && rm -f {params.old} && touch {output:q}"
 
 
 rule retrieval:
@@ -318,9 +326,11 @@ rule retrieval:
         marked("retrieval", read_by("05_retrieval", ("batch_size",))),
     log:
         RUN / "notebooks/05_retrieval.ipynb",
+    params:
+        old=marks("retrieval"),
     threads: HALF
     shell:
-        "{NOTEBOOK}/05_retrieval.ipynb {log:q} -f {SETTINGS:q} --html" + mark("retrieval")
+        "{NOTEBOOK}/05_retrieval.ipynb {log:q} -f {SETTINGS:q} --html && rm -f {params.old} && touch {output:q}"
 
 
 # After retrieval, which leaves the features that a probe is trained on.
@@ -340,11 +350,11 @@ for protocol in PROTOCOLS:
             RUN / f"notebooks/06_{protocol}_{{method}}.ipynb",
         params:
             protocol=protocol,
+            old=marks(f"{protocol}_{{method}}"),
         threads: HALF
         shell:
             "{NOTEBOOK}/06_classification.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
-            " -p protocol {params.protocol} -p method {wildcards.method}"
-            + mark(protocol + "_{wildcards.method}")
+            " -p protocol {params.protocol} -p method {wildcards.method} && rm -f {params.old} && touch {output:q}"
 
 
 rule mining:
@@ -355,9 +365,11 @@ rule mining:
         marked("mining", read_by("07_mining_quality")),
     log:
         RUN / "notebooks/07_mining_quality.ipynb",
+    params:
+        old=marks("mining"),
     threads: HALF
     shell:
-        "{NOTEBOOK}/07_mining_quality.ipynb {log:q} -f {SETTINGS:q} --html" + mark("mining")
+        "{NOTEBOOK}/07_mining_quality.ipynb {log:q} -f {SETTINGS:q} --html && rm -f {params.old} && touch {output:q}"
 
 
 def results(*protocols):

@@ -26,6 +26,7 @@ from cprlib.store.fingerprint import hash_of
 from cprlib.store.folders import training_folder
 
 CHATTER = ("Building DAG", "Using shell", "Select jobs", "Execute ", "Complete log", "Elapsed time", "Assuming unrestricted")
+CHATTER += ("Warning: the following output files of rule cache",)  # flow extraction has made them
 
 
 def complete(given):

@@ -342,7 +342,7 @@ for protocol in PROTOCOLS:
             protocol
         input:
             MANIFEST,
-            ancient(rules.retrieval.output),
+            ancient(RUN / "tables/retrieval.csv"),
             lambda wildcards: networks(wildcards.method),
         output:
             RUN / f"tables/{protocol}_{{method}}.csv",

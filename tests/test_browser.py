@@ -72,7 +72,7 @@ def test_a_notebook_that_fails_is_noticed(browser, lab):
 @pytest.fixture
 def smoke_parameters(finished):
     manifest = str(finished / "data/toy/manifest.csv")
-    return {"outputs": str(finished), "run": "smoke", "manifest": manifest, "cache": "", "short_side": 36}
+    return {"outputs": str(finished), "run": "smoke", "manifest": manifest, "cache": "", "short_side": 36, "cycles": 1}
 
 
 def check(opened: Page, picture: Path):

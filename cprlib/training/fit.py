@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from cprlib.data.content import flow_contents, flow_settings, training_rows, video_contents
+from cprlib.data.content import training_rows, video_contents, view_contents
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import short_sockets
@@ -21,7 +21,7 @@ from cprlib.methods import METHODS, build_miner, sources_of
 from cprlib.miners import Miner
 from cprlib.store.checkpoints import load_checkpoint, load_encoder, save_checkpoint
 from cprlib.store.files import atomic_path, resolve, write_json
-from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_of, hash_weights
+from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_weights
 from cprlib.store.folders import CHECKPOINT, METRICS, VIDEOS, is_finished, open_training
 from cprlib.store.progress import progress
 from cprlib.training.config import TrainingConfig
@@ -147,15 +147,11 @@ def training_fingerprint(
         state: before the first epoch.
         miner: the user's own, if there is one; known by its name alone.
     """
-    flow = {}
-    if "flow" in sources_of(config.views):
-        train = manifest.split("train")
-        flow = {**flow_settings(train), "files": hash_of(flow_contents(train))}
     return Fingerprint(
         {
             "settings": deciding_settings(config),
             "training videos": training_rows(manifest),
-            "flow": flow,
+            "flow": view_contents(manifest.split("train"), sources_of(config.views)).get("flow"),
             "init": hash_weights(state.encoder.state_dict()) if config.init else None,
             "samplers": {view: hash_weights(sampler.state_dict()) for view, sampler in state.samplers.items()},
             "miner": f"{miner.__module__}.{miner.__qualname__}" if miner else None,

@@ -96,20 +96,16 @@ def test_other_flow_makes_flow_networks_unfit_and_no_others(config, videos, tmp_
         network_features(flow.out, manifest, open_frames(manifest, ["flow"], 30), "test")
 
 
+def classifier_of(network, videos, tmp_path):
+    short = dict(short_side=30, batch_size=6, epochs=1, lr_milestones=(), held_out=0.0)
+    return FinetuneConfig(str(videos), str(tmp_path / "f"), network, **short)
+
+
 def test_a_retrained_network_makes_unfit_what_was_built_on_it(config, videos, tmp_path):
     network = dataclasses.replace(config, out=str(tmp_path / "init"))
     later = dataclasses.replace(config, init=network.out)
     fit(network), fit(later)
-    finetuning = FinetuneConfig(
-        str(videos),
-        str(tmp_path / "f"),
-        network.out,
-        short_side=30,
-        batch_size=6,
-        epochs=1,
-        lr_milestones=(),
-        held_out=0.0,
-    )
+    finetuning = classifier_of(network.out, videos, tmp_path)
     finetune(finetuning)
     manifest = Manifest.read(videos)
     frames = open_frames(manifest, ["rgb"], 30)
@@ -148,16 +144,7 @@ def test_features_are_of_the_size_that_is_asked_for(config, videos):
 def test_nothing_is_tested_on_its_training_videos(config, videos, tmp_path):
     """A network and a classifier, when the split has changed under their path: refused, naming a video."""
     fit(config)
-    finetuning = FinetuneConfig(
-        str(videos),
-        str(tmp_path / "f"),
-        config.out,
-        short_side=30,
-        batch_size=6,
-        epochs=1,
-        lr_milestones=(),
-        held_out=0.0,
-    )
+    finetuning = classifier_of(config.out, videos, tmp_path)
     finetune(finetuning)
     swap_first_test_and_training_video(videos)
     manifest = Manifest.read(videos)

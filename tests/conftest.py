@@ -68,5 +68,5 @@ def smoke(shared) -> Pipeline:
 
 @pytest.fixture(scope="session")
 def finished(smoke, shared) -> Path:
-    """The outputs of the smoke run as they were when it had ended, apart from those that tests work on."""
+    """The outputs of the smoke run as they were when it had ended. All processes share them: to be read or copied only."""
     return shared / "finished"

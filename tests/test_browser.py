@@ -4,6 +4,7 @@ Screenshots go to $CPR_SCREENSHOTS, or to pytest's temporary folder.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -69,10 +70,16 @@ def test_a_notebook_that_fails_is_noticed(browser, lab):
     opened.close()
 
 
+@pytest.fixture(scope="module")
+def outputs(finished, tmp_path_factory):
+    """The smoke run in a folder of its own: notebooks and reports write into it."""
+    return shutil.copytree(finished, tmp_path_factory.mktemp("browser") / "outputs")
+
+
 @pytest.fixture
-def smoke_parameters(finished):
-    manifest = str(finished / "data/toy/manifest.csv")
-    return {"outputs": str(finished), "run": "smoke", "manifest": manifest, "cache": "", "short_side": 36, "cycles": 1}
+def smoke_parameters(outputs):
+    manifest = str(outputs / "data/toy/manifest.csv")
+    return {"outputs": str(outputs), "run": "smoke", "manifest": manifest, "cache": "", "short_side": 36, "cycles": 1}
 
 
 def check(opened: Page, picture: Path):
@@ -83,9 +90,9 @@ def check(opened: Page, picture: Path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_report_can_be_read(browser, finished, screenshots, width, scheme):
-    assert report.main([str(finished / "smoke")]) == 0
-    for page in (finished / "smoke/report.html", finished / "index.html"):
+def test_the_report_can_be_read(browser, outputs, screenshots, width, scheme):
+    assert report.main([str(outputs / "smoke")]) == 0
+    for page in (outputs / "smoke/report.html", outputs / "index.html"):
         opened = Page(browser, page.as_uri(), width, 900, scheme)
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
         lightness = opened.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")

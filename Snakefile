@@ -39,7 +39,9 @@ def complete(given):
         raise WorkflowError(f"run: {shared['run']!r} in {shared['outputs']!r}; use letters, digits and . _ + - for a run, and no braces")
     mines = (set(shared["methods"]) & set(COTRAINED) - {"coclr"} or shared.get("ablation")) and not shared.get("pretrained")
     if mines and {"K", "num_stages", "ratio", "top_k"} <= given.keys():  # an impossible cascade ends before all training
-        plan_stages(given["K"], num_stages=given["num_stages"], ratio=given["ratio"], top_k=given["top_k"])
+        plan = {name: given[name] for name in ("num_stages", "ratio", "keeps") if name in given}
+        for top_k in given.get("top_k_phases") or [given["top_k"]]:
+            plan_stages(given["K"], top_k=top_k, **plan)
     return {"manifest": f"{shared['outputs']}/data/{shared['dataset']}/manifest.csv"} | shared
 
 

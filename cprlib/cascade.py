@@ -37,15 +37,18 @@ def plan_stages(
     num_stages: int = 3,
     ratio: float = 0.5,
     top_k: int = 5,
+    keeps: Sequence[float] = (),
 ) -> tuple[Stage, ...]:
     """Lay out a cascade: stage s keeps ``int(bank_size * ratio**s)`` rows, the last one `top_k`.
 
     Args:
         bank_size: K, rows of the memory.
-        views: of the stages, in this order, over and over.
+        views: of the stages, in this order, over and over; two, three or more, also one of them twice.
         num_stages: number of stages; 1 is CoCLR's mining in ``views[0]``.
         ratio: share of the rows that a stage keeps, in (0, 1).
         top_k: positives per query.
+        keeps: what each stage but the last keeps, in place of `num_stages` and `ratio`: from 1 on a number of rows,
+            below 1 a share of the memory, e.g. ``(1000, 100)`` or ``(0.5, 0.1)``.
 
     Returns:
         The stages, first to last.
@@ -55,6 +58,8 @@ def plan_stages(
 
     >>> [stage.keep for stage in plan_stages(2048, num_stages=7)]
     [1024, 512, 256, 128, 64, 32, 5]
+    >>> plan_stages(9537, ("residual", "rgb"), top_k=3, keeps=(1000,))
+    (Stage(view='residual', keep=1000), Stage(view='rgb', keep=3))
     """
     if not views:
         raise ValueError("views is empty; name at least one view, e.g. ('flow', 'rgb')")
@@ -64,6 +69,10 @@ def plan_stages(
         raise ValueError(f"ratio is {ratio}; it must lie between 0 and 1")
     if not 1 <= top_k <= bank_size:
         raise ValueError(f"top_k is {top_k}; it must lie between 1 and the {bank_size} rows of the memory")
+    if keeps:
+        return tuple(
+            Stage(views[s % len(views)], keep) for s, keep in enumerate([*_rows(keeps, bank_size, top_k), top_k])
+        )
     keeps = [int(bank_size * ratio**s) for s in range(1, num_stages)]
     possible = 1 + sum(keep >= top_k for keep in keeps)
     if possible < num_stages:
@@ -73,6 +82,18 @@ def plan_stages(
             "or a smaller top_k"
         )
     return tuple(Stage(views[s % len(views)], keep) for s, keep in enumerate([*keeps, top_k]))
+
+
+def _rows(keeps: Sequence[float], bank_size: int, top_k: int) -> list[int]:
+    """Numbers of rows and shares of the memory as numbers of rows, checked."""
+    rows = [int(keep if keep >= 1 else keep * bank_size) for keep in keeps]
+    limits = zip([bank_size, *rows], rows, [*rows[1:], top_k], strict=False)
+    if not all(before >= keep >= after for before, keep, after in limits):
+        raise ValueError(
+            f"keeps is {tuple(keeps)}, that is {rows} of {bank_size} rows, then top_k = {top_k}; no stage may keep "
+            "more rows than the one before"
+        )
+    return rows
 
 
 def cascade_retrieve(

@@ -4,7 +4,7 @@ A new miner is one function in :mod:`cprlib.miners` and one line in :data:`METHO
 figures read what they need of it here.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,8 +20,8 @@ class Method:
     Attributes:
         label: its name in tables and figures.
         colour, line, marker, hatch: its look; colour-blind-safe colours (Okabe and Ito) of different lightness.
-        build_miner: ``(bank_size, views, num_stages, ratio, top_k) -> Miner``, None if nothing is mined. A method that
-            mines is co-trained, from InfoNCE networks, with the other views' networks as samplers.
+        build_miner: ``(bank_size, views, num_stages, ratio, top_k, keeps) -> Miner``, None if nothing is mined. A
+            method that mines is co-trained, from InfoNCE networks, with the other views' networks as samplers.
         needs_labels: its positives are the labels: an upper bound, not a self-supervised method.
     """
 
@@ -119,7 +119,13 @@ MEASURES = {
 
 
 def build_miner(
-    method: str, views: tuple[str, ...], bank_size: int, num_stages: int = 7, ratio: float = 0.5, top_k: int = 5
+    method: str,
+    views: tuple[str, ...],
+    bank_size: int,
+    num_stages: int = 7,
+    ratio: float = 0.5,
+    top_k: int = 5,
+    keeps: Sequence[float] = (),
 ) -> miners.Miner | None:
     """The miner of a method.
 
@@ -127,7 +133,7 @@ def build_miner(
         method: a name of :data:`METHODS`.
         views: those of the stages in turn: the frozen networks' views, then the trained one's.
         bank_size: K, rows of the memory.
-        num_stages, ratio: of a cascade.
+        num_stages, ratio, keeps: of a cascade, see :func:`cprlib.cascade.plan_stages`.
         top_k: positives per query.
 
     Returns:
@@ -145,4 +151,4 @@ def build_miner(
         raise ValueError(
             f"{method} mines in another view, but the only view is {list(views)}; give it a frozen sampler"
         )
-    return builder(bank_size, views, num_stages, ratio, top_k)
+    return builder(bank_size, views, num_stages, ratio, top_k, keeps)

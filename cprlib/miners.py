@@ -2,7 +2,7 @@
 
 A miner is a function ``(anchors, bank, exclude) -> Retrieval``. It sees features and which rows are forbidden, never a
 label; UberNCE, the supervised upper bound, is therefore no miner but :func:`label_positives`. :mod:`cprlib.methods`
-names the methods; each function here that builds a miner takes (bank_size, views, num_stages, ratio, top_k).
+names the methods; each function here that builds a miner takes (bank_size, views, num_stages, ratio, top_k, keeps).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +15,18 @@ from cprlib.cascade import Retrieval, Stage, cascade_retrieve, plan_stages
 Miner = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor], Retrieval]
 
 
-def coclr(bank_size: int, views: Sequence[str], num_stages: int, ratio: float, top_k: int) -> Miner:
+def coclr(
+    bank_size: int, views: Sequence[str], num_stages: int, ratio: float, top_k: int, keeps: Sequence[float] = ()
+) -> Miner:
     """CoCLR: a cascade of one stage, in the first view (the frozen network's)."""
     return cascade(plan_stages(bank_size, views, 1, ratio, top_k))
 
 
-def cpr(bank_size: int, views: Sequence[str], num_stages: int, ratio: float, top_k: int) -> Miner:
-    """CPR: a cascade of `num_stages` stages in the views in turn (section 3.2)."""
-    return cascade(plan_stages(bank_size, views, num_stages, ratio, top_k))
+def cpr(
+    bank_size: int, views: Sequence[str], num_stages: int, ratio: float, top_k: int, keeps: Sequence[float] = ()
+) -> Miner:
+    """CPR: a cascade of `num_stages` stages, or of those that `keeps` gives, in the views in turn (section 3.2)."""
+    return cascade(plan_stages(bank_size, views, num_stages, ratio, top_k, keeps))
 
 
 def cascade(stages: Sequence[Stage]) -> Miner:

@@ -93,9 +93,25 @@ def test_three_views_take_turns():
     ]
 
 
+@pytest.mark.parametrize("order", [("rgb", "flow", "residual"), ("residual", "rgb"), ("flow", "flow", "rgb")])
+def test_any_order_of_three_views_and_any_keeps_equal_the_oracle(order):
+    queries = {v: unit(5, 16, seed=i) for i, v in enumerate(("flow", "residual", "rgb"))}
+    bank = {v: unit(211, 16, seed=9 + i) for i, v in enumerate(("flow", "residual", "rgb"))}
+    exclude = torch.rand(5, 211, generator=torch.Generator().manual_seed(5)) < 0.1
+    stages = plan_stages(211, order, top_k=3, keeps=(100, 0.25, 17))
+    assert [stage.keep for stage in stages] == [100, 52, 17, 3]
+    assert [stage.view for stage in stages] == [order[s % len(order)] for s in range(4)]
+    found = cascade_retrieve(queries, bank, stages, exclude)
+    assert found.indices.tolist() == slow_cascade(queries, bank, stages, exclude)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (dict(keeps=(3000,)), r"keeps is \(3000,\), that is \[3000\] of 2048 rows, then top_k = 5"),
+        (dict(keeps=(0.1, 0.5)), r"that is \[204, 1024\] of 2048 rows.* no stage may keep more"),
+        (dict(keeps=(0.001,)), r"that is \[2\] of 2048 rows, then top_k = 5"),
+        (dict(keeps=(-1,)), "no stage may keep more"),
         (dict(num_stages=0), "num_stages is 0"),
         (dict(num_stages=10), "use at most 9 stages"),
         (dict(ratio=1.0), "ratio is 1.0"),

@@ -22,7 +22,7 @@ from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.methods import COTRAINED
 from cprlib.store.checkpoints import load_encoder
 from cprlib.store.files import atomic_path, read_json, resolve
-from cprlib.store.folders import CHECKPOINT, cotrained_networks, is_finished, recorded_path, training_folder
+from cprlib.store.folders import CHECKPOINT, METRICS, cotrained_networks, is_finished, recorded_path, training_folder
 from cprlib.store.progress import progress
 from cprlib.training.schedule import pick_device
 from cprlib.training.snapshots import network_snapshots
@@ -82,7 +82,7 @@ def _networks(run: str | Path, method: str, init_run: str | Path) -> dict[str, d
             points[0] = (0, start)
         done = 0
         for cycle, folder in enumerate((f for f in folders if is_finished(f)), 1):
-            epochs = read_json(folder / "config.json")["epochs"]
+            epochs = read_json(folder / METRICS)["epochs"]
             kept = {**network_snapshots(folder), epochs: folder / CHECKPOINT}
             points |= {done + epoch: (cycle, path) for epoch, path in kept.items()}
             done += epochs

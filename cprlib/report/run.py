@@ -162,7 +162,8 @@ class Run:
         network = self.trainings("cpr", view, MEMORIES)[-1]
         memory, config = read_memory(network), read_json(network / "config.json")
         plan = {name: config[name] for name in ("num_stages", "ratio", "top_k")}
-        return memory, plan_stages(len(memory.label), tuple(memory.features), **plan)
+        plan |= {"top_k": phases[-1]} if (phases := config.get("top_k_phases")) else {}
+        return memory, plan_stages(len(memory.label), tuple(memory.features), keeps=config.get("keeps", ()), **plan)
 
 
 def is_run(folder: Path) -> bool:
@@ -203,7 +204,8 @@ def _network(run: Path, folder: Path) -> Network:
     if changed is None:
         return Network(name, folder, "not started", "not started", last, None)
     if not is_finished(folder):
-        done, epochs = last.get("epoch", -1) + 1, read_json(folder / "config.json").get("epochs", "?")
+        done, config = last.get("epoch", -1) + 1, read_json(folder / "config.json")
+        epochs = config.get("epochs", "?") * max(1, len(config.get("top_k_phases", ())))
         return Network(name, folder, "unfinished", f"epoch {done} of {epochs}", last, changed)
     metrics = read_json(folder / "metrics.json")
     trained = f"{metrics.get('epochs', '?')} epochs" if metrics.get("epochs") != 0 else "untrained weights"

@@ -28,10 +28,13 @@ class TrainingConfig:
         short_side: short side in pixels that videos are read at; 0 = as they are.
         cache: folder of a frame cache at `short_side`, see :func:`cprlib.data.frame_cache.build_cache`; None = decode
             at every visit.
-        batch_size, epochs, lr, weight_decay: Adam.
+        batch_size, epochs, lr, weight_decay: Adam; epochs of each phase, where there are several.
         lr_milestones: epochs at which the rate falls to a tenth.
         K, tau, momentum: queue size, temperature, momentum of the key encoder (MoCo).
-        num_stages, ratio, top_k: the cascade; CoCLR uses top_k alone.
+        num_stages, ratio, keeps, top_k: the cascade, see :func:`cprlib.cascade.plan_stages`; CoCLR uses top_k alone.
+        top_k_phases: progressive training: one phase for each number here, which is its top_k, e.g. 1, 3, 5. A phase
+            begins with the weights and the memory of the one before, a fresh optimiser and the first learning rate.
+            Empty: one phase.
         anchor: what looks for positives; "paper": the key in every view; "released": the query in the trained view.
         drop_self_positive: probability that the own key leaves the positives of a step when there are others.
         siblings: what rows of the query's own recording are where positives are mined: "positive" (the papers),
@@ -68,7 +71,9 @@ class TrainingConfig:
     momentum: float = setting(0.999, least=0, most=1)
     num_stages: int = setting(7, above=0)
     ratio: float = 0.5
+    keeps: tuple[float, ...] = ()
     top_k: int = setting(5, above=0)
+    top_k_phases: tuple[int, ...] = ()
     anchor: str = setting("paper", choices=("paper", "released"))
     drop_self_positive: float = setting(0.9, least=0, most=1)
     siblings: str = setting("auto", choices=("auto", "positive", "ignore", "negative"))
@@ -90,13 +95,24 @@ class TrainingConfig:
                 f"samplers: {self.view!r} is the view that is trained; name frozen networks of other views"
             )
         if METHODS[self.method].build_miner:  # an impossible cascade ends here
-            stages = 1 if self.method == "coclr" else self.num_stages
-            plan_stages(self.K, self.views, stages, self.ratio, self.top_k)
+            stages, keeps = (1, ()) if self.method == "coclr" else (self.num_stages, self.keeps)
+            for top_k in self.phases:
+                plan_stages(self.K, self.views, stages, self.ratio, top_k, keeps)
 
     @property
     def views(self) -> tuple[str, ...]:
         """The order in which a cascade looks: the frozen networks' views first, the trained one last."""
         return (*self.samplers, self.view)
+
+    @property
+    def phases(self) -> tuple[int, ...]:
+        """top_k of each phase of the training; there is but one where nothing is mined."""
+        return (METHODS[self.method].build_miner and self.top_k_phases) or (self.top_k,)
+
+    @property
+    def all_epochs(self) -> int:
+        """Epochs of all phases together."""
+        return self.epochs * len(self.phases)
 
     @property
     def loss_form(self) -> str:

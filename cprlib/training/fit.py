@@ -54,14 +54,13 @@ def fit(
             the folder was made from instead; before training.
         FloatingPointError: the loss is no longer a number.
     """
-    own_miner = miner
-    miner = miner or build_miner(config.method, config.views, config.K, config.num_stages, config.ratio, config.top_k)
+    own_miner, miners = miner, phase_miners(config, miner)
     manifest = read_manifest(config)
     pairs = open_pairs(config, manifest)
     sampler = EpochSampler(len(pairs), config.batch_size, config.seed)
-    config = replace(_settle_siblings(config, miner, manifest), loss=config.loss_form)
+    config = replace(_settle_siblings(config, miners[0], manifest), loss=config.loss_form)
     check_precision(config)
-    _check_queue_fills(config, miner, len(sampler) * sampler.batch_size)
+    _check_queue_fills(config, miners[0], len(sampler) * sampler.batch_size)
     state = new_state(config)
     fingerprint = training_fingerprint(config, manifest, state, own_miner)
     folder = open_training(config.out, fingerprint, config, redo, continue_with)
@@ -76,9 +75,12 @@ def fit(
     short_sockets()
     loader = DataLoader(pairs, batch_sampler=sampler, num_workers=config.workers, persistent_workers=config.workers > 0)
     with scalar_writer(folder, state.epoch) as write_scalars:
-        for epoch in progress(range(state.epoch, config.epochs), folder.name, status=lambda: _status(metrics)):
+        for epoch in progress(range(state.epoch, config.all_epochs), folder.name, status=lambda: _status(metrics)):
             sampler.epoch = epoch
-            row, log = train_epoch(config, state, loader, miner)
+            phase, epoch_of_phase = divmod(epoch, config.epochs)
+            if phase and not epoch_of_phase:
+                state.optimizer = new_optimizer(config, state.encoder)
+            row, log = train_epoch(config, state, loader, miners[phase])
             _keep_epoch(folder, epoch, config, state, log)
             metrics.append({"epoch": epoch, **row})
             with atomic_path(folder / "metrics.jsonl") as tmp:
@@ -86,8 +88,26 @@ def fit(
             write_scalars(epoch, row)
             state.epoch = epoch + 1
             save_checkpoint(folder, config, state.state_dict())
-    write_json(folder / METRICS, {"epochs": config.epochs, "start": metrics[0], "end": metrics[-1]})
+    write_json(folder / METRICS, {"epochs": config.all_epochs, "start": metrics[0], "end": metrics[-1]})
     return folder
+
+
+def phase_miners(config: TrainingConfig, miner: Miner | None = None) -> list[Miner | None]:
+    """The miner of each phase of a training; the user's own, if there is one, decides itself how many rows it mines.
+
+    Raises:
+        ValueError: an impossible cascade, or phases for a miner of the user's own.
+    """
+    if miner is not None and config.top_k_phases:
+        raise ValueError(
+            f"top_k_phases is {list(config.top_k_phases)}, but your own miner decides how many rows it mines; leave "
+            "top_k_phases empty, or train one phase after the other"
+        )
+    cascade = config.num_stages, config.ratio
+    return [
+        miner or build_miner(config.method, config.views, config.K, *cascade, top_k, config.keeps)
+        for top_k in config.phases
+    ]
 
 
 def read_manifest(config: TrainingConfig) -> Manifest:
@@ -132,8 +152,12 @@ def new_state(config: TrainingConfig) -> TrainState:
     for view, path in config.samplers.items():
         samplers[view] = load_encoder(resolve(path), view).to(device).requires_grad_(False)
     queue = FeatureQueue(config.K, config.dim, config.views).to(device)
-    optimizer = torch.optim.Adam(encoder.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
-    return TrainState(encoder, momentum_copy(encoder), samplers, queue, optimizer)
+    return TrainState(encoder, momentum_copy(encoder), samplers, queue, new_optimizer(config, encoder))
+
+
+def new_optimizer(config: TrainingConfig, encoder: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimiser as it is at the beginning of a training, and of each of its phases."""
+    return torch.optim.Adam(encoder.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def training_fingerprint(
@@ -195,9 +219,9 @@ def _settle_siblings(config: TrainingConfig, miner: Miner | None, manifest: Mani
 
 def _check_queue_fills(config: TrainingConfig, miner: Miner | None, clips_per_epoch: int) -> None:
     """A miner waits for a full queue: one that never fills would train nothing."""
-    if miner is not None and config.K >= config.epochs * clips_per_epoch:
+    if miner is not None and config.K >= config.all_epochs * clips_per_epoch:
         raise ValueError(
-            f"K: a queue of {config.K} rows never fills in {config.epochs} epochs of {clips_per_epoch} clips, so "
+            f"K: a queue of {config.K} rows never fills in {config.all_epochs} epochs of {clips_per_epoch} clips, so "
             "nothing would be trained; use a smaller K (at most the number of training videos) or more epochs"
         )
 
@@ -210,12 +234,12 @@ def _metrics_lines(folder: Path) -> list[dict]:
 
 def _keep_epoch(folder: Path, epoch: int, config: TrainingConfig, state: TrainState, log: pd.DataFrame) -> None:
     """What is kept to be looked at: the mining log of every epoch, memory and network of some."""
-    if epoch % math.ceil(config.epochs / SNAPSHOTS) == 0 or epoch == config.epochs - 1:
+    if epoch % math.ceil(config.all_epochs / SNAPSHOTS) == 0 or epoch == config.all_epochs - 1:
         write_memory(folder, epoch, state.queue)
     if len(log):
         with atomic_path(folder / "mining.parquet" / f"epoch-{epoch:04d}.parquet") as tmp:
             log.to_parquet(tmp, index=False)
-    if METHODS[config.method].build_miner and is_network_kept(epoch, config.epochs):
+    if METHODS[config.method].build_miner and is_network_kept(epoch, config.all_epochs):
         write_network(folder, epoch, config, state.encoder)
 
 

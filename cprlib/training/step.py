@@ -71,7 +71,7 @@ def train_epoch(
     Returns:
         The epoch's metrics and its mining log: a row for every mined row of every query.
     """
-    lr = config.lr * decay(state.epoch, config.lr_milestones)
+    lr = config.lr * decay(state.epoch % config.epochs, config.lr_milestones)
     for group in state.optimizer.param_groups:
         group["lr"] = lr
     state.encoder.train()

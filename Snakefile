@@ -29,10 +29,18 @@ CHATTER = ("Building DAG", "Using shell", "Select jobs", "Execute ", "Complete l
 CHATTER += ("Warning: the following output files of rule cache",)  # flow extraction has made them
 
 
+def with_numbers(value):
+    """A setting as it was meant: Snakemake takes numbers in a list on its command line for text."""
+    if not isinstance(value, list):
+        return value
+    return [yaml.safe_load(x) if isinstance(x, str) and re.fullmatch(r"[\d.]+", x) else x for x in value]
+
+
 def complete(given):
     """The configuration, every name and type checked, with the defaults that several steps share."""
     if not given.get("run"):
         raise WorkflowError("no run to make: give --configfile params/toy.yaml, or another one")
+    given = {name: with_numbers(value) for name, value in given.items()}
     check_shared(given)
     shared = {"outputs": "outputs", "dataset": "toy", "views": ["rgb", "flow"], "cycles": 1, "methods": list(METHODS)} | given
     if not re.fullmatch(r"[\w.+-]+", shared["run"]) or re.search(r"[{}]", shared["outputs"]):

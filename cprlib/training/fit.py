@@ -1,7 +1,5 @@
 """Contrastive pre-training: one configuration and a miner make InfoNCE, UberNCE, CoCLR or CPR."""
 
-import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,24 +8,20 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from cprlib.data.content import training_rows, video_contents, view_contents
+from cprlib.data.content import training_rows, view_contents
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
-from cprlib.data.parallel import short_sockets
 from cprlib.data.sampling import ClipPairs, EpochSampler
 from cprlib.encoders import build_encoder, momentum_copy
 from cprlib.memory import FeatureQueue
-from cprlib.methods import METHODS, build_miner, sources_of
+from cprlib.methods import build_miner, sources_of
 from cprlib.miners import Miner
-from cprlib.store.checkpoints import load_checkpoint, load_encoder, save_checkpoint
-from cprlib.store.files import atomic_path, resolve, write_json
+from cprlib.store.checkpoints import load_encoder
+from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_weights
-from cprlib.store.folders import CHECKPOINT, METRICS, VIDEOS, is_finished, open_training
-from cprlib.store.progress import progress
 from cprlib.training.config import TrainingConfig
-from cprlib.training.scalars import scalar_writer
-from cprlib.training.schedule import check_bf16, check_precision, pick_device
-from cprlib.training.snapshots import SNAPSHOTS, is_network_kept, write_memory, write_network
+from cprlib.training.loop import run_epochs
+from cprlib.training.schedule import check_precision, pick_device
 from cprlib.training.step import TrainState, train_epoch
 
 
@@ -54,7 +48,7 @@ def fit(
             the folder was made from instead; before training.
         FloatingPointError: the loss is no longer a number.
     """
-    own_miner, miners = miner, phase_miners(config, miner)
+    own_miner, miners = miner, phase_miners(config, config.K, miner)
     manifest = read_manifest(config)
     pairs = open_pairs(config, manifest)
     sampler = EpochSampler(len(pairs), config.batch_size, config.seed)
@@ -63,37 +57,21 @@ def fit(
     _check_queue_fills(config, miners[0], len(sampler) * sampler.batch_size)
     state = new_state(config)
     fingerprint = training_fingerprint(config, manifest, state, own_miner)
-    folder = open_training(config.out, fingerprint, config, redo, continue_with)
-    if is_finished(folder):
-        return folder
-    if not (folder / VIDEOS).exists():
-        write_json(folder / VIDEOS, video_contents(manifest.split("train")))
-    if (folder / CHECKPOINT).exists():
-        state.load_state_dict(load_checkpoint(folder))
-    metrics = _metrics_lines(folder)[: state.epoch]
-    check_bf16(config, state.encoder)
-    short_sockets()
-    loader = DataLoader(pairs, batch_sampler=sampler, num_workers=config.workers, persistent_workers=config.workers > 0)
-    with scalar_writer(folder, state.epoch) as write_scalars:
-        for epoch in progress(range(state.epoch, config.all_epochs), folder.name, status=lambda: _status(metrics)):
-            sampler.epoch = epoch
-            phase, epoch_of_phase = divmod(epoch, config.epochs)
-            if phase and not epoch_of_phase:
-                state.optimizer = new_optimizer(config, state.encoder)
-            row, log = train_epoch(config, state, loader, miners[phase])
-            _keep_epoch(folder, epoch, config, state, log)
-            metrics.append({"epoch": epoch, **row})
-            with atomic_path(folder / "metrics.jsonl") as tmp:
-                tmp.write_text("".join(json.dumps(line) + "\n" for line in metrics))
-            write_scalars(epoch, row)
-            state.epoch = epoch + 1
-            save_checkpoint(folder, config, state.state_dict())
-    write_json(folder / METRICS, {"epochs": config.all_epochs, "start": metrics[0], "end": metrics[-1]})
-    return folder
+
+    def one_epoch(phase: int, loader: DataLoader) -> tuple[dict, pd.DataFrame]:
+        return train_epoch(config, state, loader, miners[phase])
+
+    train = manifest.split("train")
+    return run_epochs(config, state, (pairs, sampler), train, fingerprint, one_epoch, redo, continue_with)
 
 
-def phase_miners(config: TrainingConfig, miner: Miner | None = None) -> list[Miner | None]:
+def phase_miners(config: TrainingConfig, bank_size: int, miner: Miner | None = None) -> list[Miner | None]:
     """The miner of each phase of a training; the user's own, if there is one, decides itself how many rows it mines.
+
+    Args:
+        config: of the training.
+        bank_size: K, rows of the memory.
+        miner: the user's own, if there is one.
 
     Raises:
         ValueError: an impossible cascade, or phases for a miner of the user's own.
@@ -105,7 +83,7 @@ def phase_miners(config: TrainingConfig, miner: Miner | None = None) -> list[Min
         )
     cascade = config.num_stages, config.ratio
     return [
-        miner or build_miner(config.method, config.views, config.K, *cascade, top_k, config.keeps)
+        miner or build_miner(config.method, config.views, bank_size, *cascade, top_k, config.keeps)
         for top_k in config.phases
     ]
 
@@ -132,12 +110,6 @@ def open_pairs(config: TrainingConfig, manifest: Manifest | None = None) -> Clip
     return ClipPairs(train.table, train.source_codes, frames, (config.view,), config.views, *shape)
 
 
-def read_metrics(folder: str | Path) -> pd.DataFrame:
-    """The metrics of a training: a row an epoch with epoch, loss, lr, pmr, mining_r1, clips_per_s and seconds."""
-    table = pd.DataFrame(_metrics_lines(resolve(folder)))
-    return table.astype({name: float for name in ("loss", "pmr", "mining_r1") if name in table})
-
-
 def new_state(config: TrainingConfig) -> TrainState:
     """Networks, queue and optimiser as they are before the first epoch."""
     device = pick_device(config.device)
@@ -152,12 +124,8 @@ def new_state(config: TrainingConfig) -> TrainState:
     for view, path in config.samplers.items():
         samplers[view] = load_encoder(resolve(path), view).to(device).requires_grad_(False)
     queue = FeatureQueue(config.K, config.dim, config.views).to(device)
-    return TrainState(encoder, momentum_copy(encoder), samplers, queue, new_optimizer(config, encoder))
-
-
-def new_optimizer(config: TrainingConfig, encoder: torch.nn.Module) -> torch.optim.Optimizer:
-    """The optimiser as it is at the beginning of a training, and of each of its phases."""
-    return torch.optim.Adam(encoder.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+    optimizer = torch.optim.Adam(encoder.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+    return TrainState(encoder, momentum_copy(encoder), samplers, queue, optimizer)
 
 
 def training_fingerprint(
@@ -224,27 +192,3 @@ def _check_queue_fills(config: TrainingConfig, miner: Miner | None, clips_per_ep
             f"K: a queue of {config.K} rows never fills in {config.all_epochs} epochs of {clips_per_epoch} clips, so "
             "nothing would be trained; use a smaller K (at most the number of training videos) or more epochs"
         )
-
-
-def _metrics_lines(folder: Path) -> list[dict]:
-    """The lines of ``metrics.jsonl`` as they were written, to the last digit; [] before the first epoch."""
-    path = folder / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def _keep_epoch(folder: Path, epoch: int, config: TrainingConfig, state: TrainState, log: pd.DataFrame) -> None:
-    """What is kept to be looked at: the mining log of every epoch, memory and network of some."""
-    if epoch % math.ceil(config.all_epochs / SNAPSHOTS) == 0 or epoch == config.all_epochs - 1:
-        write_memory(folder, epoch, state.queue)
-    if len(log):
-        with atomic_path(folder / "mining.parquet" / f"epoch-{epoch:04d}.parquet") as tmp:
-            log.to_parquet(tmp, index=False)
-    if METHODS[config.method].build_miner and is_network_kept(epoch, config.all_epochs):
-        write_network(folder, epoch, config, state.encoder)
-
-
-def _status(metrics: list[dict]) -> str:
-    last = metrics[-1]
-    parts = ["filling the queue" if last["loss"] is None else f"loss {last['loss']:.3f}"]
-    parts += [] if last["pmr"] is None else [f"PMR {last['pmr']:.1%}"]
-    return ", ".join([*parts, f"{last['clips_per_s']:.0f} clips/s"])

@@ -42,6 +42,11 @@ class TrainState:
     epoch: int = 0
 
     @property
+    def memory(self) -> FeatureQueue:
+        """What is mined from."""
+        return self.queue
+
+    @property
     def saved(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
         """What changes during training, by name."""
         return {name: part for name, part in vars(self).items() if hasattr(part, "state_dict")}

@@ -14,7 +14,7 @@ from cprlib.evaluation.finetune import FinetuneConfig, finetune, predict
 from cprlib.store.checkpoints import load_checkpoint, load_encoder
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
-from cprlib.training.fit import read_metrics
+from cprlib.training.loop import read_metrics
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from cprlib.store.checkpoints import load_checkpoint, load_encoder
 from cprlib.store.files import project_root
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import cotrain, untrained
-from cprlib.training.fit import fit, open_pairs, read_metrics
+from cprlib.training.fit import fit, open_pairs
+from cprlib.training.loop import read_metrics
 from cprlib.training.snapshots import memory_epochs, network_snapshots, read_memory
 
 pretrain = importlib.import_module("cprlib.training.fit")

@@ -12,7 +12,8 @@ from cprlib.store.checkpoints import load_checkpoint
 from cprlib.store.files import read_json
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import cotrain, untrained
-from cprlib.training.fit import fit, read_metrics
+from cprlib.training.fit import fit
+from cprlib.training.loop import read_metrics
 
 training = importlib.import_module("cprlib.training.fit")
 

@@ -19,7 +19,8 @@ from cprlib.store.checkpoints import load_checkpoint, load_encoder
 from cprlib.store.fingerprint import hash_weights
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
-from cprlib.training.fit import check_same_videos, fit, read_metrics
+from cprlib.training.fit import check_same_videos, fit
+from cprlib.training.loop import read_metrics
 
 training = importlib.import_module("cprlib.training.fit")
 

@@ -10,7 +10,7 @@ import pandas as pd
 from cprlib.report.explorers.widgets import Explorer, explorer, figure_html
 from cprlib.report.figures.curves import QUANTITIES, training_curves
 from cprlib.report.run import Run
-from cprlib.training.fit import read_metrics
+from cprlib.training.loop import read_metrics
 
 
 def training_monitor(run: str | Path, seconds: float = 5.0) -> Explorer:

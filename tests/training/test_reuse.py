@@ -1,6 +1,7 @@
 """A result is what it was made from: each input that changes makes a training unfit, and nothing else does."""
 
 import dataclasses
+import functools
 import importlib
 import json
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cprlib.cascade import plan_stages
 from cprlib.data.flow import extract_flow
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
@@ -232,6 +234,22 @@ def test_any_miner_of_the_users_own(config):
     assert json.loads((folder / "fingerprint.json").read_text())["parts"]["miner"].endswith("first_allowed_rows")
     with pytest.raises(ValueError, match="miner .* -> nothing"):
         fit(dataclasses.replace(config, epochs=2))
+
+
+def test_a_miner_may_be_an_object_or_a_partial_call(config):
+    from cprlib.miners import cascade
+
+    class Last:
+        def __call__(self, anchors, bank, exclude):
+            return cascade(plan_stages(exclude.shape[1], ("rgb",), 1, top_k=1))(anchors, bank, exclude)
+
+    def mine(stages, anchors, bank, exclude):
+        return cascade(stages)(anchors, bank, exclude)
+
+    stages = plan_stages(config.K, ("rgb",), 1, top_k=1)
+    for miner, name in ((Last(), "Last"), (functools.partial(mine, stages), "mine")):
+        folder = fit(dataclasses.replace(config, out=f"{config.out}/{name}"), miner=miner)
+        assert json.loads((folder / "fingerprint.json").read_text())["parts"]["miner"].endswith(name)
 
 
 def test_a_view_is_made_from_another_views_clips(config, videos):

@@ -34,6 +34,9 @@ def test_equals_slow_oracle(num_stages, ratio, bank_size, top_k):
     found = cascade_retrieve(queries, bank, stages, exclude)
     assert found.valid.all()
     assert found.indices.tolist() == slow_cascade(queries, bank, stages, exclude)
+    ordered = cascade_retrieve(queries, bank, stages, exclude, in_order=True)
+    assert torch.equal(ordered.indices, found.indices)
+    assert all(map(torch.equal, *([s.sort().values for s in f.survivors] for f in (found, ordered))))
 
 
 def test_excluded_rows_beyond_the_first_cut_do_not_come_back():
@@ -67,7 +70,7 @@ def test_two_views_remove_the_false_positive():
     queries = {"flow": at(0), "rgb": at(0)}
     bank = {"flow": at(10, 5, 90, 120), "rgb": at(10, 90, 5, 120)}
     one = cascade_retrieve(queries, bank, plan_stages(4, ("flow", "rgb"), 1, 0.5, 1))
-    two = cascade_retrieve(queries, bank, plan_stages(4, ("flow", "rgb"), 2, 0.5, 1))
+    two = cascade_retrieve(queries, bank, plan_stages(4, ("flow", "rgb"), 2, 0.5, 1), in_order=True)
     assert one.indices.tolist() == [[1]]
     assert two.indices.tolist() == [[0]]
     assert two.survivors[0].tolist() == [[1, 0]]

@@ -70,7 +70,7 @@ def _mine(memory: Memory, stages: Sequence[Stage], queries: Tensor) -> tuple[Ret
     """What queries mine, what they must not (B, K), and each one's share of true positives, NaN if it mined nothing."""
     exclude = memory.source_id[queries][:, None] == memory.source_id[None, :]
     anchors = {view: features[queries] for view, features in memory.features.items()}
-    found = cascade_retrieve(anchors, memory.features, stages, exclude)
+    found = cascade_retrieve(anchors, memory.features, stages, exclude, in_order=True)
     hits = (memory.label[found.indices] == memory.label[queries, None]) & found.valid
     return found, exclude, hits.sum(1) / found.valid.sum(1)
 

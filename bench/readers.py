@@ -17,8 +17,8 @@ import torch
 
 from cprlib.data import seeking
 from cprlib.data.container import decode
+from cprlib.data.files import find_videos
 from cprlib.data.video import probe, read_clip
-from data_prep.files import find_videos
 
 CLIP, CLIPS, SINGLE = 16, 2, 8  # frames of a clip; clips, and single frames, of each video
 

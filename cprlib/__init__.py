@@ -1,6 +1,16 @@
 """Cascade Positive Retrieval: self-supervised video representation learning with two views."""
 
 __version__ = "0.1.0"
+__all__ = ["check_environment", "load_encoder"]
+
+
+def __getattr__(name: str):
+    """`load_encoder` once it is asked for: whoever mines with `cprlib.cascade` alone does not wait for it."""
+    if name != "load_encoder":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from cprlib.evaluation.video_encoder import load_encoder
+
+    return load_encoder
 
 
 def check_environment() -> str:

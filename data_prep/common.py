@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from cprlib.data.files import printable
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import VideoInfo, fingerprint, probe
 from cprlib.store.files import atomic_path, resolve
-from data_prep.files import printable
 from data_prep.remembered import Remembered, beside
 
 MISSING = "listed but missing"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from cprlib.data.files import find_videos
 from cprlib.data.manifest import Manifest
 from cprlib.store.files import resolve
 from data_prep.common import Listed, describe, match, run
-from data_prep.files import find_videos
 
 PARTS = {"0": "unused", "1": "train", "2": "test"}
 

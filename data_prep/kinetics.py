@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from cprlib.data.files import find_videos
 from cprlib.data.manifest import Manifest
 from cprlib.data.text_table import read_records, read_text
 from cprlib.store.files import resolve
 from data_prep.common import Listed, describe, match, run
-from data_prep.files import find_videos
 
 COLUMNS = {
     "label": ("label", "class", "class_name"),

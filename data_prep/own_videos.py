@@ -20,11 +20,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from cprlib.data.files import find_videos, printable
 from cprlib.data.manifest import Manifest
 from cprlib.data.text_table import read_text_table
 from cprlib.store.files import resolve
 from data_prep.common import MISSING, Entry, describe, run
-from data_prep.files import find_videos, printable
 
 TEST_SHARE = 0.2
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}

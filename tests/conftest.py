@@ -12,6 +12,8 @@ import torch
 
 from cprlib.data.flow import extract_flow
 from cprlib.store.files import locked, resolve
+from cprlib.store.folders import training_folder
+from cprlib.training import TrainingConfig, fit
 from data_prep import toy_actions
 from tests.pipeline import Pipeline
 
@@ -55,6 +57,18 @@ def toy_manifest(shared) -> Path:
 
 
 @pytest.fixture(scope="session")
+def small_run(shared, toy_manifest) -> Path:
+    """A run with InfoNCE networks of both views, an epoch each, on `toy_manifest`; to be read or copied only."""
+    run = shared / "small"
+    shape = {"backbone": "tiny", "dim": 8, "clip_len": 4, "clip_stride": 2, "clip_size": 32, "short_side": 36}
+    with locked(run):
+        for view in ("rgb", "flow"):
+            settings = {"view": view, "K": 16, "epochs": 1, "lr_milestones": (), **shape}
+            fit(TrainingConfig(str(toy_manifest), training_folder(run, "infonce", view), **settings))
+    return run
+
+
+@pytest.fixture(scope="session")
 def smoke(shared) -> Pipeline:
     """The smoke run, finished, with all that `make tables` adds."""
     pipeline = Pipeline(shared / "pipeline")
@@ -68,5 +82,5 @@ def smoke(shared) -> Pipeline:
 
 @pytest.fixture(scope="session")
 def finished(smoke, shared) -> Path:
-    """The outputs of the smoke run as they were when it had ended. All processes share them: to be read or copied only."""
+    """The outputs of the smoke run as they were when it had ended. All processes share them: read or copy, no more."""
     return shared / "finished"

@@ -28,6 +28,7 @@ __all__ = [
     "dequantise",
     "estimate",
     "extract_flow",
+    "flow_frames",
     "flow_info",
     "quantise",
     "read_flow",
@@ -61,7 +62,7 @@ def estimate(
         raise ValueError(f"device is {device!r}; flow is estimated on the 'cpu'")
     if frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) < 2 or frames.dtype != torch.uint8:
         raise ValueError(f"frames are {frames.dtype} {tuple(frames.shape)}; expected uint8 (T >= 2, H, W, 3)")
-    return torch.from_numpy(np.stack([*_flow_frames(frames.cpu().numpy(), method, short_side)]))
+    return torch.from_numpy(np.stack([*flow_frames(frames.cpu().numpy(), method, short_side)]))
 
 
 def extract_flow(
@@ -126,13 +127,13 @@ def _extract_one(job: tuple[str, str, int, float, str], method: str, bound: floa
                 return
         except VideoError:
             pass  # not a flow file: made anew
-    write_flow(flow_path, _flow_frames(decode(path), method, short_side), method, bound, fps, source, short_side)
+    write_flow(flow_path, flow_frames(decode(path), method, short_side), method, bound, fps, source, short_side)
     if flow_info(flow_path).num_frames != num_frames - 1:
         raise VideoError(path, f"no longer has the {num_frames} frames of the manifest")
 
 
-def _flow_frames(frames: Iterable[np.ndarray], method: str, short_side: int) -> Iterator[np.ndarray]:
-    """(2, H, W) float32 for each pair of neighbouring (H, W, 3) frames."""
+def flow_frames(frames: Iterable[np.ndarray], method: str, short_side: int) -> Iterator[np.ndarray]:
+    """As `estimate`, frame by frame: (2, H, W) float32 for each pair of neighbouring (H, W, 3) uint8 frames."""
     matcher, previous = _matcher(method), None
     for frame in frames:
         side = min(frame.shape[:2])

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cprlib.methods import COTRAINED
+from cprlib.methods import COTRAINED, VIEWS
 from cprlib.store.files import read_json, resolve, write_json
 from cprlib.store.fingerprint import Fingerprint, default_settings
 
@@ -169,3 +169,13 @@ def recorded_path(training: str | Path, name: str) -> Path | None:
 def is_finished(folder: str | Path) -> bool:
     """Whether a training has ended: ``metrics.json`` is the last thing that is written, and its network is there."""
     return all((resolve(folder) / name).exists() for name in (METRICS, CHECKPOINT))
+
+
+def method_networks(run: str | Path, method: str) -> dict[str, Path]:
+    """The finished networks of a method in a run, the last of its cycles: view -> folder of the training."""
+    if method in COTRAINED:
+        places = cotrained_networks(resolve(run), method)
+    else:
+        places = {view: [resolve(training_folder(run, method, view))] for view in VIEWS}
+    finished = {view: [path for path in paths if is_finished(path)] for view, paths in places.items()}
+    return {view: paths[-1] for view, paths in finished.items() if paths}

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
+from cprlib.data.files import find_videos
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import write_video
 from data_prep import hmdb51, own_videos, ucf101
 from data_prep.common import MISSING, MISSING_CLASS, UNLISTED, save, summary
-from data_prep.files import find_videos
 
 DATA = Path(os.environ.get("CPR_DATA", "../shared")).resolve()
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="no real data: CPR_DATA is not set")

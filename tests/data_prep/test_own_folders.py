@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cprlib.data.files import find_videos
 from cprlib.data.flow import extract_flow, flow_info
 from cprlib.data.frame_cache import build_cache
 from cprlib.data.frames import open_frames
@@ -15,7 +16,6 @@ from cprlib.data.manifest import Manifest
 from cprlib.notebook import runner
 from cprlib.store.files import project_root
 from data_prep import common, own_videos
-from data_prep.files import find_videos
 from data_prep.remembered import beside
 from tests.data_prep.test_data_prep import pairs, videos
 

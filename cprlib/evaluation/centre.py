@@ -1,0 +1,70 @@
+"""What retrieval subtracts, kept beside a network: the mean feature of its training videos, and how flow was made."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cprlib.data.content import flow_settings
+from cprlib.data.frames import open_frames
+from cprlib.data.manifest import Manifest
+from cprlib.evaluation.features import network_features
+from cprlib.methods import VIEWS
+from cprlib.store.checkpoints import load_checkpoint
+from cprlib.store.files import atomic_path, resolve
+from cprlib.store.fingerprint import Fingerprint, hash_weights
+from cprlib.store.folders import recorded_path
+from cprlib.store.released import load_safely
+from cprlib.training.fit import check_same_videos
+
+FILE = "centre.pt"
+
+
+class Centre(NamedTuple):
+    """The mean feature of the training videos, (F,) float32; method, bound and short side of flow (None: no flow)."""
+
+    mean: Tensor
+    flow: dict[str, Any] | None
+
+
+def training_centre(training: str | Path) -> Centre:
+    """The centre of a network: read from its folder, or made once from the videos that it was trained on.
+
+    Args:
+        training: folder of :func:`cprlib.training.fit`, also of random or released weights.
+
+    Raises:
+        FileNotFoundError, ValueError: it was never made, and the videos are no longer there or are others now.
+    """
+    folder, saved = resolve(training), load_checkpoint(training)
+    made_from, path = _made_from(folder, saved), folder / FILE
+    kept = load_safely(path) if path.exists() else {}
+    if kept.get("fingerprint") != made_from:
+        try:
+            kept = {"fingerprint": made_from, **_make(folder, saved["config"])._asdict()}
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{folder} has no {FILE} yet, the mean that is subtracted from features, and it cannot be made: {error}"
+            ) from error
+        with atomic_path(path) as tmp:
+            torch.save(kept, tmp)
+    return Centre(kept["mean"], kept["flow"])
+
+
+def _made_from(folder: Path, saved: dict) -> str:
+    """Hash of what decides a centre: the weights, the clips, the training videos and their flow."""
+    fingerprint = Fingerprint.read(folder)
+    trained = {name: fingerprint.parts.get(name) for name in ("training videos", "flow")} if fingerprint else {}
+    clips = [saved["config"][name] for name in ("view", "clip_len", "clip_stride", "clip_size", "short_side")]
+    return Fingerprint({"network": hash_weights(saved["encoder"]), "clips": clips, **trained}).hash
+
+
+def _make(folder: Path, config: dict) -> Centre:
+    source, cache = VIEWS[config["view"]].source, recorded_path(folder, "cache")
+    manifest = Manifest.read(recorded_path(folder, "manifest")).check_files((source,))
+    check_same_videos(folder, manifest)
+    train = manifest.split("train")
+    frames = open_frames(manifest, [source], config["short_side"] or None, cache)
+    mean = network_features(folder, train, frames, "train").mean(dim=0)
+    return Centre(mean, flow_settings(train) if source == "flow" else None)

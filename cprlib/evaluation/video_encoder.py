@@ -1,0 +1,210 @@
+"""From videos to vectors: the networks of a training, a method or a published file, ready to be asked (section 3)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cprlib.data.augmentation import evaluation_crops, to_input
+from cprlib.data.files import find_videos
+from cprlib.encoders import Encoder
+from cprlib.evaluation.centre import training_centre
+from cprlib.evaluation.features import clip_shape
+from cprlib.evaluation.stream import Window, stream_windows, timed_frames
+from cprlib.methods import METHODS, VIEWS, sources_of
+from cprlib.store.checkpoints import load_checkpoint, load_released
+from cprlib.store.checkpoints import load_encoder as load_network
+from cprlib.store.files import resolve
+from cprlib.store.fingerprint import Fingerprint, hash_weights
+from cprlib.store.folders import CHECKPOINT, is_finished, method_networks
+from cprlib.training.schedule import pick_device
+
+RELEASED = (32, 1, 128), 128, {"method": "tvl1", "bound": 20.0, "short_side": 0}  # clips, short side, flow of CoCLR
+PREFERRED = ("cpr", "coclr", "infonce")  # of a run of which no method is named
+Video = str | Path | Tensor | np.ndarray
+
+
+class VideoVectors(NamedTuple):
+    """A video as vectors of length 1: (F,) of the whole, (W, F) of its windows, (W, 2) their first and last second."""
+
+    whole: Tensor
+    windows: Tensor
+    seconds: Tensor
+
+
+@dataclass(frozen=True)
+class VideoEncoder:
+    """Networks of one or several views that see the same clips.
+
+    Attributes:
+        networks: view -> encoder.
+        means: view -> float (F_view,), subtracted from the features of a video; zeros: nothing is.
+        shape: T, step between frames, and side of a clip in pixels.
+        short_side: that videos are read at, in pixels; None: as they are.
+        flow: method, bound and short side of flow where a view needs it.
+        path: what it was loaded from.
+    """
+
+    networks: dict[str, Encoder]
+    means: dict[str, Tensor]
+    shape: tuple[int, int, int]
+    short_side: int | None
+    flow: dict[str, Any] | None
+    path: Path
+
+    @property
+    def views(self) -> list[str]:
+        """In the order of their parts of a vector."""
+        return sorted(self.networks)
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What decides its vectors."""
+        networks = {
+            view: hash_weights({**network.state_dict(), "mean": self.means[view]})
+            for view, network in self.networks.items()
+        }
+        clips = {"shape": self.shape, "short_side": self.short_side}
+        return Fingerprint({"networks": networks, "clips": clips, "flow": self.flow})
+
+    def parts(self) -> dict[str, slice]:
+        """View -> the columns of a vector that are its own; their dot products are a share of the whole one."""
+        ends = np.cumsum([len(self.means[view]) for view in self.views]).tolist()
+        return {view: slice(end - len(self.means[view]), end) for view, end in zip(self.views, ends, strict=True)}
+
+    def embed(self, videos: Video | Sequence[Video], fps: float = 25.0) -> Tensor:
+        """A vector for each video: its windows' features averaged, centred with the training set's mean, of length 1.
+
+        The cosine of two vectors is the mean of their cosines in the views, so they rank as "both" in
+        :mod:`cprlib.evaluation.retrieval` does.
+
+        Args:
+            videos: a file, a folder (all videos below it, by name), uint8 frames (T, H, W, 3), or a list of these.
+            fps: frames per second of frames that are given as such.
+
+        Returns:
+            float32 (N, F) on the CPU.
+
+        Raises:
+            FileNotFoundError: no such file.
+            VideoError: a file that is no video, or is broken.
+            ValueError: frames of another shape or type.
+        """
+        return torch.stack([self.vectors(video, fps).whole for video in self._each(videos)])
+
+    def vectors(self, video: Video, fps: float = 25.0) -> VideoVectors:
+        """The vector of one video and those of its windows; see :meth:`embed`."""
+        raw, seconds = self._features(_frames(video, fps))
+        whole = {view: x.mean(dim=0, keepdim=True) for view, x in raw.items()}
+        return VideoVectors(self._joined(whole)[0], self._joined(raw), seconds)
+
+    def centred_on(self, videos: Video | Sequence[Video]) -> "VideoEncoder":
+        """The same networks with the mean of these videos instead; for other data, or files that come without one."""
+        raw = [self._features(_frames(video, 25.0))[0] for video in self._each(videos)]
+        means = {view: torch.stack([x[view].mean(dim=0) for x in raw]).mean(dim=0) for view in self.networks}
+        return replace(self, means=means)
+
+    def _each(self, videos: Video | Sequence[Video]) -> list[Video]:
+        if isinstance(videos, str | Path):
+            return find_videos(videos) if Path(videos).is_dir() else [videos]
+        return [videos] if isinstance(videos, Tensor | np.ndarray) else list(videos)
+
+    def _joined(self, raw: dict[str, Tensor]) -> Tensor:
+        """(N, F) of length 1; a view's part has length 1 / √views."""
+        parts = [normalize(raw[view] - self.means[view], dim=1) for view in self.views]
+        return torch.cat(parts, dim=1) / len(parts) ** 0.5
+
+    def _features(self, frames: Iterable[tuple[float, np.ndarray]]) -> tuple[dict[str, Tensor], Tensor]:
+        """View -> (W, F_view) raw features of the windows, and (W, 2) their seconds."""
+        clip_len, stride, size = self.shape
+        windows = stream_windows(frames, sources_of(self.networks), clip_len, stride, self.short_side, self.flow)
+        found, seconds = {view: [] for view in self.networks}, []
+        for batch in _batches(windows, 16):
+            for view, network in self.networks.items():
+                source = VIEWS[view].source
+                clips = torch.cat([evaluation_crops(w.clips[source], size, source) for w in batch])
+                found[view].append(_encode(network, to_input(clips, view)))
+            seconds += [(window.start, window.end) for window in batch]
+        return {view: torch.cat(x) for view, x in found.items()}, torch.tensor(seconds)
+
+
+def load_encoder(path: str | Path, view: str = "rgb", device: str = "auto") -> VideoEncoder:
+    """Networks that turn videos into vectors.
+
+    Args:
+        path: a training ("outputs/toy/cpr_rgb_cycle2"), all views of a method ("outputs/toy/cpr"), a run
+            ("outputs/toy": CPR, else CoCLR, else InfoNCE), or a published ``.pth.tar`` file; of that no mean is known,
+            so its vectors are not centred, see :meth:`VideoEncoder.centred_on`.
+        view: that a published network is of.
+        device: "auto" takes a GPU if there is one.
+
+    Raises:
+        FileNotFoundError: nothing there, or no finished network.
+        ValueError: files that cannot be used.
+    """
+    place, at = resolve(path), pick_device(device)
+    if place.is_file() and place.name != CHECKPOINT:
+        network = load_released(place, view=view).to(at)
+        shape, short_side, flow = RELEASED
+        means = {view: torch.zeros(network.feature_dim)}
+        return VideoEncoder({view: network}, means, shape, short_side, flow if view == "flow" else None, place)
+    folders = find_networks(place.parent if place.name == CHECKPOINT else place)
+    centres = {view: training_centre(folder) for view, folder in folders.items()}
+    seen = {(clip_shape(folder), load_checkpoint(folder)["config"]["short_side"]) for folder in folders.values()}
+    if len(seen) > 1:
+        raise ValueError(f"the networks of {place} see clips of several shapes ({sorted(seen)}); name one training")
+    ((shape, short_side),) = seen
+    networks = {view: load_network(folder, view).to(at) for view, folder in folders.items()}
+    flow = next((centre.flow for centre in centres.values() if centre.flow), None)
+    return VideoEncoder(networks, {v: c.mean for v, c in centres.items()}, shape, short_side or None, flow, place)
+
+
+def find_networks(place: Path) -> dict[str, Path]:
+    """The finished trainings that a path means, by view: itself, those of a method, or of the best method of a run.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    if is_finished(place):
+        return {load_checkpoint(place)["config"]["view"]: place}
+    for run, methods in ((place.parent, [place.name]), (place, dict.fromkeys((*PREFERRED, *METHODS)))):
+        for method in methods:
+            if found := method_networks(run, method):
+                return found
+    have = [name for name in METHODS if method_networks(place if place.is_dir() else place.parent, name)]
+    raise FileNotFoundError(
+        f"no finished network at {place}; give a training, run and method such as outputs/toy/cpr, or a .pth.tar file "
+        f"(finished methods here: {', '.join(have) or 'none'})"
+    )
+
+
+def _frames(video: Video, fps: float) -> Iterator[tuple[float, np.ndarray]]:
+    """Seconds and uint8 (H, W, 3) of each frame."""
+    if isinstance(video, str | Path):
+        return timed_frames(video)
+    frames = np.asarray(video)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
+        raise ValueError(f"frames are {frames.dtype} {frames.shape}; expected uint8 (T, H, W, 3)")
+    return ((number / fps, frame) for number, frame in enumerate(frames))
+
+
+def _batches(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
+    batch = []
+    for window in windows:
+        batch.append(window)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def _encode(network: Encoder, clips: Tensor) -> Tensor:
+    return network.features(clips.to(next(network.parameters()).device)).cpu().clone()

@@ -1,0 +1,111 @@
+"""Vectors of videos: those of retrieval, one at a time, with what retrieval subtracts kept beside the network."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from cprlib import load_encoder
+from cprlib.data.container import VideoError, decode
+from cprlib.data.frames import open_frames
+from cprlib.data.manifest import Manifest
+from cprlib.data.video import write_video
+from cprlib.encoders import build_encoder
+from cprlib.evaluation.features import network_features
+from cprlib.evaluation.retrieval import prepare_views
+from cprlib.store.released import export_released
+
+
+@pytest.fixture(scope="module")
+def encoder(small_run):
+    return load_encoder(small_run / "infonce")
+
+
+@pytest.fixture(scope="module")
+def videos(toy_manifest):
+    return Manifest.read(toy_manifest)
+
+
+def test_vectors_are_those_of_retrieval_with_the_training_mean(small_run, encoder, videos):
+    frames = open_frames(videos, ["rgb", "flow"], 36)
+    features = {
+        view: tuple(
+            network_features(small_run / f"infonce_{view}", videos, frames, split) for split in ("test", "train")
+        )
+        for view in ("rgb", "flow")
+    }
+    expected, _ = prepare_views(features, centre="gallery")
+    found = encoder.embed(videos.split("test").table.path[:4].tolist())
+    assert found.shape == (4, 256) and torch.allclose(found.norm(dim=1), torch.ones(4))
+    parts = {view: found[:, columns] * 2**0.5 for view, columns in encoder.parts().items()}
+    assert torch.allclose(parts["rgb"], expected["rgb"][:4], atol=1e-4)
+    assert (parts["flow"] * expected["flow"][:4]).sum(dim=1).min() > 0.99  # stored flow has been compressed
+    cosines = torch.stack([normalize(part, dim=1) @ normalize(part, dim=1).T for part in parts.values()])
+    assert torch.allclose(found @ found.T, cosines.mean(dim=0), atol=1e-5)
+
+
+def test_one_query_is_prepared_like_many_and_frames_like_their_file(encoder, videos):
+    paths = videos.table.path[:3].tolist()
+    together = encoder.embed(paths)
+    frames = torch.from_numpy(np.stack(list(decode(paths[1]))))
+    assert torch.allclose(encoder.embed(paths[1]), together[1:2], atol=1e-5)
+    assert torch.allclose(encoder.embed([paths[0], frames]), together[:2], atol=1e-5)
+
+
+def test_windows_of_mixed_sizes_and_rates(encoder, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    for name, size, fps in (("tall.mp4", (20, 96, 64), 8.0), ("wide.mp4", (9, 48, 160), 60.0)):
+        write_video(tmp_path / name, torch.randint(255, (*size, 3), generator=generator, dtype=torch.uint8), fps)
+    tall, wide = encoder.vectors(tmp_path / "tall.mp4"), encoder.vectors(tmp_path / "wide.mp4")
+    assert tall.windows.shape == (5, 256) and tall.seconds[-1].tolist() == pytest.approx([13 / 8, 19 / 8])
+    assert len(wide.windows) == 2 and wide.seconds[-1, 1].item() == pytest.approx(8 / 60)
+    assert torch.equal(encoder.embed(tmp_path), torch.stack([tall.whole, wide.whole]))  # a folder, by name
+
+
+def test_what_is_no_video_is_named(encoder, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(VideoError, match="text.mp4: cannot be read"):
+        encoder.embed(tmp_path / "text.mp4")
+    with pytest.raises(FileNotFoundError, match="no video at .*gone.mp4"):
+        encoder.embed(tmp_path / "gone.mp4")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no video in"):
+        encoder.embed(tmp_path / "empty")
+    with pytest.raises(ValueError, match="expected uint8"):
+        encoder.embed(torch.zeros(4, 8, 8, 3))
+
+
+def test_the_mean_stays_when_the_videos_go(small_run, encoder, videos, tmp_path):
+    run = shutil.copytree(small_run, tmp_path / "moved")
+    for view in ("rgb", "flow"):
+        config = run / f"infonce_{view}" / "config.json"
+        config.write_text(config.read_text().replace("manifest.csv", "gone.csv"))
+    assert load_encoder(run / "infonce").fingerprint.hash == encoder.fingerprint.hash
+    (run / "infonce_rgb" / "centre.pt").unlink()
+    with pytest.raises(FileNotFoundError, match="no centre.pt yet"):
+        load_encoder(run / "infonce_rgb")
+
+
+def test_a_run_a_method_or_a_training(small_run, encoder):
+    assert load_encoder(small_run).fingerprint.hash == encoder.fingerprint.hash
+    assert load_encoder(small_run / "infonce_flow").views == ["flow"]
+    with pytest.raises(FileNotFoundError, match=r"no finished network at .*cpr; .*here: infonce"):
+        load_encoder(small_run / "cpr")
+
+
+def test_a_published_file_is_centred_on_the_videos_at_hand(tmp_path):
+    torch.manual_seed(0)
+    export_released(build_encoder("s3d", 128), tmp_path / "coclr.pth.tar")
+    plain = load_encoder(tmp_path / "coclr.pth.tar")
+    videos = list(torch.randint(255, (2, 2, 16, 16, 3), dtype=torch.uint8))
+    centred = plain.centred_on(videos)
+    assert plain.embed(videos).min() >= 0 and centred.embed(videos).mean() == pytest.approx(0, abs=0.01)
+
+
+def test_mining_alone_does_not_wait_for_it():
+    code = "import sys, cprlib.cascade; sys.exit('cprlib.evaluation' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,6 +1,7 @@
 """The pictures of README and docs: `make pictures`.
 
-They are drawn from three seeds of the built-in data, `make tables` and the same with
+`python -m docs.make_pictures cotraining why classes` draws those that need no run. The others
+are drawn from three seeds of the built-in data, `make tables` and the same with
 `ARGS="--config run=toy-seed1 seed=1"` and `run=toy-seed2 seed=2`, and from the run of notebook 00. Examples are the
 first of a random draw: none is picked.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
+from matplotlib import rc_context
 from PIL import Image
 
 from cprlib.data.flow import estimate
@@ -21,11 +23,13 @@ from cprlib.report.figures.catalogue import figures_of_run
 from cprlib.report.figures.curves import cotraining_curves
 from cprlib.report.figures.flow_view import look, looping_bytes
 from cprlib.report.figures.strips import thumbnails
-from cprlib.report.figures.style import save_figure
+from cprlib.report.figures.style import RC, WIDTH, new_figure, save_figure
 from cprlib.report.html.report import write_report
+from cprlib.report.names import view_label
 from cprlib.report.run import Run
 from cprlib.store.files import atomic_path, project_root, resolve
 from data_prep.toy_actions import CLASSES, render
+from docs import make_tables
 from tests.lab import Lab, Page, prepare, start_browser, start_lab
 
 RUN, LESSON = resolve("outputs/toy"), resolve("outputs/walkthrough")
@@ -36,6 +40,7 @@ COPIED = {  # figure of the paper -> name of the picture
     "fig2_mined_rgb_0": "mined",
     "fig3_mining_curves": "mining_curves",
 }
+VIEW_COLOURS = {"rgb": "#0072b2", "flow": "#d55e00", "both": "#222222"}
 VIDEO = "slide_ball_g01_c01"
 
 
@@ -60,6 +65,37 @@ def cotraining() -> None:
     names = {"built-in": "Built-in data", "ucf101-12": "UCF101-12"}
     parts = {name: table[table["dataset"] == key] for key, name in names.items() if (table["dataset"] == key).any()}
     _keep(save_figure(cotraining_curves(*parts.values(), titles=list(parts)), PICTURES, "cotraining")[0])
+
+
+@rc_context(RC)
+def why() -> None:
+    """Above what a positive of each kind is worth, below where the cascade helps: R@1 on the built-in data."""
+    numbers, views = make_tables.read(), make_tables.VIEWS
+    figure = new_figure(WIDTH, 6.6)
+    worth, helps = figure.subplots(2, 1)
+    values = pd.read_csv(make_tables.DOCS / "oracles.csv").query("measure == 'r1'").pivot_table("value", "kind", "view")
+    kinds = [kind for kind in reversed(make_tables.KINDS) if kind in values.index]
+    pairs = make_tables.paired(numbers).xs("r1", level="measure")
+    gain = (pairs["cpr"] - pairs["coclr"]).rename("gain").reset_index()
+    points = [point for point in reversed(make_tables.POINTS) if point in set(gain["point"])]
+    start = numbers[(numbers["method"] == "infonce") & (numbers["run"] == "toy-seed0") & (numbers["measure"] == "r1")]
+    for number, view in enumerate(views):
+        look = {"color": VIEW_COLOURS[view], "marker": "os^"[number], "linestyle": ""}
+        shift = 0.22 * (1 - number)
+        worth.plot(values.loc[kinds, view], [n + shift for n in range(len(kinds))], label=view_label(view), **look)
+        worth.axvline(start[start["view"] == view]["value"].mean(), color=look["color"], linewidth=1, linestyle=":")
+        part = gain[gain["view"] == view]
+        rows = [points.index(point) + shift for point in part["point"]]
+        helps.plot(part["gain"], rows, alpha=0.35, markersize=4, **look)
+        means = part.groupby("point")["gain"].mean()
+        helps.plot(means[points], [n + shift for n in range(len(points))], markersize=8, **look)
+    helps.axvline(0, color="#555555", linewidth=1)
+    worth.set_yticks(range(len(kinds)), [make_tables.KINDS[kind] for kind in kinds])
+    helps.set_yticks(range(len(points)), [make_tables.POINTS[point] for point in points])
+    worth.set(title="What a positive is worth", xlabel="R@1 after a cycle; dotted: before")
+    helps.set(title="When the cascade helps", xlabel="R@1, CPR − CoCLR; small: each seed")
+    figure.legend(*worth.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    _keep(save_figure(figure, PICTURES, "why")[0])
 
 
 def flow() -> None:
@@ -113,6 +149,10 @@ def _keep(path: Path) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:]:  # those alone that need no run
+        for name in sys.argv[1:]:
+            {"cotraining": cotraining, "why": why, "classes": classes}[name]()
+        return
     needed = {run / "tables/ablation.csv": "make tables, for each seed" for run in SEEDS}
     needed[LESSON / "cpr_rgb_cycle1/metrics.json"] = "notebook 00"
     for path, command in needed.items():
@@ -120,6 +160,7 @@ def main() -> None:
             sys.exit(f"error: no {path}: run {command} first (see docs/make_pictures.py)")
     figures()
     cotraining()
+    why()
     flow()
     classes()
     with TemporaryDirectory(prefix="cprlib-") as folder:

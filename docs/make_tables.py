@@ -12,6 +12,7 @@ percent), command, date. Runs that differ in their seed alone are called `<run>-
 """
 
 import argparse
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -31,6 +32,26 @@ LABELS = {
     **{name: MEASURES[name].label for name in ("r1", "r5", "probe", "finetune")},
 }
 BLOCK = re.compile(r"(<!-- table: (\w+) ([^\n]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+KINDS = {  # of bench.oracles, best last
+    "random": "any other video",
+    "thing": "right thing, another motion",
+    "motion": "right motion, another thing",
+    "siblings": "none but the siblings",
+    "right-50": "right class, every second one; the others random",
+    "right-nearest": "right class, the nearest",
+    "right-farthest": "right class, the farthest",
+    "right": "right class",
+}
+POINTS = {  # of bench.when; "toy" is the demo after its first cycle
+    "toy": "as in the demo, first cycle",
+    "siblings=ignore": "siblings are no positives",
+    "siblings=ignore,loss=supervised": "and each positive is pulled on its own",
+    "CAMERA=0.6": "camera moves four times as much",
+    "start=15": "InfoNCE for 15 epochs, not 60",
+    "classes=9": "9 classes, not 18",
+    "top_k=1": "1 positive, not 5",
+    "top_k=20": "20 positives, not 5",
+}
 STEPS = {  # runs of the table of steps
     "before": "before: own older keys are negatives",
     "own": "own older keys ignored",
@@ -81,7 +102,7 @@ def steps(numbers: pd.DataFrame) -> pd.DataFrame:
         for method in sorted(set(part["method"]) & {"infonce", "coclr", "cpr"}, key=method_order):
             groups = part[part["method"] == method].groupby(["measure", "view"])["value"].agg(_mean_and_spread)
             cells = {f"{LABELS[m]} {view_label(v)}": groups.get((m, v), "") for m in ("r1", "probe", "pmr")
-                     for v in ("rgb", "flow", "both") if (m, v) != ("pmr", "both")}  # fmt: skip
+                     for v in VIEWS if (m, v) != ("pmr", "both")}  # fmt: skip
             rows.append({"Setting": label, "Method": method_look(method).label, **cells})
     return pd.DataFrame(rows)
 
@@ -95,6 +116,44 @@ def labels(numbers: pd.DataFrame) -> pd.DataFrame:
         groups = part[part["series"] == series].groupby(["measure", "view"])["value"].agg(_mean_and_spread)
         rows.append({"Loss": label} | {f"{LABELS[m]} {view_label(v)}": cell for (m, v), cell in groups.items()})
     return pd.DataFrame(rows).fillna("")
+
+
+def oracles(numbers: pd.DataFrame) -> pd.DataFrame:
+    """What a positive of each kind is worth: R@1 and probe after a cycle, mean over the seeds."""
+    found = pd.read_csv(DOCS / "oracles.csv")
+    start = numbers[(numbers["method"] == "infonce") & numbers["seed"].isin(found["seed"])].assign(kind="start")
+    table = pd.concat([start, found])
+    cells = table.pivot_table("value", "kind", ["measure", "view"])
+    rows = []
+    for kind, label in {"start": "InfoNCE, before", **KINDS}.items():
+        if kind in cells.index:
+            values = {f"{LABELS[m]} {view_label(v)}": f"{cells.loc[kind, (m, v)]:.1f}" for m in ("r1", "probe")
+                      for v in VIEWS}  # fmt: skip
+            rows.append({"Positives": label, "Seeds": table[table["kind"] == kind]["seed"].nunique(), **values})
+    return pd.DataFrame(rows)
+
+
+def when(numbers: pd.DataFrame) -> pd.DataFrame:
+    """CoCLR → CPR and their paired difference, a row for each thing that is other than in the demo."""
+    pairs = paired(numbers)
+    rows = []
+    for point, label in POINTS.items():
+        if point not in pairs.index.get_level_values("point"):
+            continue
+        cells = {"Seeds": len(pairs.loc[(point, "r1", "rgb")])}
+        for measure, view in [*itertools.product(("r1",), VIEWS), ("probe", "both"), ("pmr", "rgb"), ("pmr", "flow")]:
+            two = pairs.loc[(point, measure, view)]
+            both = f"{two['coclr'].mean():.1f} → {two['cpr'].mean():.1f}"
+            cells[f"{LABELS[measure]} {view_label(view)}"] = f"{both} ({_difference(two['cpr'] - two['coclr'])})"
+        rows.append({"What is other": label, **cells})
+    return pd.DataFrame(rows)
+
+
+def paired(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Columns coclr and cpr over (point, measure, view, seed), after the first cycle or the only one."""
+    numbers = numbers.assign(point=numbers["series"].str.removeprefix("when-"))
+    first = numbers[numbers["point"].isin(POINTS) & (numbers["cycle"] == 1)]
+    return first.pivot_table("value", ["point", "measure", "view", "seed"], "method")[["coclr", "cpr"]].dropna()
 
 
 def _mean_and_spread(values: pd.Series) -> str:
@@ -113,7 +172,15 @@ def _name(method: str, stages: int, numbers: pd.DataFrame) -> str:
     return method_look(method).label + (f", {stages:.0f} stages" if several else "")
 
 
-TABLES = {"means": means, "differences": differences, "steps": steps, "labels": labels}
+VIEWS = ("rgb", "flow", "both")
+TABLES = {
+    "oracles": oracles,
+    "when": when,
+    "means": means,
+    "differences": differences,
+    "steps": steps,
+    "labels": labels,
+}
 
 
 def filled(text: str, numbers: pd.DataFrame) -> str:
@@ -125,7 +192,10 @@ def filled(text: str, numbers: pd.DataFrame) -> str:
         if part.empty:
             raise ValueError(f"docs/results.csv has no run {series!r}, which a table asks for")
         words = TABLES[kind](part)
-        align = ["left" if name in ("Method", "View", "Setting", "Loss") else "right" for name in words]
+        align = [
+            "left" if name in ("Method", "View", "Setting", "Loss", "Positives", "What is other") else "right"
+            for name in words
+        ]
         return f"{start}{words.to_markdown(index=False, disable_numparse=True, colalign=align)}\n{end}"
 
     return BLOCK.sub(fill, text)

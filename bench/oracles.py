@@ -1,0 +1,134 @@
+"""What is a positive worth? Co-training on the built-in data with a miner that knows the labels and finds one kind.
+
+    python -m bench.oracles params/toy.yaml --seeds 0 1 --out docs/oracles.csv
+
+A class is a motion times a thing, so a wrong positive can still be right in half: "motion" finds videos of the right
+motion with another thing, "thing" the right thing in another motion, "right 50 %" draws every other positive from all
+other classes. Which rows of a kind are taken is drawn, unless the name says nearest or farthest (in the trained view).
+One cycle, from the InfoNCE networks of :mod:`bench.evidence`; siblings stay positives, as for every method. Only a
+measurement may do this: nothing in cprlib gives a miner labels.
+"""
+
+import argparse
+from collections.abc import Mapping
+from contextlib import contextmanager
+from datetime import date
+
+import pandas as pd
+import torch
+import yaml
+from torch import Tensor
+
+from bench.evidence import Run, mined
+from cprlib.cascade import Retrieval
+from cprlib.data.frames import open_frames
+from cprlib.data.manifest import Manifest
+from cprlib.store.files import atomic_path, resolve
+from cprlib.store.folders import training_folder
+from cprlib.training import step
+from cprlib.training.cotrain import cotrain
+
+COLUMNS = "seed kind view measure value command date".split()
+KINDS = (
+    "siblings",  # nothing is mined
+    "random",
+    "motion",
+    "thing",
+    "right",
+    "right-nearest",
+    "right-farthest",
+    "right-75",
+    "right-50",
+    "right-25",
+)
+
+
+class Oracle:
+    """Finds `top_k` rows of one kind; :meth:`told` keeps it told which queries and rows there are."""
+
+    def __init__(self, kind: str, classes: list[tuple[str, str]], trained_view: str, top_k: int, seed: int):
+        self.kind, _, self.rule = kind.partition("-")
+        halves = [{half: n for n, half in enumerate(sorted(set(column)))} for column in zip(*classes, strict=True)]
+        self.parts = torch.tensor([[halves[0][m], halves[1][t]] for m, t in classes])
+        self.view, self.top_k = trained_view, top_k
+        self.generator = torch.Generator().manual_seed(seed)
+        self.__qualname__ = f"Oracle[{kind}]"
+        self.ids = self.queue = None
+
+    def __call__(self, anchors: Mapping[str, Tensor], bank: Mapping[str, Tensor], exclude: Tensor) -> Retrieval:
+        query, row = self.parts[self.ids["label"]], self.parts[self.queue.label]
+        motion, thing = (query[:, None, n] == row[None, :, n] for n in (0, 1))
+        right = motion & thing
+        kinds = {"siblings": right & False, "random": right | True, "right": right}
+        wanted = kinds | {"motion": motion & ~thing, "thing": thing & ~motion}
+        score = torch.rand(right.shape, generator=self.generator)
+        if self.rule in ("nearest", "farthest"):
+            similar = anchors[self.view] @ bank[self.view].T
+            score = similar if self.rule == "nearest" else -similar
+        mask = wanted[self.kind]
+        if self.rule.isdigit():  # a share of right ones among any others
+            slots = torch.rand(len(right), self.top_k, generator=self.generator) < int(self.rule) / 100
+            parts = [self._best(score, mask & ~exclude), self._best(score, ~right & ~exclude)]
+            rows, valid = (torch.where(slots, a, b) for a, b in zip(*parts, strict=True))
+        else:
+            rows, valid = self._best(score, mask & ~exclude)
+        return Retrieval(rows, valid, (rows,))
+
+    def _best(self, score: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
+        found = score.masked_fill(~allowed, -float("inf")).topk(self.top_k, dim=1)
+        return found.indices, found.values > -float("inf")
+
+
+@contextmanager
+def told(oracles: Mapping[str, Oracle]):
+    """While it lasts, an oracle is told the labels of queries and rows before it is asked."""
+    plain = step.find_positives
+
+    def find_positives(config, queue, miner, anchors, ids, generator):
+        miner.ids, miner.queue, miner.view = ids, queue, config.view
+        return plain(config, queue, miner, anchors, ids, generator)
+
+    step.find_positives = find_positives
+    try:
+        yield
+    finally:
+        step.find_positives = plain
+
+
+def measure(params: dict, seed: int, kind: str) -> pd.DataFrame:
+    """R@k, probe and PMR after one cycle of co-training with this kind of positive."""
+    run, folder = Run(params, seed), f"{Run(params, seed).folder}/oracles/{kind}"
+    manifest = Manifest.read(resolve(params["manifest"]))
+    names = manifest.table.drop_duplicates("label").sort_values("label").class_name
+    oracle = Oracle(kind, [tuple(name.split("_", 1)) for name in names], "", params["top_k"], seed)
+    inits = {view: training_folder(run.folder, "infonce", view) for view in run.views}
+    with told(oracle):
+        networks = cotrain(run.config(method="cpr", out=folder), 1, inits, miner=oracle, redo=True)
+    frames = open_frames(manifest, run.views, params["short_side"], resolve(params["cache"]))
+    networks = {view: str(path) for view, path in networks.items()}
+    rows = run.features_worth("cpr", networks, manifest, frames)
+    rows += mined("cpr", networks, manifest) if kind != "siblings" else []
+    table = pd.DataFrame(rows).assign(seed=seed, kind=kind, date=date.today().isoformat())
+    return table.assign(value=(100 * table.value).round(3))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("params", help="flat parameter file of the built-in data")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--out", default="oracles.csv")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    params, tables = yaml.safe_load(resolve(args.params).read_text()), []
+    for seed in args.seeds:
+        for kind in args.kinds:
+            tables.append(measure(params, seed, kind))
+            with atomic_path(resolve(args.out)) as path:  # as they come
+                pd.concat(tables).assign(command=f"python -m bench.oracles {args.params}")[COLUMNS].to_csv(
+                    path, index=False
+                )
+
+
+if __name__ == "__main__":
+    main()

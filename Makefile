@@ -53,7 +53,7 @@ lint: .venv/.installed
 	$(PYTHON) -m nbstripout --verify --keep-id $(wildcard notebooks/*.ipynb)
 
 bench: .venv/.installed
-	$(PYTHON) -m bench.run $(ARGS)
+	$(PYTHON) -m bench.run --out bench/results/speed.csv $(ARGS)
 
 # torch and torchvision in one step, as each build of one fits one build of the other.
 .venv/.installed: pyproject.toml constraints.txt

@@ -1,6 +1,8 @@
 """A move in each explorer, sizes of UCF101, against a figure function that does all its work at every move."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 import ipywidgets
@@ -8,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from bench.pair import Pair
 from cprlib.cascade import plan_stages
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import read_clip
@@ -18,6 +21,7 @@ from cprlib.report.figures.cascade_view import cascade_figure
 from cprlib.report.figures.embedding import embedding_html, preview, project
 from cprlib.report.figures.examples import neighbour_figure
 from cprlib.training.snapshots import Memory
+from data_prep import toy_actions
 
 CLASSES = 101
 
@@ -60,8 +64,13 @@ def move(explorer: ipywidgets.VBox, control: str, values: range) -> Callable[[],
     return moved
 
 
-def bench_explorers(manifest: Manifest, ratio: Callable, device: torch.device) -> list[str]:
-    """Median time of a move; `ratio` as in :mod:`bench.run`."""
+def pairs(device: torch.device) -> Iterator[Pair]:
+    """A move of each explorer."""
+    with TemporaryDirectory(prefix="cprlib-") as folder:
+        yield from _moves(toy_actions.build(Path(folder), recordings=4, takes=1, workers=1))
+
+
+def _moves(manifest: Manifest) -> Iterator[Pair]:
     videos, names = Videos(manifest), [f"class {number}" for number in range(CLASSES)]
     steps = range(1, 100)
     memory, stages = memory_of(2048), plan_stages(2048, num_stages=7)
@@ -102,10 +111,5 @@ def bench_explorers(manifest: Manifest, ratio: Callable, device: torch.device) -
         "embedding explorer, 300 clips, all read": (read_all, move(embedding, "epoch", range(98, 0, -1)), 3),
         "retrieval explorer, UCF101's size, all test videos ranked": (rank_all, move(retrieval, "query", steps), 3),
     }
-    lines = []
     for name, (reference, ours, repeats) in cases.items():
-        slow, fast, times = ratio(reference, ours, device, repeats)
-        lines.append(
-            f"a move of the {name} at every move: {1e3 * slow:.0f} ms, here {1e3 * fast:.0f} ms, {times:.1f} x faster"
-        )
-    return lines
+        yield Pair(f"a move of the {name} at every move", reference, ours, repeats=repeats)

@@ -4,12 +4,13 @@ The reference is what `tiny` was first: every layer in pairs of space and time, 
 goes into convolutions of 3 to 48 channels at a half and a quarter of the resolution, which a CPU does badly.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
+from bench.pair import Pair
 from cprlib import encoders
 from cprlib.training.config import TrainingConfig
 from cprlib.training.fit import new_state
@@ -30,20 +31,16 @@ def wide_tiny() -> tuple[nn.Module, int]:
     return nn.Sequential(*(layer for stride in strides for layer in block(*stride))), 128
 
 
-def bench_step(ratio: Callable, device: torch.device) -> list[str]:
+def pairs(device: torch.device) -> Iterator[Pair]:
     """InfoNCE on clips of noise, built-in size: augmentation, key, query, loss, backward, update."""
-    lines = []
     for view, channels in (("rgb", 3), ("flow", 2)):
         config = TrainingConfig("", "", view=view, backbone="tiny", dim=64, K=256, momentum=0.99, device=str(device))
         state, batch = new_state(config), _batch(view, channels)
         with patch.dict(encoders.BACKBONES, tiny=wide_tiny):
             reference = new_state(config)
-        slow, fast, times = ratio(_step(config, reference, batch), _step(config, state, batch), device)
-        lines.append(
-            f"training step, {view}, {BATCH} pairs of clips of {FRAMES} x {SIZE} x {SIZE}: {BATCH / slow:.0f} pairs/s "
-            f"with the wide network, {BATCH / fast:.0f} with `tiny`, {times:.1f} x faster"
-        )
-    return lines
+        name = f"training step, {view}, {BATCH} pairs of clips of {FRAMES} x {SIZE} x {SIZE}, `tiny` for a wide network"
+        steps = _step(config, reference, batch), _step(config, state, batch)
+        yield Pair(name, *steps, items=(BATCH, "pairs of clips"), device=device)
 
 
 def _step(config: TrainingConfig, state: TrainState, batch: dict[str, Tensor]) -> Callable[[], None]:

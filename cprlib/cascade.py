@@ -131,7 +131,8 @@ def cascade_retrieve(
     for number, (view, keep) in enumerate(stages, 1):
         in_order |= number == len(stages)
         scores, best = left[view].topk(keep, dim=1, sorted=in_order)  # (B, keep) each
-        left = {other: scores if other == view else s.gather(1, best) for other, s in left.items()}
+        left[view] = scores
+        left |= {other: s.gather(1, best) for other, s in left.items() if other != view}
         survivors.append(survivors[-1].gather(1, best) if survivors else best)
     return Retrieval(survivors[-1], scores > -float("inf"), tuple(survivors))
 

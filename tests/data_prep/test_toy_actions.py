@@ -11,6 +11,7 @@ import torch
 from cprlib.data.flow import estimate
 from data_prep import toy_actions
 from data_prep.toy_actions import CLASSES, LOOKS, MOTIONS
+from data_prep.toy_shapes import thing
 
 
 def number(motion, look):
@@ -87,7 +88,7 @@ def test_motions_move_as_they_are_called():
 @pytest.mark.parametrize("look", LOOKS)
 def test_a_thing_has_an_outline_of_its_own(look):
     y, x = np.mgrid[-2.5:2.5:100j, -2.5:2.5:100j]
-    covers = {name: toy_actions.thing(name, y, x, np.random.default_rng(0))[0] for name in LOOKS}
+    covers = {name: thing(name, y, x, np.random.default_rng(0))[0] for name in LOOKS}
     for other in set(LOOKS) - {look}:
         both, either = np.minimum(covers[look], covers[other]).sum(), np.maximum(covers[look], covers[other]).sum()
         assert both / either < 0.6, (look, other)

@@ -15,7 +15,10 @@ ROOT = project_root()
 PAPER = ("cascade", "losses", "memory", "encoders")
 # From left to right: a module imports from its own part and from those to the left of it.
 PARTS = ("paper", "miners", "methods", "store", "data", "training", "evaluation", "search", "report", "notebook")
-PLACES = dict.fromkeys(PAPER, "paper") | {"runner": "notebook"}  # of the modules beside the parts' folders
+PLACES = dict.fromkeys(PAPER, "paper") | {
+    "features": "evaluation",
+    "runner": "notebook",
+}  # of the modules beside the parts' folders
 MODULE_LINES, FUNCTION_LINES = 250, 60
 
 

@@ -57,7 +57,20 @@ def test_notes_say_what_is_no_better_than_untrained(tmp_path):
     (tmp_path / "tables").mkdir()
     table = pd.DataFrame(rows, columns=["method", "view", "k", "recall", "chance", "queries"])
     table.to_csv(tmp_path / "tables/retrieval.csv", index=False)
-    chance, untrained, bound = notes([tmp_path])
+    chance, untrained, worse, advice, bound = notes([tmp_path])
     assert chance.startswith("Chance: R@1 5.6. With 216 test videos")
     assert untrained == "No better than untrained (R@1): InfoNCE RGB."
+    assert worse == "Training made R@1 worse than random weights: InfoNCE RGB (22.0 against 30.0, perhaps by chance)."
+    assert advice.startswith("What to try: more epochs, more videos; for RGB larger clips")
     assert bound == "UberNCE is no upper bound here: R@1 of others is higher (RGB)."
+
+
+def test_notes_say_which_method_is_worse_than_its_start(tmp_path):
+    shares = {("random", "flow"): 0.10, ("infonce", "flow"): 0.60, ("coclr", "flow"): 0.40, ("cpr", "flow"): 0.61}
+    rows = [(m, v, 1, share, 0.056, 216) for (m, v), share in shares.items()]
+    (tmp_path / "tables").mkdir()
+    table = pd.DataFrame(rows, columns=["method", "view", "k", "recall", "chance", "queries"])
+    table.to_csv(tmp_path / "tables/retrieval.csv", index=False)
+    _, worse, advice = notes([tmp_path])
+    assert worse == "Training made R@1 worse than the InfoNCE start: CoCLR flow (40.0 against 60.0)."
+    assert "for Flow another flow_bound" in advice

@@ -1,15 +1,20 @@
-"""What has to be said below a comparison: chance, how well a share is known, and what is no better than untrained."""
+"""What has to be said below a comparison: chance, how well a share is known, what is no better than untrained, where
+training made it worse, and what to try then."""
 
 from pathlib import Path
 
 import pandas as pd
 
 from cprlib.evaluation.chance import interval, is_better
-from cprlib.methods import METHODS
-from cprlib.report.names import in_order, method_look, view_label, within_line
+from cprlib.methods import COTRAINED, METHODS
+from cprlib.report.names import in_order, method_look, view_label, view_order, within_line
 from cprlib.store.files import resolve
 
-UNTRAINED = "random"
+UNTRAINED, START = "random", "infonce"
+ADVICE = {
+    "rgb": "larger clips (clip_size, clip_len), or flow instead of RGB where pictures are dark or grainy",
+    "flow": "another flow_bound or flow_method: notebook 01 shows how much of the flow is clipped",
+}
 
 
 def notes(run_folders: list[str | Path]) -> list[str]:
@@ -34,13 +39,42 @@ def notes(run_folders: list[str | Path]) -> list[str]:
         f"{100 * high:.1f}."
     ]
     first = table[table["k"] == 1]
-    base = first[first["method"] == UNTRAINED].set_index("view")["recall"]
-    trained = first[(first["method"] != UNTRAINED) & first["view"].isin(base.index)]
-    worse = [row for row in in_order(trained).itertuples() if not is_better(row.recall, base[row.view], count)]
-    if worse:
-        named = ", ".join(f"{method_look(r.method).label} {within_line(view_label(r.view))}" for r in worse)
-        lines.append(f"No better than untrained (R@1): {named}.")
-    return lines + _bounds(first)
+    weak = [_name(row) for row in _against(first, UNTRAINED) if not is_better(row.recall, row.base, count)]
+    if weak:
+        lines.append(f"No better than untrained (R@1): {', '.join(weak)}.")
+    return [*lines, *_worse(first, count), *_bounds(first)]
+
+
+def _against(first: pd.DataFrame, base: str) -> list:
+    """Rows of the trained methods other than a base, each with the base's R@1 in its view."""
+    bases = first.loc[first["method"] == base, ["view", "recall"]].rename(columns={"recall": "base"})
+    others = first[~first["method"].isin([UNTRAINED, base])]
+    return list(in_order(others.merge(bases, on="view")).itertuples(index=False))
+
+
+def _worse(first: pd.DataFrame, count: int) -> list[str]:
+    """What training made worse, compared with random weights and with the InfoNCE start, and what to try."""
+    lines, views = [], set()
+    for base, name in ((UNTRAINED, "random weights"), (START, "the InfoNCE start")):
+        worse = [row for row in _against(first, base) if row.recall < row.base]
+        worse = [row for row in worse if base == UNTRAINED or row.method in COTRAINED]
+        views |= {row.view for row in worse}
+        told = [f"{_name(row)} ({_pair(row, count)})" for row in worse]
+        if told:
+            lines.append(f"Training made R@1 worse than {name}: {'; '.join(told)}.")
+    if lines:
+        advice = [f"for {view_label(view)} {ADVICE[view]}" for view in sorted(views & ADVICE.keys(), key=view_order)]
+        lines.append(f"What to try: {'; '.join(['more epochs, more videos', *advice])}.")
+    return lines
+
+
+def _name(row: tuple) -> str:
+    return f"{method_look(row.method).label} {within_line(view_label(row.view))}"
+
+
+def _pair(row: tuple, count: int) -> str:
+    sure = is_better(row.base, row.recall, count)
+    return f"{100 * row.recall:.1f} against {100 * row.base:.1f}" + ("" if sure else ", perhaps by chance")
 
 
 def _bounds(first: pd.DataFrame) -> list[str]:

@@ -1,0 +1,99 @@
+"""Find videos like this one.
+
+python -m cprlib.search index FOLDER --run outputs/toy/cpr [--out INDEX]
+python -m cprlib.search query INDEX FILE [--top 10] [--at SECONDS] [--json | --csv | --html PAGE]
+python -m cprlib.search query FOLDER FILE --run outputs/toy/cpr     both at once
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cprlib.search.index import ABOUT, Index, default_index, open_index
+from cprlib.search.page import write_results
+from cprlib.search.query import KINDS, search
+from cprlib.search.update import update_index
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The commands ``index`` and ``query``."""
+    options = _parser().parse_args(args)
+    try:
+        _index(options) if options.command == "index" else _query(options)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; what was finished is kept, the same command goes on") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cprlib.search", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    index = commands.add_parser("index", help="make the index of a folder, or bring it up to date")
+    index.add_argument("videos", help="folder of videos, with or without folders in it")
+    query = commands.add_parser("query", help="find the videos most like a file")
+    query.add_argument("index", help="an index, or a folder of videos, which is indexed before")
+    query.add_argument("video", help="a file, in the index or not")
+    query.add_argument("--top", type=int, default=10, help="how many videos (default: 10)")
+    query.add_argument("--at", type=float, metavar="SECONDS", help="look for this moment of the file")
+    query.add_argument("--by", choices=KINDS, help="compare with whole videos, or with each one's best window (--at)")
+    query.add_argument("--view", help="compare in one view alone, e.g. flow")
+    query.add_argument("--itself", action="store_true", help="also give the file itself")
+    form = query.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true")
+    form.add_argument("--csv", action="store_true")
+    form.add_argument("--html", metavar="PAGE", help="write a page with moving thumbnails")
+    for command in (index, query):
+        command.add_argument("--run", help="networks: a method of a run (outputs/toy/cpr), a training, a .pth.tar file")
+        command.add_argument("--out", help="folder of the index (default: in outputs/search)")
+        command.add_argument("--workers", type=int, help="processes (default: one per core)")
+    return parser
+
+
+def _index(options: argparse.Namespace, tell=print) -> Index:
+    out = Path(options.out) if options.out else default_index(options.videos)
+    run = options.run or (open_index(out).about["encoder"] if (out / ABOUT).exists() else None)
+    if run is None:
+        raise ValueError("no networks: give --run, e.g. --run outputs/toy/cpr")
+    index, update = update_index(options.videos, run, out, options.workers)
+    tell(f"{out}: {len(index)} videos ({update.new} new, {update.known} known, {update.gone} gone)")
+    for path, problem in index.problems.items():
+        tell(f"  left out: {os.path.relpath(path, index.root)}: {problem}")
+    return index
+
+
+def _query(options: argparse.Namespace) -> None:
+    if (Path(options.index) / ABOUT).is_file():
+        index = open_index(options.index)
+    elif Path(options.index).is_dir() and options.run:
+        options.videos = options.index
+        index = _index(options, tell=(lambda line: None) if options.json or options.csv else print)
+    else:
+        index = open_index(default_index(options.index))
+    chosen = {name: getattr(options, name) for name in ("top", "at", "by", "view", "itself", "run")}
+    found = search(index, options.video, **chosen)
+    if options.json:
+        print(found.to_json(orient="records", indent=1, double_precision=6, force_ascii=False))
+    elif options.csv:
+        print(found.to_csv(index=False), end="")
+    elif options.html:
+        print(write_results(Path(options.html), index, options.video, found, options.at))
+    else:
+        print(readable(found, index).to_string(index=False))
+
+
+def readable(found: pd.DataFrame, index: Index) -> pd.DataFrame:
+    """Results for a terminal: paths within the folder, seconds as one column."""
+    table = found.assign(path=[os.path.relpath(path, index.root) for path in found["path"]])
+    table["at"] = [f"{start:.1f}–{end:.1f} s" for start, end in zip(found["start"], found["end"], strict=True)]
+    table = table.drop(columns=["start", "end", *(["copies"] if not found["copies"].any() else [])])
+    return table.round(3)
+
+
+if __name__ == "__main__":
+    main()

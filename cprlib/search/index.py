@@ -1,0 +1,118 @@
+"""An index as it lies on disk: which videos, where their vectors are, and the networks that made them."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cprlib.data.video import fingerprint
+from cprlib.evaluation.video_encoder import VideoEncoder, load_encoder
+from cprlib.search.shards import Vectors, best_of_each, read_vectors
+from cprlib.store.files import read_json, resolve
+from cprlib.store.fingerprint import Fingerprint
+
+ABOUT, VIDEOS = "index.json", "videos.parquet"
+PLACE = ["shard", "row", "first", "count"]
+COLUMNS = ["path", "content", "size", "time", "problem", *PLACE]
+
+
+class Index:
+    """An index as it lies on disk.
+
+    Args:
+        folder: made by :func:`update_index`.
+
+    Attributes:
+        videos: a row for each video: path, content, and where its vectors lie.
+        copies: content -> all files that have it.
+        problems: file -> why it is left out.
+        parts: view -> its columns of a vector.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.about = read_json(self.folder / ABOUT)
+        table = read_table(self.folder)
+        self.problems = dict(table[table.problem != ""][["path", "problem"]].itertuples(index=False))
+        usable = table[table.problem == ""]
+        self.copies = usable.groupby("content")["path"].agg(list).to_dict()
+        self.videos = usable.drop_duplicates("content").reset_index(drop=True)
+        self.parts = {view: slice(*ends) for view, ends in self.about["parts"].items()}
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the videos."""
+        return Path(self.about["root"])
+
+    def encoder(self, run: str | Path | None = None) -> VideoEncoder:
+        """The networks that made it.
+
+        Args:
+            run: where they lie now, if they were moved.
+
+        Raises:
+            FileNotFoundError: they are not there.
+            ValueError: they are others now.
+        """
+        encoder = cached_encoder(str(run or self.about["encoder"]))
+        check_same_encoder(self.folder, self.about, encoder)
+        return encoder
+
+    def vectors(self, video: str | Path, run: str | Path | None = None) -> Vectors:
+        """The vectors of a file: from the index if it holds them, else made now."""
+        if not Path(video).is_file():
+            raise FileNotFoundError(f"no video file at {video}; correct the path")
+        same = self.videos[self.videos.content == fingerprint(video)]
+        if len(same):
+            return read_vectors(self.folder, same.iloc[0])
+        return Vectors(*(x.numpy() for x in self.encoder(run).vectors(video)))
+
+    def similarities(self, query: np.ndarray, by: str, view: str | None = None) -> np.ndarray:
+        """Cosine of a query, float32 (F,), with each video ("whole") or its most similar window ("windows"): (V,)."""
+        if view is not None and view not in self.parts:
+            raise ValueError(f"view is {view!r}; this index has {', '.join(self.parts)}")
+        columns = slice(None) if view is None else self.parts[view]
+        share = 1 if view is None else len(self.parts)  # a view's part of a vector has length 1 / √views
+        return share * best_of_each(self.folder, self.videos, query, by, columns)
+
+
+def open_index(folder: str | Path) -> Index:
+    """Read an index.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not (Path(folder) / ABOUT).is_file():
+        raise FileNotFoundError(f"no index at {folder}; make it with python -m cprlib.search index VIDEOS --run RUN")
+    return Index(folder)
+
+
+def default_index(videos: str | Path) -> Path:
+    """Where the index of a folder lies if nothing else is said."""
+    place = Path(videos).resolve()
+    return resolve("outputs/search") / f"{place.name}-{Fingerprint({'folder': str(place)}).hash[:8]}"
+
+
+def check_same_encoder(folder: Path, about: dict, encoder: VideoEncoder) -> None:
+    """Raise a ValueError, saying what differs, if an index was made by other networks."""
+    told = Fingerprint(about["fingerprint"]).differences(encoder.fingerprint)
+    if told:
+        raise ValueError(
+            f"{folder} was made with other networks than {encoder.path} ({'; '.join(told.values())}); give another "
+            "folder with --out, the networks that it was made with, or delete it"
+        )
+
+
+@lru_cache(2)
+def cached_encoder(path: str) -> VideoEncoder:
+    return load_encoder(path)
+
+
+def read_table(folder: Path) -> pd.DataFrame:
+    """A row for each file, copies and those that are left out too."""
+    path = folder / VIDEOS
+    return pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=COLUMNS)

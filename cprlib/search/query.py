@@ -1,0 +1,82 @@
+"""Ask an index: which videos are like this one, or like this moment of it, and where in them?"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cprlib.data.video import fingerprint
+from cprlib.search.index import Index
+from cprlib.search.shards import read_vectors
+
+KINDS = ("whole", "windows")
+
+
+def search(
+    index: Index,
+    video: str | Path,
+    top: int = 10,
+    at: float | None = None,
+    by: str | None = None,
+    view: str | None = None,
+    itself: bool = False,
+    run: str | Path | None = None,
+) -> pd.DataFrame:
+    """The videos most like a file.
+
+    Args:
+        index: what is searched.
+        video: a file, in the index or not.
+        top: how many videos, at least 1.
+        at: a moment of the file, in seconds; its window is looked for instead of the whole video.
+        by: what is compared with: "whole" videos, or "windows", of each video the most similar; None: windows where
+            `at` is given, else whole videos.
+        view: compare in one view alone; None: the mean of all.
+        itself: also give the file itself, if the index holds it.
+        run: where the networks of the index lie now, if they were moved.
+
+    Returns:
+        A row for each video, the most similar first: rank, path, similarity (cosine, -1..1), a column for each view
+        where there are several, start and end of its most similar window in seconds, copies (further files with the
+        same content).
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, no video, a moment behind its end, an impossible setting.
+    """
+    by = by or ("whole" if at is None else "windows")
+    if by not in KINDS or top < 1 or not len(index):
+        raise ValueError(f"by is {by!r} ({' or '.join(KINDS)}), top {top} (at least 1), {len(index)} videos to search")
+    asked = index.vectors(video, run)
+    query = asked.whole if at is None else asked.windows[moment(asked.seconds, at, video)].astype(np.float32)
+    found = index.similarities(query, by, view)
+    if not itself:
+        found[(index.videos.content == fingerprint(video)).to_numpy()] = -np.inf
+    best = np.argsort(-found, kind="stable")[:top]
+    rows = [_row(index, index.videos.iloc[i], query, by, view) for i in best if np.isfinite(found[i])]
+    return pd.DataFrame([{"rank": rank, **row} for rank, row in enumerate(rows, 1)])
+
+
+def moment(seconds: np.ndarray, at: float, video: str | Path) -> int:
+    """The window, a row of (W, 2) first and last seconds, whose middle is nearest to a moment.
+
+    Raises:
+        ValueError: the moment lies outside the video.
+    """
+    if not 0 <= at <= seconds[-1, 1] + 1:
+        raise ValueError(f"{video} has no second {at:g}; it ends at {seconds[-1, 1]:.1f}")
+    return int(np.abs(seconds.mean(axis=1) - at).argmin())
+
+
+def _row(index: Index, video: pd.Series, query: np.ndarray, by: str, view: str | None) -> dict:
+    """What is said of a video that was found."""
+    vectors = read_vectors(index.folder, video)
+    shown = slice(None) if view is None else index.parts[view]
+    windows = vectors.windows.astype(np.float32)
+    dots = windows[:, shown] @ query[shown]
+    compared = vectors.whole if by == "whole" else windows[dots.argmax()]
+    cosines = {name: len(index.parts) * float(compared[c] @ query[c]) for name, c in index.parts.items()}
+    start, end = vectors.seconds[dots.argmax()].tolist()
+    similarity = cosines[view] if view else float(np.mean([*cosines.values()]))
+    several = cosines if len(cosines) > 1 else {}
+    copies = len(index.copies[video.content]) - 1
+    return {"path": video.path, "similarity": similarity, **several, "start": start, "end": end, "copies": copies}

@@ -1,0 +1,119 @@
+"""Vectors on disk, in shards that are written once and read as memory maps."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cprlib.store.files import atomic_path
+
+KINDS = {"whole": np.float32, "windows": np.float16, "seconds": np.float32}
+SMALL = 50_000  # windows of a shard below which it is merged with others
+BLOCK = 65_536  # rows compared at once
+
+
+class Vectors(NamedTuple):
+    """A video in a shard: (F,) of the whole, (W, F) of its windows, (W, 2) their first and last second."""
+
+    whole: np.ndarray
+    windows: np.ndarray
+    seconds: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(array.nbytes for array in self)
+
+
+def shard_file(folder: Path, shard: str, kind: str) -> Path:
+    """One of the three files of a shard."""
+    return folder / "shards" / f"{shard}.{kind}.npy"
+
+
+def write_shard(folder: Path, shard: str, videos: Sequence[Vectors]) -> pd.DataFrame:
+    """Write a shard.
+
+    Returns:
+        A row for each video: shard, row (of the whole), first and count (of its windows).
+    """
+    stacked = (
+        np.stack([video.whole for video in videos]),
+        *(np.concatenate([video[i] for video in videos]) for i in (1, 2)),
+    )
+    for (kind, dtype), array in zip(KINDS.items(), stacked, strict=True):
+        with atomic_path(shard_file(folder, shard, kind)) as tmp:
+            np.save(tmp, array.astype(dtype))
+    counts = np.array([len(video.windows) for video in videos])
+    rows = {"shard": shard, "row": range(len(videos)), "first": counts.cumsum() - counts, "count": counts}
+    return pd.DataFrame(rows)
+
+
+def open_shard(folder: Path, shard: str, kind: str) -> np.ndarray:
+    """The rows of a shard, as a memory map.
+
+    Raises:
+        FileNotFoundError: the shard is gone.
+    """
+    path = shard_file(folder, shard, kind)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is gone; delete the index and make it again")
+    return np.load(path, mmap_mode="r")
+
+
+def read_vectors(folder: Path, place: pd.Series) -> Vectors:
+    """The vectors of a video, from a row of :func:`write_shard`."""
+    windows = slice(place["first"], place["first"] + place["count"])
+    whole = np.array(open_shard(folder, place["shard"], "whole")[place["row"]])
+    return Vectors(
+        whole, *(np.array(open_shard(folder, place["shard"], kind)[windows]) for kind in ("windows", "seconds"))
+    )
+
+
+def best_of_each(folder: Path, videos: pd.DataFrame, query: np.ndarray, kind: str, columns: slice) -> np.ndarray:
+    """The dot product of a query with each video, or with the most similar of its windows; exact, block after block.
+
+    Args:
+        videos: V rows of :func:`write_shard`; other rows of the shards are passed over.
+        query: float32 (F,).
+        kind: "whole" or "windows".
+        columns: of the vectors, those that are compared.
+
+    Returns:
+        float32 (V,).
+    """
+    best = np.full(len(videos), -np.inf, np.float32)
+    numbers = pd.Series(range(len(videos)), videos.index)
+    for shard, rows in videos.groupby("shard", sort=False):
+        vectors = open_shard(folder, shard, kind)
+        owners = np.full(len(vectors), -1)
+        if kind == "whole":
+            owners[rows["row"]] = numbers[rows.index]
+        else:
+            for first, count, number in zip(rows["first"], rows["count"], numbers[rows.index], strict=True):
+                owners[first : first + count] = number
+        for start, end in _blocks(len(vectors)):
+            dots = vectors[start:end, columns].astype(np.float32) @ query[columns]
+            alive = owners[start:end] >= 0
+            np.maximum.at(best, owners[start:end][alive], dots[alive])
+    return best
+
+
+def _blocks(count: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
+
+
+def to_merge(videos: pd.DataFrame, folder: Path) -> list[list[str]]:
+    """Groups of shards that are better written as one: small ones, and those half of whose windows nobody needs."""
+    alive = videos.groupby("shard")["count"].sum()
+    half_dead = [shard for shard in alive.index if alive[shard] < 0.5 * len(open_shard(folder, shard, "seconds"))]
+    small = [shard for shard in alive.index if alive[shard] < SMALL]
+    groups, room = [], 0
+    for shard in sorted({*half_dead, *(small if len(small) > 8 else [])}):
+        if alive[shard] > room:
+            groups.append([])
+            room = 2 * SMALL
+        groups[-1].append(shard)
+        room -= alive[shard]
+    return groups

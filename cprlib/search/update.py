@@ -1,0 +1,175 @@
+"""Make an index of a folder, and keep it up to date by the content of its files."""
+
+import multiprocessing
+import os
+import time
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cprlib.data.container import VideoError
+from cprlib.data.files import find_videos
+from cprlib.data.parallel import parallel_map
+from cprlib.data.video import fingerprint
+from cprlib.evaluation.video_encoder import VideoEncoder
+from cprlib.search.index import (
+    ABOUT,
+    COLUMNS,
+    PLACE,
+    VIDEOS,
+    Index,
+    cached_encoder,
+    check_same_encoder,
+    default_index,
+    read_table,
+)
+from cprlib.search.shards import Vectors, read_vectors, shard_file, to_merge, write_shard
+from cprlib.store.files import atomic_path, locked, read_json, write_json
+
+SECONDS, BYTES = 60.0, 2**28  # finished vectors are written when they are so old, or so many
+
+
+class Update(NamedTuple):
+    """What an update of an index did: numbers of files, and file -> why it is left out."""
+
+    new: int
+    known: int
+    gone: int
+    problems: dict[str, str]
+
+
+def update_index(
+    videos: str | Path, run: str | Path, out: str | Path | None = None, workers: int | None = None
+) -> tuple[Index, Update]:
+    """Make an index of the videos below a folder, or bring it up to date: what it holds already is not looked at again.
+
+    Files are known by their content: a video that was moved or copied keeps its vectors, one that changed gets new
+    ones, those of deleted files are dropped. What is finished is written at least once a minute, so an index that was
+    interrupted goes on. A file that is no video is left out until it changes.
+
+    Args:
+        videos: the folder.
+        run: networks, see :func:`cprlib.evaluation.video_encoder.load_encoder`.
+        out: folder of the index; None: see :func:`default_index`.
+        workers: processes; None: one per core, at most 4 on a GPU.
+
+    Raises:
+        FileNotFoundError: no such folder, no video in it, or no network.
+        ValueError: the index is of other networks or of another folder.
+    """
+    root, folder = Path(videos).resolve(), Path(out).resolve() if out else default_index(videos)
+    encoder = cached_encoder(str(run))
+    if workers is None and torch.cuda.is_available():
+        workers = min(4, os.cpu_count() or 1)
+    with locked(folder):
+        _open(folder, root, encoder)
+        problems: list[dict] = []
+        table, old = _state_of(find_videos(root, problems)), read_table(folder)
+        table = _with_content(table, old)
+        kept = old.drop_duplicates("content").set_index("content")[["problem", *PLACE]]
+        known = table[table.content.isin(kept.index)].join(kept, on="content")
+        new = table[~table.content.isin(kept.index)]
+        gone = len(set(old.path) - set(table.path))
+        made = _embed(folder, new, known, str(encoder.path), workers)
+        _tidy(folder, pd.concat([known, made], ignore_index=True))
+    index = Index(folder)
+    return index, Update(len(new), len(known), gone, index.problems)
+
+
+def _open(folder: Path, root: Path, encoder: VideoEncoder) -> None:
+    """Make the folder of an index, or check that it is of these networks and videos."""
+    if (folder / ABOUT).exists():
+        about = read_json(folder / ABOUT)
+        check_same_encoder(folder, about, encoder)
+        if about["root"] != str(root):
+            raise ValueError(f"{folder} is an index of {about['root']}, not of {root}; give another folder with --out")
+        return
+    parts = {view: [columns.start, columns.stop] for view, columns in encoder.parts().items()}
+    about = {"encoder": str(encoder.path), "fingerprint": encoder.fingerprint.parts, "parts": parts, "root": str(root)}
+    write_json(folder / ABOUT, about)
+
+
+def _write_table(folder: Path, table: pd.DataFrame) -> None:
+    with atomic_path(folder / VIDEOS) as tmp:
+        table[COLUMNS].sort_values("path").to_parquet(tmp, index=False)
+
+
+def _state_of(paths: list[Path]) -> pd.DataFrame:
+    stats = [path.stat() for path in paths]
+    return pd.DataFrame(
+        {"path": map(str, paths), "size": [s.st_size for s in stats], "time": [s.st_mtime_ns for s in stats]}
+    )
+
+
+def _with_content(table: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
+    """Add a hash of the content: that of the last time for a file whose size and time are the same."""
+    known = {(r.path, r.size, r.time): r.content for r in old.itertuples()}
+    keys = table[["path", "size", "time"]].itertuples(index=False)
+    return table.assign(content=[known.get(tuple(key)) or fingerprint(key.path) for key in keys])
+
+
+def _embed(folder: Path, new: pd.DataFrame, known: pd.DataFrame, run: str, workers: int | None) -> pd.DataFrame:
+    """Vectors of new videos, a shard after the other; the table on disk follows.
+
+    Returns:
+        `new` with problem and place of each video, copies sharing theirs.
+    """
+    first = new.drop_duplicates("content").set_index("path")["content"]
+    parts, waiting, last = [pd.DataFrame(columns=["content", "problem", *PLACE])], {}, time.monotonic()
+
+    def flush() -> None:
+        if waiting:
+            place = write_shard(folder, uuid4().hex[:12], list(waiting.values()))
+            parts.append(place.assign(content=list(waiting), problem=""))
+            waiting.clear()
+        _write_table(folder, pd.concat([known, _placed(new, parts)], ignore_index=True))
+
+    try:
+        for path, found in parallel_map(partial(_vectors, run=run), list(first.index), workers, "videos"):
+            if isinstance(found, Exception):
+                if not isinstance(found, ValueError | OSError):
+                    raise found
+                reason = found.reason if isinstance(found, VideoError) else str(found)
+                parts.append(pd.DataFrame([{"content": first[path], "problem": reason, **dict.fromkeys(PLACE[1:], 0)}]))
+                continue
+            waiting[first[path]] = found
+            if time.monotonic() - last > SECONDS or sum(v.size for v in waiting.values()) > BYTES:
+                flush()
+                last = time.monotonic()
+    finally:
+        flush()
+    return _placed(new, parts)
+
+
+def _placed(new: pd.DataFrame, parts: list[pd.DataFrame]) -> pd.DataFrame:
+    places = pd.concat([part for part in parts if len(part)] or parts).set_index("content")
+    placed = new[new.content.isin(places.index)].join(places, on="content")
+    return placed.fillna({"shard": ""}).astype(dict.fromkeys(PLACE[1:], "int64"))
+
+
+def _vectors(path: str, run: str) -> Vectors:
+    if multiprocessing.parent_process():  # one of several
+        torch.set_num_threads(1)
+    whole, windows, seconds = cached_encoder(run).vectors(path)
+    return Vectors(whole.numpy(), windows.numpy().astype(np.float16), seconds.numpy())
+
+
+def _tidy(folder: Path, table: pd.DataFrame) -> None:
+    """Merge shards that are small or half dead, write the table, and delete what no video needs any more."""
+    living = table[table.problem == ""].drop_duplicates("content")
+    for group in to_merge(living, folder):
+        merged = living[living.shard.isin(group)]
+        vectors = [read_vectors(folder, row) for _, row in merged.iterrows()]
+        place = write_shard(folder, uuid4().hex[:12], vectors).assign(content=merged.content.to_numpy())
+        moved = table.content.isin(merged.content)
+        placed = table[moved].drop(columns=PLACE).join(place.set_index("content"), on="content")
+        table = pd.concat([table[~moved], placed], ignore_index=True)
+    _write_table(folder, table)
+    needed = {shard_file(folder, shard, kind) for shard in set(table.shard) for kind in ("whole", "windows", "seconds")}
+    for path in set((folder / "shards").glob("*.npy")) - needed:
+        path.unlink()

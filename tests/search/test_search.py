@@ -1,0 +1,153 @@
+"""An index over its life: made, asked, stopped, changed; and the same answers from API, command line and by hand."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cprlib.data.container import decode
+from cprlib.data.manifest import Manifest
+from cprlib.data.video import write_video
+from cprlib.evaluation.video_encoder import load_encoder
+from cprlib.search import open_index, update_index
+from cprlib.search import update as update_module
+from cprlib.search.__main__ import main
+from cprlib.search.query import search
+from cprlib.search.shards import Vectors, best_of_each, read_vectors, to_merge, write_shard
+
+
+@pytest.fixture(scope="module")
+def run(small_run):
+    return small_run / "infonce"
+
+
+@pytest.fixture
+def videos(toy_manifest, tmp_path):
+    """Six videos, a text file that is called one, and a broken one."""
+    folder = tmp_path / "videos"
+    (folder / "deep").mkdir(parents=True)
+    paths = Manifest.read(toy_manifest).table.path[::12].tolist()
+    for number, path in enumerate(paths):
+        shutil.copy(path, folder / ("deep" if number % 2 else "") / f"{number}.mp4")
+    (folder / "text.mp4").write_text("no video")
+    (folder / "broken.mp4").write_bytes(Path(paths[0]).read_bytes()[:700])
+    return folder
+
+
+def test_an_index_follows_its_folder(run, videos, tmp_path, monkeypatch):
+    index, update = update_index(videos, run, tmp_path / "index", workers=1)
+    assert len(index) == 6 and update[:3] == (8, 0, 0)
+    assert {Path(path).name for path in update.problems} == {"text.mp4", "broken.mp4"}
+    encoder = load_encoder(run)
+    for _, row in index.videos.iterrows():
+        kept, made = read_vectors(index.folder, row), encoder.vectors(row.path)
+        assert np.allclose(kept.whole, made.whole, atol=1e-5) and np.allclose(kept.windows, made.windows, atol=1e-3)
+        assert np.allclose(kept.seconds, made.seconds)
+
+    (videos / "0.mp4").rename(videos / "moved.mp4")
+    shutil.copy(videos / "2.mp4", videos / "copy.mp4")
+    (videos / "4.mp4").unlink()
+    write_video(videos / "deep/1.mp4", torch.zeros(6, 48, 64, 3, dtype=torch.uint8))
+    looked = []
+    monkeypatch.setattr(update_module, "_vectors", lambda path, run: looked.append(path) or Vectors(*_zeros()))
+    index, update = update_index(videos, run, tmp_path / "index", workers=1)
+    assert [Path(path).name for path in looked] == ["1.mp4"]  # moved and copied files and broken ones are known
+    names = {Path(path).name for paths in index.copies.values() for path in paths}
+    assert names == {"moved.mp4", "copy.mp4", "2.mp4", "1.mp4", "3.mp4", "5.mp4"} and len(index) == 5
+    found = search(index, videos / "deep/3.mp4", top=9)
+    assert found[found.path.str.contains("2.mp4|copy")].copies.tolist() == [1] and len(found) == 4
+
+
+def _zeros():
+    return np.zeros(256, np.float32), np.zeros((1, 256), np.float16), np.zeros((1, 2), np.float32)
+
+
+def test_a_stopped_index_goes_on(run, videos, tmp_path, monkeypatch):
+    real, seen = update_module._vectors, []
+
+    def stop_at_the_fourth(path, run):
+        seen.append(path)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return real(path, run)
+
+    monkeypatch.setattr(update_module, "_vectors", stop_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        update_index(videos, run, tmp_path / "index", workers=1)
+    assert len(open_index(tmp_path / "index")) == 3
+    monkeypatch.setattr(update_module, "_vectors", lambda path, run: seen.append(path) or real(path, run))
+    index, update = update_index(videos, run, tmp_path / "index", workers=1)
+    assert len(index) == 6 and update.known == 3 and seen.count(seen[0]) == 1
+
+
+def test_command_line_and_api_give_the_ranking_worked_out_by_hand(run, videos, tmp_path, capsys):
+    out, query = str(tmp_path / "index"), str(videos / "2.mp4")
+    main(["query", str(videos), query, "--run", str(run), "--out", out, "--json", "--workers", "1"])
+    told = json.loads(capsys.readouterr().out.split("s left\n")[-1])
+    index = open_index(out)
+    whole = load_encoder(run).embed([*index.videos.path])
+    dots = (whole @ whole[index.videos.path.tolist().index(query)]).tolist()
+    expected = sorted(zip(dots, index.videos.path, strict=True), reverse=True)[1:]  # the first is the query itself
+    assert [row["path"] for row in told] == [path for _, path in expected]
+    assert [row["similarity"] for row in told] == pytest.approx([dot for dot, _ in expected], abs=1e-4)
+    assert [np.mean([row["rgb"], row["flow"]]) for row in told] == pytest.approx([dot for dot, _ in expected], abs=1e-4)
+    main(["query", out, query, "--csv", "--top", "2"])
+    assert capsys.readouterr().out.count("\n") == 3
+    main(["query", out, query, "--html", str(tmp_path / "page.html")])
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/webp;base64,") == 6 and "deep/3.mp4" in page and "http" not in page
+
+
+def test_a_moment_is_found_in_a_longer_video(run, videos, tmp_path):
+    first, second = (np.stack(list(decode(videos / name))) for name in ("0.mp4", "deep/5.mp4"))
+    size = np.minimum(first.shape, second.shape)
+    both = np.concatenate([x[:, : size[1], : size[2]] for x in (first, second)])
+    write_video(tmp_path / "long.mp4", torch.from_numpy(both), fps=10.0, crf=5)
+    write_video(tmp_path / "asked.mp4", torch.from_numpy(both[len(first) :]), fps=10.0, crf=5)
+    shutil.copy(tmp_path / "long.mp4", videos / "long.mp4")
+    index, _ = update_index(videos, run, tmp_path / "index", workers=1)
+    found = search(index, tmp_path / "asked.mp4", at=1.0, top=3).set_index("path")
+    best = found.loc[str(videos / "long.mp4")]
+    assert best.start == pytest.approx(len(first) / 10 + 1.0, abs=0.5) and best["rank"] <= 2
+    with pytest.raises(ValueError, match="has no second 99"):
+        search(index, tmp_path / "asked.mp4", at=99)
+    with pytest.raises(ValueError, match="view is 'sound'; this index has flow, rgb"):
+        search(index, tmp_path / "asked.mp4", view="sound")
+
+
+def test_an_index_of_other_networks_or_nothing_is_refused(run, small_run, videos, tmp_path, capsys):
+    update_index(videos, run, tmp_path / "index", workers=1)
+    with pytest.raises(ValueError, match="made with other networks"):
+        update_index(videos, small_run / "infonce_rgb", tmp_path / "index")
+    with pytest.raises(ValueError, match="is an index of"):
+        update_index(videos / "deep", run, tmp_path / "index")
+    (tmp_path / "empty").mkdir()
+    for arguments, told in (
+        (["index", str(tmp_path / "empty"), "--run", str(run)], "no video in"),
+        (["index", str(tmp_path / "new")], "give --run"),
+        (["query", str(tmp_path / "nothing"), str(videos / "2.mp4")], "no index at"),
+        (["query", str(tmp_path / "index"), str(tmp_path / "gone.mp4")], "no video file at"),
+        (["query", str(tmp_path / "index"), str(videos / "text.mp4")], "text.mp4: cannot be read"),
+    ):
+        with pytest.raises(SystemExit, match=told):
+            main(arguments)
+
+
+def test_blocks_and_shards_give_what_one_product_gives(tmp_path, monkeypatch):
+    monkeypatch.setattr("cprlib.search.shards.BLOCK", 7)
+    draw, tables, videos = np.random.default_rng(0), [], []
+    for shard, counts in {"a": (3, 9, 1), "b": (20, 2)}.items():
+        found = [Vectors(draw.normal(size=4), draw.normal(size=(n, 4)), np.zeros((n, 2))) for n in counts]
+        tables.append(write_shard(tmp_path, shard, found))
+        videos += found
+    table = pd.concat(tables, ignore_index=True).drop(index=1)  # one video is gone
+    query, alive = draw.normal(size=4).astype(np.float32), [0, 2, 3, 4]
+    expected = [(videos[i].windows.astype(np.float16)[:, 1:3] @ query[1:3]).max() for i in alive]
+    assert best_of_each(tmp_path, table, query, "windows", slice(1, 3)) == pytest.approx(expected, abs=1e-2)
+    whole = [videos[i].whole @ query for i in alive]
+    assert best_of_each(tmp_path, table, query, "whole", slice(None)) == pytest.approx(whole, abs=1e-4)
+    assert to_merge(table, tmp_path) == [["a"]]  # 9 of its 13 windows are of the video that is gone

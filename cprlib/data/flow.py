@@ -1,15 +1,18 @@
 """Optical flow: estimate it, extract it for a whole manifest, store it and read it back."""
 
+import argparse
 import os
-from collections.abc import Iterable, Iterator
-from functools import partial
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
 from cprlib.data.container import VideoError, decode
+from cprlib.data.estimators import Estimator, estimator
 from cprlib.data.flow_file import (
     FlowInfo,
     dequantise,
@@ -22,6 +25,7 @@ from cprlib.data.flow_file import (
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import fingerprint, resize
+from cprlib.store.files import resolve
 
 __all__ = [
     "FlowInfo",
@@ -35,21 +39,28 @@ __all__ = [
     "read_flow_levels",
     "write_flow",
 ]
-METHODS = ("tvl1", "dis")
+FEW, LONG = 1000, 60  # frames; seconds: what takes longer is told before it begins
 
 
 def estimate(
-    frames: torch.Tensor, method: str = "tvl1", device: str | None = None, short_side: int = 0
+    frames: torch.Tensor,
+    method: str = "tvl1",
+    device: str | None = None,
+    short_side: int = 0,
+    weights: str | Path | None = None,
 ) -> torch.Tensor:
     """Dense optical flow from each frame to the next.
 
     Args:
         frames: (T, H, W, 3) uint8 RGB, T >= 2.
-        method: "tvl1" (the paper's, with OpenCV's default parameters) or "dis" (100 x faster).
-        device: "cpu" or None.
+        method: "tvl1" (the paper's, with OpenCV's default parameters), "dis" (100 x faster), "raft_small" or
+            "raft_large" (torchvision's networks).
+        device: None or "cpu": OpenCV's TV-L1 and DIS; a GPU, e.g. "cuda": the same TV-L1, many pairs of frames at once
+            (:mod:`cprlib.data.tvl1`); RAFT runs on both.
         short_side: count in the pixels of a picture this high or wide, whichever is the smaller, so that a motion has
             the same flow whatever the resolution: larger frames are made smaller before, the flow of smaller ones is
             multiplied after. 0: in pixels of the frames as they are.
+        weights: of RAFT, see :func:`cprlib.data.estimators.estimator`.
 
     Returns:
         (T-1, 2, H, W) float32: u to the right and v downwards, in pixels per frame; H and W are those of the frames,
@@ -58,11 +69,9 @@ def estimate(
     Raises:
         ValueError: unknown method or device, or fewer than two frames.
     """
-    if device not in (None, "cpu"):
-        raise ValueError(f"device is {device!r}; flow is estimated on the 'cpu'")
     if frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) < 2 or frames.dtype != torch.uint8:
         raise ValueError(f"frames are {frames.dtype} {tuple(frames.shape)}; expected uint8 (T >= 2, H, W, 3)")
-    return torch.from_numpy(np.stack([*flow_frames(frames.cpu().numpy(), method, short_side)]))
+    return torch.from_numpy(np.stack([*flow_frames(frames.cpu().numpy(), method, short_side, device, weights)]))
 
 
 def extract_flow(
@@ -72,6 +81,9 @@ def extract_flow(
     bound: float = 20.0,
     workers: int | None = None,
     short_side: int = 0,
+    device: str | None = None,
+    weights: str | Path | None = None,
+    shard: tuple[int, int] = (0, 1),
 ) -> Manifest:
     """Estimate and store the flow of every video; what is already there and still fits is kept.
 
@@ -81,9 +93,10 @@ def extract_flow(
     Args:
         manifest: the videos.
         folder: receives ``<method>-<bound>-<short_side>/<fingerprint of the video>.mp4``.
-        method, short_side: see `estimate`.
+        method, short_side, device, weights: see `estimate`. The files of RAFT are named after its weights, too.
         bound: see `write_flow`.
-        workers: processes; None = one per core.
+        workers: processes; None = one per core. A few that share a GPU keep it busy while they decode and encode.
+        shard: (i, n): only every n-th video, from the i-th on (i = 0..n-1), for n jobs that share the folder.
 
     Returns:
         The manifest with `flow_path` filled in.
@@ -92,7 +105,9 @@ def extract_flow(
         ValueError: unknown method, bound not positive, short_side negative, or videos in an LMDB.
         RuntimeError: some videos failed; raised after all others were done, naming them.
     """
-    _matcher(method)
+    estimate_flow = estimator(method, device, weights)
+    if not 0 <= shard[0] < shard[1]:
+        raise ValueError(f"shard is {shard}; expected (i, n) with i from 0 to n - 1")
     if not bound > 0:
         raise ValueError(f"bound is {bound}; expected a positive number of pixels per frame")
     if short_side < 0:
@@ -100,13 +115,16 @@ def extract_flow(
     if (manifest.table.reader == "lmdb").any():
         raise ValueError("videos in an LMDB have their flow in another; give both to python -m data_prep.coclr_lmdb")
     manifest.check_files()
-    place = Path(os.path.abspath(folder)) / f"{method}-{float(bound)}-{short_side}"
+    name = method if weights is None else f"{method}-{fingerprint(weights)[:8]}"
+    place = Path(os.path.abspath(folder)) / f"{name}-{float(bound)}-{short_side}"
     sources = [fingerprint(path) for path in manifest.table.path]
     table = manifest.table.assign(flow_path=[str(place / f"{source}.mp4") for source in sources])
     rows = zip(table.path, table.flow_path, table.num_frames, table.fps, sources, strict=True)
-    jobs = list({row[1]: row for row in rows}.values())  # copies of a video share their flow
-    one = partial(_extract_one, method=method, bound=bound, short_side=short_side)
-    done = parallel_map(one, jobs, workers, f"{method} flow")
+    jobs = list({row[1]: row for row in rows}.values())[shard[0] :: shard[1]]  # copies of a video share their flow
+    todo = [job for job in jobs if not _is_done(job, name, bound, short_side)]
+    _forecast(todo, estimate_flow, short_side, workers)
+    one = partial(_extract_one, name=name, bound=bound, short_side=short_side, setting=(method, device, weights))
+    done = parallel_map(one, todo, workers, f"{method} flow")
     failed = [f"{job[0]} ({error})" for job, error in done if isinstance(error, Exception)]
     if failed:
         raise RuntimeError(
@@ -116,40 +134,94 @@ def extract_flow(
     return Manifest(table, manifest.whole)
 
 
-def _extract_one(job: tuple[str, str, int, float, str], method: str, bound: float, short_side: int) -> None:
-    """Flow of one video to its file, one frame in memory at a time, unless the file is there."""
+Job = tuple[str, str, int, float, str]  # video, flow file, frames, frames per second, fingerprint of the video
+
+
+def _is_done(job: Job, name: str, bound: float, short_side: int) -> bool:
+    """Whether the flow file of a video is there and still fits."""
+    _, flow_path, num_frames, _, source = job
+    try:
+        info = flow_info(flow_path)
+    except (FileNotFoundError, VideoError):  # not a flow file: made anew
+        return False
+    about = (info.method, info.bound, info.num_frames, info.source, info.short_side)
+    return about == (name, bound, num_frames - 1, source, short_side)
+
+
+def _extract_one(job: Job, name: str, bound: float, short_side: int, setting: tuple) -> None:
+    """Flow of one video to its file, a few frames in memory at a time."""
     path, flow_path, num_frames, fps, source = job
-    if Path(flow_path).is_file():
-        try:
-            info = flow_info(flow_path)
-            about = (info.method, info.bound, info.num_frames, info.source, info.short_side)
-            if about == (method, bound, num_frames - 1, source, short_side):
-                return
-        except VideoError:
-            pass  # not a flow file: made anew
-    write_flow(flow_path, flow_frames(decode(path), method, short_side), method, bound, fps, source, short_side)
+    flow = _flow_frames(decode(path), _kept_estimator(*setting), short_side)
+    write_flow(flow_path, flow, name, bound, fps, source, short_side)
     if flow_info(flow_path).num_frames != num_frames - 1:
         raise VideoError(path, f"no longer has the {num_frames} frames of the manifest")
 
 
-def flow_frames(frames: Iterable[np.ndarray], method: str, short_side: int) -> Iterator[np.ndarray]:
+_kept_estimator = lru_cache(1)(estimator)  # a process loads a network once
+
+
+def _forecast(jobs: Sequence[Job], estimate_flow: Estimator, short_side: int, workers: int | None) -> None:
+    """Say before it starts what will take long: from the first pair of frames, and the videos' sizes."""
+    frames = sum(job[2] for job in jobs)
+    if frames < FEW:
+        return
+    start = time.monotonic()
+    try:
+        for _ in _flow_frames(islice(decode(jobs[0][0]), 2), estimate_flow, short_side):
+            pass
+    except (OSError, ValueError):  # a broken video is told of with all others
+        return
+    seconds = frames * (time.monotonic() - start) / min(workers or os.cpu_count() or 1, len(jobs))
+    size = sum(os.path.getsize(job[0]) for job in jobs)
+    if seconds > LONG:
+        print(f"flow of {len(jobs)} videos: about {seconds / 3600:.1f} h, {size / 1e9:.1f} GB", flush=True)
+
+
+def flow_frames(
+    frames: Iterable[np.ndarray],
+    method: str,
+    short_side: int,
+    device: str | None = None,
+    weights: str | Path | None = None,
+) -> Iterator[np.ndarray]:
     """As `estimate`, frame by frame: (2, H, W) float32 for each pair of neighbouring (H, W, 3) uint8 frames."""
-    matcher, previous = _matcher(method), None
-    for frame in frames:
-        side = min(frame.shape[:2])
-        if 0 < short_side < side:
-            frame = resize(frame[None], short_side)[0]
-        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-        if previous is not None:
-            flow = matcher.calc(previous, grey, None).transpose(2, 0, 1)
-            yield flow * np.float32(short_side / side) if short_side > side else flow
-        previous = grey
+    return _flow_frames(frames, estimator(method, device, weights), short_side)
 
 
-def _matcher(method: str):
-    """OpenCV's estimator."""
-    if method not in METHODS:
-        raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
-    if method == "tvl1":
-        return cv2.optflow.DualTVL1OpticalFlow_create()
-    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+def _flow_frames(frames: Iterable[np.ndarray], estimate_flow: Estimator, short_side: int) -> Iterator[np.ndarray]:
+    side = 0
+
+    def sized() -> Iterator[np.ndarray]:
+        nonlocal side
+        for frame in frames:
+            side = min(frame.shape[:2])
+            yield resize(frame[None], short_side)[0] if 0 < short_side < side else frame
+
+    for flow in estimate_flow(sized()):
+        yield flow * np.float32(short_side / side) if short_side > side else flow
+
+
+def main() -> None:
+    """``python -m cprlib.data.flow MANIFEST FOLDER --device cuda --shard 0/8``: extract flow, or a part of it."""
+    parser = argparse.ArgumentParser(prog="python -m cprlib.data.flow", description="Extract the flow of all videos.")
+    parser.add_argument("manifest")
+    parser.add_argument("folder", help="receives the flow files; notebook 01 finds them there")
+    parser.add_argument("--method", default="tvl1")
+    parser.add_argument("--bound", type=float, default=20.0, help="pixels per frame")
+    parser.add_argument("--short-side", type=int, default=0, help="of the frames that flow is counted in; 0: their own")
+    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
+    parser.add_argument("--device", help="a GPU, e.g. cuda")
+    parser.add_argument("--weights", help="of RAFT")
+    parser.add_argument("--shard", default="0/1", help="i/n: only every n-th video, from the i-th on")
+    args = parser.parse_args()
+    try:
+        shard = tuple(int(number) for number in args.shard.split("/"))
+        manifest, folder = Manifest.read(resolve(args.manifest)), resolve(args.folder)
+        place = (args.short_side, args.device, args.weights, shard)
+        extract_flow(manifest, folder, args.method, args.bound, args.workers, *place)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

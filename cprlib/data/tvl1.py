@@ -85,11 +85,11 @@ def divergence(p: Tensor) -> Tensor:
 
 
 def warp(image: Tensor, u: Tensor) -> Tensor:
-    """Look at (N, C, H, W) where the flow leads: bicubic, zero outside, positions in 32nds of a pixel as in OpenCV."""
+    """Look at (N, C, H, W) where the flow leads: bicubic, zero outside."""
     height, width = u.shape[2:]
     x = torch.arange(width, device=u.device) + u[:, 0]
     y = torch.arange(height, device=u.device)[:, None] + u[:, 1]
-    grid = torch.stack([(x * 32).round() / (16 * (width - 1)) - 1, (y * 32).round() / (16 * (height - 1)) - 1], dim=-1)
+    grid = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], dim=-1)
     return F.grid_sample(image, grid, mode="bicubic", padding_mode="zeros", align_corners=True)
 
 

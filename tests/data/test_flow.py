@@ -72,7 +72,7 @@ def test_a_known_motion_is_found(method, dx, dy):
 
 
 def test_bad_requests_for_flow():
-    with pytest.raises(ValueError, match="'farneback'.*tvl1, dis"):
+    with pytest.raises(ValueError, match="'farneback'.*tvl1, dis, raft"):
         estimate(gliding(2, 0, 0), "farneback")
     with pytest.raises(ValueError, match="'cuda'"):
         estimate(gliding(2, 0, 0), "dis", device="cuda")

@@ -45,7 +45,8 @@ KINDS = {  # of bench.oracles, best last
 POINTS = {  # of bench.when; "toy" is the demo after its first cycle
     "toy": "as in the demo, first cycle",
     "siblings=ignore": "siblings are no positives",
-    "siblings=ignore,loss=supervised": "and each positive is pulled on its own",
+    "loss=supervised": "each positive is pulled on its own",
+    "siblings=ignore,loss=supervised": "both of these",
     "CAMERA=0.6": "camera moves four times as much",
     "start=15": "InfoNCE for 15 epochs, not 60",
     "classes=9": "9 classes, not 18",

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 
-from bench import cascade, explorers, probe, step
+from bench import cascade, explorers, probe, samples, step
 from bench.pair import append_row, machine, measure, text_of
 from cprlib.store.files import resolve
 
 GROUPS = {
     "cascade": cascade.pairs,
+    "samples": samples.pairs,
     "step": step.pairs,
     "probe": probe.pairs,
     "explorers": explorers.pairs,

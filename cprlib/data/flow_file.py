@@ -114,7 +114,7 @@ def read_flow_levels(path: str | Path, frame_indices: Sequence[int]) -> torch.Te
     levels = [_levels(brightness(picture), info) for picture in pictures]
     if len(levels) < len(indices):
         raise VideoError(path, "flow frames are missing; delete the file and extract flow again")
-    return torch.from_numpy(np.stack(levels)[places])
+    return torch.from_numpy(np.stack([levels[place] for place in places]))
 
 
 def read_flow(path: str | Path, frame_indices: Sequence[int]) -> torch.Tensor:

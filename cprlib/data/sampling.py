@@ -1,6 +1,6 @@
 """Sampling clips from videos: which frames, which crop, and pairs of clips for contrastive learning."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -78,8 +78,7 @@ class ClipPairs(Dataset):
         else:
             strong = torch.tensor([True, False])[torch.randperm(2, generator=g)]
         return {
-            "q": self._clip(video_id, num_frames, q_start, self.query_views, g),
-            "k": self._clip(video_id, num_frames, k_start, self.key_views, g),
+            **self._clips(video_id, num_frames, q_start, k_start, g),
             "strong_q": strong[0],
             "strong_k": strong[1],
             "video_id": video_id,
@@ -87,13 +86,20 @@ class ClipPairs(Dataset):
             "label": label,
         }
 
-    def _clip(self, video_id: int, num_frames: int, start: int, views: Sequence[str], g: torch.Generator) -> dict:
-        """View -> (T, size, size, C) uint8, all views cut and flipped alike."""
-        indices = clip_indices(num_frames, start, self.clip_len, self.stride)
-        crop = draw_crop(g)
-        return {
-            view: resized_crop(self.frames.frames(video_id, view, indices), crop, self.size, view) for view in views
-        }
+    def _clips(self, video_id: int, num_frames: int, q_start: int, k_start: int, g: torch.Generator) -> dict:
+        """ "q" and "k" -> view -> (T, size, size, C) uint8; all views of a clip cut and flipped alike.
+
+        The frames of both are read in one go, so that none is decoded twice.
+        """
+        views, clips = {"q": self.query_views, "k": self.key_views}, {"q": {}, "k": {}}
+        starts, crops = {"q": q_start, "k": k_start}, {"q": draw_crop(g), "k": draw_crop(g)}
+        for view in dict.fromkeys((*self.query_views, *self.key_views)):
+            sides = [side for side in clips if view in views[side]]
+            indices = [clip_indices(num_frames, starts[side], self.clip_len, self.stride) for side in sides]
+            frames = self.frames.frames(video_id, view, sum(indices, []))
+            for side, clip in zip(sides, frames.split(self.clip_len), strict=True):
+                clips[side][view] = resized_crop(clip, crops[side], self.size, view)
+        return clips
 
 
 class EpochSampler(Sampler):

@@ -62,7 +62,7 @@ def read_clip(
             frames = _read(path, indices.tolist(), short_side, reader)
     except av.FFmpegError as error:
         raise VideoError(path, f"cannot be read ({error}); make the manifest again") from error
-    return torch.from_numpy(resize(frames, short_side)[places])
+    return torch.from_numpy(np.stack([resize(frames[place][None], short_side)[0] for place in places]))
 
 
 def write_video(
@@ -157,8 +157,8 @@ def _suits_decord(path: str | Path) -> bool:
     return _decord() is not None and _suits(str(path), stat.st_size, stat.st_mtime_ns)
 
 
-def _read(path: str | Path, indices: list[int], short_side: int | None, reader: str) -> np.ndarray:
-    """(T, H, W, 3) uint8 of sorted, distinct frame numbers; each is resized before the next is decoded."""
+def _read(path: str | Path, indices: list[int], short_side: int | None, reader: str) -> list[np.ndarray]:
+    """(H, W, 3) uint8 each, of sorted, distinct frame numbers; each is resized before the next is decoded."""
     index = None if reader == "pyav" else frame_index(path, any_container=reader == "seek")
     if index is not None or indices[0] < 0:
         _check_range(path, indices, _count(path) if index is None else len(index.stamps))
@@ -166,7 +166,7 @@ def _read(path: str | Path, indices: list[int], short_side: int | None, reader: 
     if len(frames) < len(indices):
         _check_range(path, indices, _count(path))
         raise VideoError(path, "cannot be read (frames are missing); make the manifest again")
-    return np.stack(frames)
+    return frames
 
 
 def _count(path: str | Path) -> int:

@@ -54,6 +54,13 @@ def test_half_of_the_pairs_are_one_clip_twice_strong_and_weak():
     assert 0.22 < np.mean(strong_when_two) < 0.38
 
 
+def test_both_clips_are_read_in_one_go(monkeypatch):
+    data, asked, read = pairs(), [], PaintedFrames.frames
+    monkeypatch.setattr(PaintedFrames, "frames", lambda *a: asked.append((a[2], len(a[3]))) or read(*a))
+    assert data[(3, 0)]["q"]["rgb"].shape == (4, 8, 8, 3)
+    assert asked == [("rgb", 8), ("flow", 4)]  # T 4: RGB of query and key, flow of the key
+
+
 def test_items_depend_on_row_and_seed_alone():
     a, b = pairs()[(4, 99)], pairs()[(4, 99)]
     assert torch.equal(a["q"]["rgb"], b["q"]["rgb"]) and torch.equal(a["k"]["flow"], b["k"]["flow"])

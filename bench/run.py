@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bench import cascade, explorers, probe, samples, step
+from bench import cascade, evaluation, explorers, flow, probe, samples, step
 from bench.pair import append_row, machine, measure, text_of
 from cprlib.store.files import resolve
 
@@ -17,6 +17,8 @@ GROUPS = {
     "cascade": cascade.pairs,
     "samples": samples.pairs,
     "step": step.pairs,
+    "evaluation": evaluation.pairs,
+    "flow": flow.pairs,
     "probe": probe.pairs,
     "explorers": explorers.pairs,
 }

@@ -38,7 +38,7 @@ pictures: .venv/.installed browser
 	@$(PYTHON) -m docs.make_pictures
 
 # In two processes, file by file, in the order of tests/conftest.py. (Under pytest 9.2 pytest-xdist 3.8 sees no groups.)
-test: lint browser
+test: lint browser .venv/.examples
 	$(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # A browser for the tests that look at notebooks and reports: one that is there, the system's, or Playwright's own. Where
@@ -51,6 +51,11 @@ browser: .venv/.installed
 lint: .venv/.installed
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m nbstripout --verify --keep-id $(wildcard notebooks/*.ipynb)
+
+# The libraries that examples/ add the cascade to.
+.venv/.examples: .venv/.installed
+	$(PYTHON) -m pip install -qq -e '.[dev,examples]' -c constraints.txt
+	@touch $@
 
 bench: .venv/.installed
 	$(PYTHON) -m bench.run --out bench/results/speed.csv $(ARGS)

@@ -1,4 +1,6 @@
-"""The contrastive losses: one positive (InfoNCE) and many (multi-instance InfoNCE)."""
+"""The contrastive losses: one positive (InfoNCE) and many (multi-instance InfoNCE), and the first form of NCE."""
+
+import math
 
 import torch
 from torch import Tensor
@@ -66,6 +68,35 @@ def multi_instance_nce(logits: Tensor, positives: Tensor) -> Tensor:
     _check_positives(logits, positives)
     pulled = logits.masked_fill(~positives, -float("inf"))
     return (logits.logsumexp(dim=1) - pulled.logsumexp(dim=1)).mean()
+
+
+def noise_contrastive(logits: Tensor, positives: Tensor, rows: int, tau: float, dim: int) -> Tensor:
+    """Noise-contrastive estimation, the first form of instance discrimination: is a row data or noise?
+
+    A row j has the probability P(j) = exp(logit_j) / Z; against m rows drawn from all, it is data with probability
+    P / (P + m / rows). The sum over positives stands for P of the one positive, as in Eq. 2. Z is held at what it is
+    for random features of length 1: rows · exp(1 / (2 · dim · tau²)).
+
+    Args:
+        logits: (B, C) float, similarities already divided by tau; -inf for rows that do not count.
+        positives: (B, C) bool, True for the positives; every query has at least one.
+        rows: rows of the bank that negatives are drawn from.
+        tau: temperature, > 0.
+        dim: D, length of a feature.
+
+    Returns:
+        Scalar, the mean loss.
+
+    Raises:
+        ValueError: shapes differ, or a query has no positive.
+    """
+    _check_positives(logits, positives)
+    negatives = ~positives & (logits > -float("inf"))
+    log_z = math.log(rows) + 1 / (2 * dim * tau**2)
+    offset = log_z + negatives.sum(dim=1, keepdim=True).clamp(min=1).log() - math.log(rows)
+    pulled = logits.masked_fill(~positives, -float("inf")).logsumexp(dim=1, keepdim=True) - offset
+    pushed = F.logsigmoid(offset - logits).masked_fill(~negatives, 0.0)
+    return -(F.logsigmoid(pulled).squeeze(1) + pushed.sum(dim=1)).mean()
 
 
 def _check_positives(logits: Tensor, positives: Tensor) -> None:

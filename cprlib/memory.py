@@ -1,12 +1,48 @@
-"""The memory of past clips that contrastive learning compares with and mines from."""
+"""The memories that contrastive learning compares with and mines from: a queue of past clips, a bank of all videos."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 
-class FeatureQueue(nn.Module):
+class _Rows(nn.Module):
+    """What memories have in common: the same rows in several views, each of a video that its ids name."""
+
+    views: tuple[str, ...]
+    video_id: Tensor
+    source_id: Tensor
+
+    @property
+    def features(self) -> dict[str, Tensor]:
+        """View -> (K, D) float, L2-normalised where filled."""
+        return {view: getattr(self, f"features_{view}") for view in self.views}
+
+    def own_rows(self, video_id: Tensor) -> Tensor:
+        """Rows of each query's own video.
+
+        Args:
+            video_id: (B,) int, >= 0.
+
+        Returns:
+            (B, K) bool.
+        """
+        return video_id.to(self.video_id)[:, None] == self.video_id[None, :]
+
+    def siblings(self, source_id: Tensor) -> Tensor:
+        """Rows cut from the same recording as each query.
+
+        Args:
+            source_id: (B,) int, >= 0.
+
+        Returns:
+            (B, K) bool.
+        """
+        return source_id.to(self.source_id)[:, None] == self.source_id[None, :]
+
+
+class FeatureQueue(_Rows):
     """First-in-first-out memory of several views that share one index: row j of every view is the same clip.
 
     Args:
@@ -28,11 +64,6 @@ class FeatureQueue(nn.Module):
         for name in ("video_id", "source_id", "label"):
             self.register_buffer(name, torch.full((size,), -1))
         self.register_buffer("enqueued", torch.tensor(0))  # rows ever written
-
-    @property
-    def features(self) -> dict[str, Tensor]:
-        """View -> (K, D) float, L2-normalised where filled and zero where empty."""
-        return {view: getattr(self, f"features_{view}") for view in self.views}
 
     @property
     def filled(self) -> Tensor:
@@ -71,24 +102,47 @@ class FeatureQueue(nn.Module):
             getattr(self, name)[rows] = values[kept].to(rows)
         self.enqueued += batch
 
-    def own_rows(self, video_id: Tensor) -> Tensor:
-        """Rows that hold an older key of each query's own video.
+
+class InstanceBank(_Rows):
+    """A row for every training video, in several views, each a moving mean of the video's features (IIC).
+
+    Rows begin as random unit vectors, so that the first visit of a video does not draw all videos to one point.
+
+    Args:
+        ids: "video_id", "source_id" and "label" -> (N,) int of the training videos; a video has one row.
+        dim: D, length of a feature.
+        views: names of the views, e.g. ``("residual", "rgb")``.
+        generator: CPU generator of the first rows.
+
+    Attributes:
+        video_id, source_id, label: (N,) int64 of each row.
+        filled: (N,) bool, True for the rows that hold features.
+    """
+
+    def __init__(self, ids: Mapping[str, Tensor], dim: int, views: Sequence[str], generator: torch.Generator):
+        super().__init__()
+        self.size, self.dim, self.views = len(ids["video_id"]), dim, tuple(views)
+        for view in self.views:
+            random = torch.randn(self.size, dim, generator=generator)
+            self.register_buffer(f"features_{view}", normalize(random, dim=1))
+        for name in ("video_id", "source_id", "label"):
+            self.register_buffer(name, ids[name].long())
+        self.register_buffer("filled", torch.zeros(self.size, dtype=torch.bool))
+
+    def rows_of(self, video_id: Tensor) -> Tensor:
+        """The row of each video: (B,) int of videos in the bank -> (B,) int64."""
+        return self.own_rows(video_id).int().argmax(dim=1)
+
+    @torch.no_grad()
+    def update(self, features: Mapping[str, Tensor], rows: Tensor, momentum: float) -> None:
+        """Move rows towards new features: ``row = normalize(momentum * row + (1 - momentum) * feature)``.
 
         Args:
-            video_id: (B,) int, >= 0.
-
-        Returns:
-            (B, K) bool.
+            features: view -> (B, D) float, L2-normalised.
+            rows: (B,) int64, each row once.
+            momentum: in [0, 1].
         """
-        return video_id.to(self.video_id)[:, None] == self.video_id[None, :]
-
-    def siblings(self, source_id: Tensor) -> Tensor:
-        """Rows cut from the same recording as each query.
-
-        Args:
-            source_id: (B,) int, >= 0.
-
-        Returns:
-            (B, K) bool.
-        """
-        return source_id.to(self.source_id)[:, None] == self.source_id[None, :]
+        for view, new in features.items():
+            bank = self.features[view]
+            bank[rows] = normalize(bank[rows].lerp(new.to(bank.dtype), 1 - momentum), dim=1)
+        self.filled[rows] = True

@@ -21,8 +21,10 @@ class Method:
         label: its name in tables and figures.
         colour, line, marker, hatch: its look; colour-blind-safe colours (Okabe and Ito) of different lightness.
         build_miner: ``(bank_size, views, num_stages, ratio, top_k, keeps) -> Miner``, None if nothing is mined. A
-            method that mines is co-trained, from InfoNCE networks, with the other views' networks as samplers.
+            method that mines is co-trained, from InfoNCE networks, with the other views' networks as samplers, unless
+            one network of its own sees all `views`.
         needs_labels: its positives are the labels: an upper bound, not a self-supervised method.
+        views: of the one network that it trains for several views; () where every view has a network of its own.
     """
 
     label: str
@@ -32,6 +34,7 @@ class Method:
     hatch: str = ""
     build_miner: Callable[..., miners.Miner] | None = None
     needs_labels: bool = False
+    views: tuple[str, ...] = ()
 
 
 METHODS = {
@@ -39,9 +42,16 @@ METHODS = {
     "infonce": Method("InfoNCE", "#56b4e9", "-.", "^", "..."),
     "coclr": Method("CoCLR", "#0072b2", "--", "s", "///", miners.coclr),
     "cpr": Method("CPR", "#e69f00", "-", "o", "", miners.cpr),
+    "iic": Method("IIC", "#cc79a7", "--", "<", "|||", views=("rgb", "residual")),
+    "iic_cpr": Method("IIC + CPR", "#d55e00", "-", ">", "++", miners.cpr, views=("rgb", "residual")),
     "ubernce": Method("UberNCE", "#444444", (0, (1, 1)), "D", "xxx", needs_labels=True),
 }
-COTRAINED = tuple(name for name, method in METHODS.items() if method.build_miner)
+COTRAINED = tuple(name for name, method in METHODS.items() if method.build_miner and not method.views)
+
+
+def views_of(method: str, views: Collection[str]) -> tuple[str, ...]:
+    """The views that a method is judged in: its own, or those of the run."""
+    return METHODS[method].views or tuple(views)
 
 
 class View(NamedTuple):

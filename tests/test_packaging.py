@@ -18,8 +18,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def requirements():
-    extra = PROJECT["optional-dependencies"]["dev"]
-    return [Requirement(line) for line in [*PROJECT["dependencies"], *extra]]
+    extras = PROJECT["optional-dependencies"]
+    return [Requirement(line) for line in [*PROJECT["dependencies"], *extras["dev"], *extras["examples"]]]
 
 
 def pins():

@@ -174,7 +174,13 @@ def clip_shape(training: str | Path) -> tuple[int, int, int]:
 
 
 def network_features(
-    training: str | Path, manifest: Manifest, frames: Any, split: str, batch_size: int = 16, workers: int = 0
+    training: str | Path,
+    manifest: Manifest,
+    frames: Any,
+    split: str,
+    batch_size: int = 16,
+    workers: int = 0,
+    view: str | None = None,
 ) -> Tensor:
     """Features of a split by a trained network; kept in its folder and read from there while all is as it was.
 
@@ -184,6 +190,7 @@ def network_features(
         frames: as in :class:`Windows`, at the size that its `short_side` says.
         split: "train" or "test".
         batch_size, workers: as in :func:`mean_over_windows`.
+        view: what a network of several views shall see, see :attr:`cprlib.methods.Method.views`; None: its first.
 
     Returns:
         float32 (N, F), a row for each video of the split.
@@ -192,7 +199,7 @@ def network_features(
         ValueError: the network was trained on test videos of this manifest, or on flow of another scale.
     """
     part, saved = manifest.split(split), load_checkpoint(training)
-    view, shape = saved["config"]["view"], clip_shape(training)
+    view, shape = view or saved["config"]["view"], clip_shape(training)
     check_judged(training, manifest, view)
     made_from = Fingerprint(
         {
@@ -204,7 +211,7 @@ def network_features(
     path = resolve(training) / f"features_{split}_{made_from.hash[:12]}.pt"
     if path.exists():
         return torch.load(path, weights_only=True)
-    encoder = load_encoder(training).to(pick_device("auto"))
+    encoder = load_encoder(training, view).to(pick_device("auto"))
     features = extract_features(encoder, Windows(frames, part, view, *shape), batch_size, workers)
     with atomic_path(path) as tmp:
         torch.save(features, tmp)

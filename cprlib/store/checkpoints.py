@@ -77,7 +77,7 @@ def load_encoder(path: str | Path, view: str | None = None) -> Encoder:
     """
     state = load_checkpoint(path)
     config = state["config"]
-    if view is not None and config["view"] != view:
+    if view is not None and view not in (config["view"], config.get("other_view")):
         raise ValueError(
             f"{path} is a {config['view']} network, but a {view} network is needed here; give the other run"
         )

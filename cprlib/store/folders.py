@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cprlib.methods import COTRAINED, VIEWS
+from cprlib.methods import COTRAINED, METHODS, VIEWS
 from cprlib.store.files import read_json, resolve, write_json
 from cprlib.store.fingerprint import Fingerprint, default_settings
 
@@ -37,7 +37,11 @@ def training_folder(run: str | Path, method: str, view: str, cycles: int = 1) ->
 
     >>> training_folder("outputs/toy", "infonce", "rgb"), training_folder("outputs/toy", "cpr", "flow", cycles=2)
     ('outputs/toy/infonce_rgb', 'outputs/toy/cpr_flow_cycle2')
+    >>> training_folder("outputs/toy", "iic_cpr", "residual")  # one network for all its views
+    'outputs/toy/iic_cpr'
     """
+    if method in METHODS and METHODS[method].views:
+        return f"{run}/{method}"
     return f"{run}/{method}_{view}" + (f"_cycle{cycles}" if method in COTRAINED else "")
 
 

@@ -20,7 +20,7 @@ class TrainingConfig:
         manifest: path of the manifest, with flow where a flow view is used.
         out: folder of the training.
         view: the view that is trained, a name of :data:`cprlib.methods.VIEWS`.
-        method: a name of :data:`cprlib.methods.METHODS`.
+        method: a name of :data:`cprlib.methods.METHODS`; IIC has settings of its own, see :mod:`cprlib.training.iic`.
         samplers: frozen networks to mine with: view -> folder of a training.
         init: folder of the training whose network this one starts from; None = random weights.
         backbone, dim: see :func:`cprlib.encoders.build_encoder`.
@@ -51,7 +51,7 @@ class TrainingConfig:
     manifest: str = setting(decides=False)
     out: str = setting(decides=False)
     view: str = setting("rgb", choices=VIEWS)
-    method: str = setting("infonce", choices=METHODS)
+    method: str = setting("infonce", choices=[name for name, method in METHODS.items() if not method.views])
     samplers: Mapping[str, str] = setting(factory=dict, decides=False)
     init: str | None = setting(None, decides=False)
     backbone: str = "s3d"

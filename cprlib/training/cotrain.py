@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from cprlib.encoders import build_encoder
 from cprlib.miners import Miner
 from cprlib.store.checkpoints import load_released, save_checkpoint
 from cprlib.store.files import write_json
 from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_weights
 from cprlib.store.folders import METRICS, is_finished, open_training, training_folder
 from cprlib.training.config import TrainingConfig
-from cprlib.training.fit import fit, new_state
+from cprlib.training.fit import fit
 
 
 def untrained(config: TrainingConfig, redo: bool = False) -> Path:
@@ -20,7 +23,8 @@ def untrained(config: TrainingConfig, redo: bool = False) -> Path:
         config: of the training that would start from them.
         redo: see :func:`cprlib.training.fit.fit`.
     """
-    encoder = new_state(config).encoder.state_dict()
+    torch.manual_seed(config.seed)
+    encoder = build_encoder(config.backbone, config.dim).state_dict()
     return _write_network(config, {"settings": deciding_settings(config)}, encoder, {"epochs": 0}, redo)
 
 

@@ -52,7 +52,7 @@ def fit(
     manifest = read_manifest(config)
     pairs = open_pairs(config, manifest)
     sampler = EpochSampler(len(pairs), config.batch_size, config.seed)
-    config = replace(_settle_siblings(config, miners[0], manifest), loss=config.loss_form)
+    config = replace(settle_siblings(config, miners[0], manifest), loss=config.loss_form)
     check_precision(config)
     _check_queue_fills(config, miners[0], len(sampler) * sampler.batch_size)
     state = new_state(config)
@@ -176,7 +176,7 @@ def check_same_videos(folder: str | Path, manifest: Manifest) -> None:
         )
 
 
-def _settle_siblings(config: TrainingConfig, miner: Miner | None, manifest: Manifest) -> TrainingConfig:
+def settle_siblings(config: TrainingConfig, miner: Miner | None, manifest: Manifest) -> TrainingConfig:
     """Say what "auto" siblings are: positive, but not where a recording spans several classes."""
     if config.siblings != "auto" or miner is None:
         return config

@@ -1,8 +1,9 @@
 """One epoch and one step of contrastive training: encode, mine, pull and push, enqueue."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
@@ -14,16 +15,17 @@ from cprlib.data.augmentation import to_inputs
 from cprlib.data.sampling import step_seed
 from cprlib.encoders import Encoder, momentum_update
 from cprlib.losses import LOSSES, contrastive_logits
-from cprlib.memory import FeatureQueue
+from cprlib.memory import FeatureQueue, InstanceBank
 from cprlib.methods import METHODS
 from cprlib.miners import Miner, label_positives, positives_mask
 from cprlib.training.config import TrainingConfig
 from cprlib.training.schedule import decay
+from cprlib.training.state import State
 
 
 @dataclass
-class TrainState:
-    """All that a training holds in memory; what has a state is saved under the name that it has here.
+class TrainState(State):
+    """The state of contrastive training.
 
     Attributes:
         encoder: the network that is trained.
@@ -46,24 +48,14 @@ class TrainState:
         """What is mined from."""
         return self.queue
 
-    @property
-    def saved(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
-        """What changes during training, by name."""
-        return {name: part for name, part in vars(self).items() if hasattr(part, "state_dict")}
-
-    def state_dict(self) -> dict:
-        """What a checkpoint must hold."""
-        return {"epoch": self.epoch, **{name: part.state_dict() for name, part in self.saved.items()}}
-
-    def load_state_dict(self, saved: Mapping) -> None:
-        """Take back what :meth:`state_dict` gave."""
-        for name, part in self.saved.items():
-            part.load_state_dict(saved[name])
-        self.epoch = saved["epoch"]
-
 
 def train_epoch(
-    config: TrainingConfig, state: TrainState, loader: DataLoader, miner: Miner | None, rank: int = 0
+    config: Any,
+    state: State,
+    loader: DataLoader,
+    miner: Miner | None,
+    rank: int = 0,
+    step_of: Callable[..., tuple[Tensor | None, pd.DataFrame | None]] | None = None,
 ) -> tuple[dict, pd.DataFrame]:
     """One pass over the training videos.
 
@@ -72,6 +64,7 @@ def train_epoch(
         loader: of batches of :class:`cprlib.data.sampling.ClipPairs`.
         miner: None where nothing is mined.
         rank: of the process, where several train together.
+        step_of: what one step does; None: :func:`train_step`.
 
     Returns:
         The epoch's metrics and its mining log: a row for every mined row of every query.
@@ -79,12 +72,11 @@ def train_epoch(
     lr = config.lr * decay(state.epoch % config.epochs, config.lr_milestones)
     for group in state.optimizer.param_groups:
         group["lr"] = lr
-    state.encoder.train()
-    state.key_encoder.train()
+    state.train()
     start, losses, logs, clips = time.monotonic(), [], [], 0
     for step, batch in enumerate(loader):
         generator = torch.Generator().manual_seed(step_seed(config.seed, state.epoch, step, rank))
-        loss, log = train_step(config, state, miner, batch, generator)
+        loss, log = (step_of or train_step)(config, state, miner, batch, generator)
         clips += len(batch["video_id"])
         if loss is not None:
             losses.append(loss)
@@ -145,7 +137,7 @@ def train_step(
             logits = contrastive_logits(q, keys[view], queue.features[view], config.tau)
             logits[:, 1:] = logits[:, 1:].masked_fill(ignored, -float("inf"))
             loss = LOSSES[config.loss_form](logits, positives)
-            _optimise(state, loss)
+            optimise(state, loss)
             momentum_update(state.encoder, state.key_encoder, config.momentum)
     queue.enqueue({name: keys[name] for name in queue.views}, **ids)
     return (None if loss is None else loss.detach()), log
@@ -209,7 +201,7 @@ def find_positives(
     return torch.cat([~rows.any(dim=1, keepdim=True) if drops else key, rows], dim=1), ignored, log
 
 
-def mining_log(mined: Retrieval, queue: FeatureQueue, ids: Mapping[str, Tensor]) -> pd.DataFrame:
+def mining_log(mined: Retrieval, queue: FeatureQueue | InstanceBank, ids: Mapping[str, Tensor]) -> pd.DataFrame:
     """One row for each mined row: who asked, its rank, which video was found, whether it is of the same class."""
     query, rank = mined.valid.nonzero(as_tuple=True)
     rows = mined.indices[query, rank]
@@ -226,7 +218,8 @@ def mining_log(mined: Retrieval, queue: FeatureQueue, ids: Mapping[str, Tensor])
     return pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
 
 
-def _optimise(state: TrainState, loss: Tensor) -> None:
+def optimise(state: Any, loss: Tensor) -> None:
+    """A step of the optimiser; a FloatingPointError where the loss is no longer a number."""
     if not torch.isfinite(loss):
         raise FloatingPointError(
             f"the loss became {loss.item()} in epoch {state.epoch}; the checkpoint of the epoch before is kept: go on "

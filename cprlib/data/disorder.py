@@ -1,0 +1,56 @@
+"""Clips whose order in time is destroyed: the intra-negatives of IIC. Their frames stay what they are."""
+
+import torch
+from torch import Tensor
+
+SEGMENTS = 4  # that a clip is cut into before they change places
+
+
+def repeat_frame(clips: Tensor, generator: torch.Generator) -> Tensor:
+    """One frame of each clip, drawn at random, in place of all.
+
+    Args:
+        clips: (B, C, T, H, W).
+        generator: CPU generator of the draws.
+
+    Returns:
+        The same shape; nothing moves.
+    """
+    batch, _, frames = clips.shape[:3]
+    drawn = torch.randint(frames, (batch,), generator=generator)
+    return _in_order(clips, drawn[:, None].expand(batch, frames))
+
+
+def shuffle_segments(clips: Tensor, generator: torch.Generator) -> Tensor:
+    """The segments of each clip in another order, drawn at random among all orders but the right one.
+
+    Args:
+        clips: (B, C, T, H, W), T >= 2; cut into :data:`SEGMENTS` segments as equal as can be, at most T.
+        generator: CPU generator of the draws.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        ValueError: clips of one frame.
+    """
+    batch, _, frames = clips.shape[:3]
+    if frames < 2:
+        raise ValueError("intra: clips of one frame have no order to shuffle; use intra: repeat, or a larger clip_len")
+    segments = torch.arange(frames).tensor_split(min(SEGMENTS, frames))
+    orders = []
+    for _ in range(batch):
+        order = torch.arange(len(segments))
+        while torch.equal(order, torch.arange(len(segments))):
+            order = torch.randperm(len(segments), generator=generator)
+        orders.append(torch.cat([segments[i] for i in order.tolist()]))
+    return _in_order(clips, torch.stack(orders))
+
+
+def _in_order(clips: Tensor, frames: Tensor) -> Tensor:
+    """The frames (B, T) int64 of each clip."""
+    index = frames.to(clips.device)[:, None, :, None, None].expand_as(clips)
+    return clips.gather(2, index)
+
+
+DISORDERS = {"repeat": repeat_frame, "shuffle": shuffle_segments}

@@ -1,0 +1,187 @@
+"""Inter-intra contrastive training (IIC, arXiv 2008.02531), alone or with positives from a cascade over its banks.
+
+One network sees a clip in two views. Each feature is compared with the bank of the *other* view: its own row is the
+positive, drawn rows are negatives (inter), and so are rows of clips whose order in time was destroyed (intra). IIC
+itself mines nothing; IIC + CPR takes rows that a cascade over the two banks finds as further positives.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader
+
+from cprlib.data.content import training_rows, view_contents
+from cprlib.data.disorder import DISORDERS
+from cprlib.data.frames import open_frames
+from cprlib.data.manifest import Manifest
+from cprlib.data.sampling import ClipPairs, EpochSampler, step_seed
+from cprlib.encoders import build_encoder
+from cprlib.memory import InstanceBank
+from cprlib.methods import METHODS, VIEWS, sources_of
+from cprlib.miners import Miner
+from cprlib.store.files import resolve
+from cprlib.store.fingerprint import Fingerprint, deciding_settings
+from cprlib.store.settings import check_settings, setting
+from cprlib.training.config import MAX_SEED
+from cprlib.training.fit import phase_miners, read_manifest, settle_siblings
+from cprlib.training.iic_step import IICState, train_step
+from cprlib.training.loop import run_epochs
+from cprlib.training.schedule import PRECISIONS, check_precision, pick_device
+from cprlib.training.step import train_epoch
+
+OPTIMIZERS = {"sgd": partial(torch.optim.SGD, momentum=0.9), "adam": partial(torch.optim.Adam, fused=True)}
+IIC_METHODS = tuple(name for name, method in METHODS.items() if method.views)
+
+
+@dataclass(frozen=True)
+class IICConfig:
+    """The settings of IIC and IIC + CPR. Defaults: the official ones on UCF101, but for the optimiser.
+
+    Attributes:
+        manifest, out, cache, short_side: see :class:`cprlib.training.config.TrainingConfig`.
+        method: "iic" or "iic_cpr".
+        view, other_view: what the network sees of a clip; intra-negatives are made of the first.
+        backbone, dim: see :func:`cprlib.encoders.build_encoder`.
+        clip_len, clip_stride, clip_size: T frames, step between them, side of the crop in pixels.
+        batch_size, epochs, lr, weight_decay: of the optimiser; epochs of each phase, where there are several.
+        optimizer: "adam", or "sgd" with a momentum of 0.9 (the official one, with lr 0.01). A random network sees all
+            videos nearly alike, so the banks shrink to a point within a few visits, where gradients are tiny: there SGD
+            stays for hundreds of steps, a collapse, while the steps of Adam do not shrink with the gradients.
+        lr_milestones: epochs at which the rate falls to a tenth.
+        negatives: rows drawn for a query from each bank, at most all.
+        tau: temperature.
+        bank_momentum: share of a row that stays when its video is visited.
+        intra: how the order of intra-negatives is destroyed, a name of :data:`cprlib.data.disorder.DISORDERS`; "none".
+        loss: "softmax" (Eq. 2) or "nce", see :func:`cprlib.losses.noise_contrastive`.
+        num_stages, ratio, keeps, top_k, top_k_phases, siblings: of IIC + CPR, as of TrainingConfig; the cascade looks
+            in `other_view` first, and the memory has as many rows as there are training videos.
+        seed, device, precision, workers: see :class:`cprlib.training.config.TrainingConfig`.
+    """
+
+    manifest: str = setting(decides=False)
+    out: str = setting(decides=False)
+    method: str = setting("iic", choices=IIC_METHODS)
+    view: str = setting("rgb", choices=VIEWS)
+    other_view: str = setting("residual", choices=VIEWS)
+    backbone: str = "r3d_18"
+    dim: int = setting(512, above=0)
+    clip_len: int = setting(16, above=0)
+    clip_stride: int = setting(1, above=0)
+    clip_size: int = setting(112, above=0)
+    short_side: int = setting(128, least=0)
+    cache: str | None = setting(None, decides=False)
+    batch_size: int = setting(16, above=0)
+    epochs: int = setting(240, above=0)
+    lr: float = setting(1e-3, above=0)
+    weight_decay: float = setting(1e-4, least=0)
+    optimizer: str = setting("adam", choices=OPTIMIZERS)
+    lr_milestones: tuple[int, ...] = (120, 160, 200)
+    negatives: int = setting(1024, above=0)
+    tau: float = setting(0.07, above=0)
+    bank_momentum: float = setting(0.5, least=0, below=1)
+    intra: str = setting("repeat", choices=(*DISORDERS, "none"))
+    loss: str = setting("softmax", choices=("softmax", "nce"))
+    num_stages: int = setting(3, above=0)
+    ratio: float = 0.1
+    keeps: tuple[float, ...] = ()
+    top_k: int = setting(5, above=0)
+    top_k_phases: tuple[int, ...] = ()
+    siblings: str = setting("auto", choices=("auto", "positive", "ignore", "negative"))
+    seed: int = setting(0, least=0, most=MAX_SEED)
+    device: str = setting("auto", decides=False)
+    precision: str = setting("fp32", choices=PRECISIONS)
+    workers: int = setting(0, least=0, decides=False)
+
+    def __post_init__(self):
+        check_settings(self)
+        if self.view == self.other_view:
+            raise ValueError(f"other_view: {self.other_view!r} is the view itself; name two views")
+
+    @property
+    def views(self) -> tuple[str, str]:
+        """The order in which a cascade looks."""
+        return self.other_view, self.view
+
+    @property
+    def phases(self) -> tuple[int, ...]:
+        """top_k of each phase of the training; there is but one where nothing is mined."""
+        return (METHODS[self.method].build_miner and self.top_k_phases) or (self.top_k,)
+
+    @property
+    def all_epochs(self) -> int:
+        """Epochs of all phases together."""
+        return self.epochs * len(self.phases)
+
+
+def fit_iic(
+    config: IICConfig, miner: Miner | None = None, redo: bool = False, continue_with: Sequence[str] = ()
+) -> Path:
+    """Train the network of IIC or IIC + CPR, or load it; arguments, folder and errors as of `fit`.
+
+    The folder differs from that of :func:`cprlib.training.fit.fit` in the memory, whose rows are those of the banks.
+    """
+    manifest = read_manifest(config)
+    train = manifest.split("train")
+    miners = phase_miners(config, len(train.table), miner)
+    config = settle_siblings(config, miners[0], manifest)
+    check_precision(config)
+    pairs = open_clips(config, manifest)
+    sampler = EpochSampler(len(pairs), config.batch_size, config.seed)
+    fingerprint = Fingerprint(
+        {
+            "settings": deciding_settings(config),
+            "training videos": training_rows(manifest),
+            "flow": view_contents(train, sources_of(config.views)).get("flow"),
+            "miner": f"{miner.__module__}.{miner.__qualname__}" if miner else None,
+        }
+    )
+    state = new_state(config, pairs.rows)
+
+    def one_epoch(phase: int, loader: DataLoader) -> tuple[dict, pd.DataFrame]:
+        row, log = train_epoch(config, state, loader, miners[phase], step_of=train_step)
+        return row | {"spread": spread(state.memory)}, log
+
+    return run_epochs(config, state, (pairs, sampler), train, fingerprint, one_epoch, redo, continue_with)
+
+
+def spread(bank: InstanceBank) -> float:
+    """How far the rows of a bank lie apart: 1 minus the mean similarity of two rows, of all its views together.
+
+    0: all videos have one feature, the network has collapsed. 1: they point everywhere.
+    """
+    return float(1 - torch.stack([rows.mean(0).square().sum() for rows in bank.features.values()]).mean())
+
+
+def open_clips(config: IICConfig, manifest: Manifest | None = None) -> ClipPairs:
+    """The training videos, a clip of each at every visit (as its query; nothing is read for the key).
+
+    Raises:
+        ValueError, FileNotFoundError: no manifest, no flow yet, or no frame cache.
+    """
+    manifest = manifest or read_manifest(config)
+    train, cache = manifest.split("train"), resolve(config.cache) if config.cache else None
+    frames = open_frames(manifest, sources_of(config.views), config.short_side or None, cache)
+    shape = config.clip_len, config.clip_stride, config.clip_size
+    return ClipPairs(train.table, train.source_codes, frames, config.views, (), *shape)
+
+
+def new_state(config: IICConfig, videos: np.ndarray) -> IICState:
+    """Network, banks and optimiser as they are before the first epoch.
+
+    Args:
+        config: of the training.
+        videos: of :func:`cprlib.data.sampling.video_rows`, of the training videos.
+    """
+    device = pick_device(config.device)
+    torch.manual_seed(config.seed)
+    encoder = build_encoder(config.backbone, config.dim).to(device)
+    ids = {name: torch.from_numpy(videos[:, i].copy()) for i, name in enumerate(("video_id", "source_id", "label"))}
+    generator = torch.Generator().manual_seed(step_seed(config.seed))
+    banks = (InstanceBank(ids, config.dim, views, generator).to(device) for views in (config.views, ("intra",)))
+    optimizer = OPTIMIZERS[config.optimizer](encoder.parameters(), config.lr, weight_decay=config.weight_decay)
+    return IICState(encoder, *banks, optimizer)

@@ -1,0 +1,118 @@
+"""One step of IIC: encode both views and a disordered clip, compare with the banks, move their rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cprlib.data.augmentation import to_inputs
+from cprlib.data.disorder import DISORDERS
+from cprlib.encoders import Encoder
+from cprlib.losses import multi_instance_nce, noise_contrastive
+from cprlib.memory import InstanceBank
+from cprlib.miners import Miner, positives_mask
+from cprlib.training.state import State
+from cprlib.training.step import mining_log, optimise
+
+
+@dataclass
+class IICState(State):
+    """The state of a training with banks.
+
+    Attributes:
+        encoder: the network of both views.
+        memory: a row for each training video in each view.
+        disordered: the same of the intra-negatives, as the view "intra".
+        optimizer: of the encoder.
+        epoch: finished epochs.
+    """
+
+    encoder: Encoder
+    memory: InstanceBank
+    disordered: InstanceBank
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0
+
+
+def train_step(
+    config: Any, state: IICState, miner: Miner | None, batch: dict, generator: torch.Generator
+) -> tuple[Tensor, pd.DataFrame | None]:
+    """One step.
+
+    Args:
+        config: :class:`cprlib.training.iic.IICConfig`.
+        state: of the training.
+        miner: None where nothing is mined (IIC).
+        batch: of :func:`cprlib.training.iic.open_clips`.
+        generator: CPU generator of the step's draws.
+
+    Returns:
+        The loss (scalar), the sum over both views, and the mining log's rows (None if none).
+    """
+    device = state.memory.video_id.device
+    clips = {source: x.to(device, non_blocking=True) for source, x in batch["q"].items()}
+    inputs = to_inputs(clips, config.views, batch["strong_q"], generator)
+    if config.intra != "none":
+        inputs["intra"] = DISORDERS[config.intra](inputs[config.view], generator)
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        features = {view: state.encoder(x) for view, x in inputs.items()}  # each view has batch statistics of its own
+    ids = {name: batch[name].to(device) for name in ("video_id", "source_id", "label")}
+    positives, counted, log = choose_rows(config, state, miner, ids, generator)
+    loss = sum(_loss(config, state, features[a], b, positives, counted) for a, b in _crosswise(config.views))
+    optimise(state, loss)
+    rows = state.memory.rows_of(ids["video_id"])
+    state.memory.update({view: features[view].detach() for view in config.views}, rows, config.bank_momentum)
+    if "intra" in features:
+        state.disordered.update({"intra": features["intra"].detach()}, rows, config.bank_momentum)
+    return loss.detach(), log
+
+
+def choose_rows(
+    config: Any, state: IICState, miner: Miner | None, ids: Mapping[str, Tensor], generator: torch.Generator
+) -> tuple[Tensor, Tensor, pd.DataFrame | None]:
+    """The rows that every query is compared with: those of a bank of videos, then those of the disordered ones.
+
+    The anchors of mining are the own rows, means of the video's earlier features. Nothing is mined in the first epoch,
+    which fills the banks, nor by a query or from a row that has not been filled yet.
+
+    Returns:
+        Positives (B, 2N) bool; positives and negatives (B, 2N) bool; and the mining log's rows, None without mining.
+    """
+    bank = state.memory
+    own, siblings = bank.own_rows(ids["video_id"]), bank.siblings(ids["source_id"])
+    drawn, log, positives = _draw(own, config.negatives, generator), None, own
+    disordered = (own | drawn) & (config.intra != "none")
+    if miner is not None and state.epoch:
+        rows = bank.rows_of(ids["video_id"])
+        anchors = {view: features[rows] for view, features in bank.features.items()}
+        mined = miner(anchors, bank.features, siblings | own | ~bank.filled | ~bank.filled[rows][:, None])
+        log, positives = mining_log(mined, bank, ids), own | positives_mask(mined, bank.size)
+        if config.siblings == "positive":
+            positives = positives | siblings
+        elif config.siblings == "ignore":
+            drawn = drawn & ~siblings
+    none = torch.zeros_like(own)
+    return torch.cat([positives, none], dim=1), torch.cat([positives | drawn, disordered], dim=1), log
+
+
+def _draw(own: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """So many rows for each query, none of them its own: (B, N) bool."""
+    chances = torch.rand(own.shape, generator=generator).to(own.device).masked_fill(own, -1.0)
+    drawn = chances.topk(min(number, own.shape[1] - 1), dim=1).indices
+    return torch.zeros_like(own).scatter_(1, drawn, True)
+
+
+def _crosswise(views: tuple[str, str]) -> tuple[tuple[str, str], tuple[str, str]]:
+    return views, views[::-1]
+
+
+def _loss(config: Any, state: IICState, q: Tensor, view: str, positives: Tensor, counted: Tensor) -> Tensor:
+    """Features (B, D) of one view against the bank of the other, `view`, and that of the disordered clips."""
+    bank = torch.cat([state.memory.features[view], state.disordered.features["intra"]])
+    logits = (q @ bank.T / config.tau).masked_fill(~counted, -float("inf"))
+    if config.loss == "nce":
+        return noise_contrastive(logits, positives, state.memory.size, config.tau, config.dim)
+    return multi_instance_nce(logits, positives)

@@ -18,13 +18,14 @@ import sys
 import yaml
 
 from cprlib.cascade import plan_stages
-from cprlib.methods import COTRAINED, METHODS, sources_of
+from cprlib.methods import COTRAINED, METHODS, sources_of, views_of
 from cprlib.notebook.parameters import PICTURES, RECORDED
 from cprlib.notebook.runner import check_shared, notebook_parameters
 from cprlib.store.files import atomic_path, project_root, resolve
 from cprlib.store.fingerprint import hash_of
 from cprlib.store.folders import training_folder
 
+SHARED = [name for name, method in METHODS.items() if not method.views]  # IIC is asked for by name
 CHATTER = ("Building DAG", "Using shell", "Select jobs", "Execute ", "Complete log", "Elapsed time", "Assuming unrestricted")
 CHATTER += ("Warning: the following output files of rule cache",)  # flow extraction has made them
 
@@ -42,7 +43,7 @@ def complete(given):
         raise WorkflowError("no run to make: give --configfile params/toy.yaml, or another one")
     given = {name: with_numbers(value) for name, value in given.items()}
     check_shared(given)
-    shared = {"outputs": "outputs", "dataset": "toy", "views": ["rgb", "flow"], "cycles": 1, "methods": list(METHODS)} | given
+    shared = {"outputs": "outputs", "dataset": "toy", "views": ["rgb", "flow"], "cycles": 1, "methods": SHARED} | given
     if not re.fullmatch(r"[\w.+-]+", shared["run"]) or re.search(r"[{}]", shared["outputs"]):
         raise WorkflowError(f"run: {shared['run']!r} in {shared['outputs']!r}; use letters, digits and . _ + - for a run, and no braces")
     mines = (set(shared["methods"]) & set(COTRAINED) - {"coclr"} or shared.get("ablation")) and not shared.get("pretrained")
@@ -90,7 +91,8 @@ def marks(step, folder=None):
 def networks(method, folder=None):
     """What the training of a method's networks ends with."""
     folder = folder or PRETRAINED
-    return [f"{training_folder(folder, method, view, CONFIG['cycles'])}/metrics.json" for view in CONFIG["views"]]
+    folders = [training_folder(folder, method, view, CONFIG["cycles"]) for view in views_of(method, CONFIG["views"])]
+    return [f"{folder}/metrics.json" for folder in dict.fromkeys(folders)]
 
 
 def check_pretrained():
@@ -282,6 +284,24 @@ rule ubernce:
         " -p view {wildcards.view} -p method ubernce && rm -f {params.old} && touch {output:q}"
 
 
+# Both methods of IIC, which need no other network; a target of its own, or part of a run whose methods name it.
+rule iic:
+    input:
+        MANIFEST,
+    output:
+        update(networks("iic", RUN)),
+        update(networks("iic_cpr", RUN)),
+        RUN / "tables/iic.csv",
+        marked("iic", read_by("08_iic", PICTURES)),
+    log:
+        RUN / "notebooks/08_iic.ipynb",
+    params:
+        old=marks("iic"),
+    threads: HALF
+    shell:
+        "{NOTEBOOK}/08_iic.ipynb {log:q} -f {SETTINGS:q} --html -p redo true && rm -f {params.old} && touch {output:q}"
+
+
 # CoCLR has a notebook of its own; all other methods that mine share that of CPR.
 for method in COTRAINED:
     notebook = "03_coclr_training" if method == "coclr" else "04_cpr_training"
@@ -394,7 +414,8 @@ def trained():
     """What data, flow and trainings leave, each with the mark of its settings."""
     steps = [rules.data.output, *([] if HAS_FLOW else [rules.flow.output])]
     if PRETRAINED == RUN:
-        methods = dict.fromkeys("infonce" if method == "random" else method for method in CONFIG["methods"])
+        together = {"random": "infonce", "iic_cpr": "iic"}  # one rule makes both
+        methods = dict.fromkeys(together.get(method, method) for method in CONFIG["methods"])
         steps += [expand(getattr(rules, method).output, view=CONFIG["views"]) for method in methods]
     return [path for step in steps for path in step]
 

@@ -42,8 +42,8 @@ METHODS = {
     "infonce": Method("InfoNCE", "#56b4e9", "-.", "^", "..."),
     "coclr": Method("CoCLR", "#0072b2", "--", "s", "///", miners.coclr),
     "cpr": Method("CPR", "#e69f00", "-", "o", "", miners.cpr),
-    "iic": Method("IIC", "#cc79a7", "--", "<", "|||", views=("rgb", "residual")),
-    "iic_cpr": Method("IIC + CPR", "#d55e00", "-", ">", "++", miners.cpr, views=("rgb", "residual")),
+    "iic": Method("IIC", "#cc79a7", (0, (5, 1)), "<", "|||", views=("rgb", "residual")),
+    "iic_cpr": Method("IIC + CPR", "#d55e00", (0, (3, 1, 1, 1)), ">", "++", miners.cpr, views=("rgb", "residual")),
     "ubernce": Method("UberNCE", "#444444", (0, (1, 1)), "D", "xxx", needs_labels=True),
 }
 COTRAINED = tuple(name for name, method in METHODS.items() if method.build_miner and not method.views)

@@ -152,3 +152,8 @@ def test_a_cascade_matters_only_to_runs_that_have_one(tmp_path):
     status, printed = Pipeline(tmp_path).run("--dry-run", **cascade)
     assert status == 1 and "stages" in printed
     assert "infonce" in Pipeline(tmp_path).plan(methods="[infonce]", ablation="[]", **cascade)
+
+
+def test_iic_is_made_where_it_is_asked_for(smoke):
+    planned = smoke.plan(run="iic", methods="[random, iic, iic_cpr]")
+    assert {"iic", "retrieval", "probe"} <= planned and not planned & {"coclr", "cpr", "mining"}

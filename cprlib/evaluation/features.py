@@ -189,8 +189,7 @@ def network_features(
         manifest: all videos, those of the training or of another data set.
         frames: as in :class:`Windows`, at the size that its `short_side` says.
         split: "train" or "test".
-        batch_size, workers: as in :func:`mean_over_windows`.
-        view: what a network of several views shall see, see :attr:`cprlib.methods.Method.views`; None: its first.
+        batch_size, workers: as in :func:`mean_over_windows`; view: for a network of several views; None: its first.
 
     Returns:
         float32 (N, F), a row for each video of the split.

@@ -146,12 +146,12 @@ def training_fingerprint(
             "flow": view_contents(manifest.split("train"), sources_of(config.views)).get("flow"),
             "init": hash_weights(state.encoder.state_dict()) if config.init else None,
             "samplers": {view: hash_weights(sampler.state_dict()) for view, sampler in state.samplers.items()},
-            "miner": _name(miner) if miner else None,
+            "miner": miner_name(miner) if miner else None,
         }
     )
 
 
-def _name(miner: Callable) -> str:
+def miner_name(miner: Callable) -> str:
     """Module and name of a function, or of what an object or a partial call is one of."""
     named = miner if hasattr(miner, "__qualname__") else getattr(miner, "func", type(miner))
     return f"{named.__module__}.{named.__qualname__}"

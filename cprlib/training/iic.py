@@ -28,7 +28,7 @@ from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint, deciding_settings
 from cprlib.store.settings import check_settings, setting
 from cprlib.training.config import MAX_SEED
-from cprlib.training.fit import phase_miners, read_manifest, settle_siblings
+from cprlib.training.fit import miner_name, phase_miners, read_manifest, settle_siblings
 from cprlib.training.iic_step import IICState, train_step
 from cprlib.training.loop import run_epochs
 from cprlib.training.schedule import PRECISIONS, check_precision, pick_device
@@ -40,7 +40,7 @@ IIC_METHODS = tuple(name for name, method in METHODS.items() if method.views)
 
 @dataclass(frozen=True)
 class IICConfig:
-    """The settings of IIC and IIC + CPR. Defaults: the official ones on UCF101, but for the optimiser.
+    """The settings of IIC and IIC + CPR. Defaults: the official ones on UCF101, but for optimiser and `standardise`.
 
     Attributes:
         manifest, out, cache, short_side: see :class:`cprlib.training.config.TrainingConfig`.
@@ -49,9 +49,10 @@ class IICConfig:
         backbone, dim: see :func:`cprlib.encoders.build_encoder`.
         clip_len, clip_stride, clip_size: T frames, step between them, side of the crop in pixels.
         batch_size, epochs, lr, weight_decay: of the optimiser; epochs of each phase, where there are several.
-        optimizer: "adam", or "sgd" with a momentum of 0.9 (the official one, with lr 0.01). A random network sees all
-            videos nearly alike, so the banks shrink to a point within a few visits, where gradients are tiny: there SGD
-            stays for hundreds of steps, a collapse, while the steps of Adam do not shrink with the gradients.
+        optimizer: "adam", or "sgd" with a momentum of 0.9 (the official one, with lr 0.01).
+        standardise: give every dimension of a feature mean 0 and variance 1 over the batch before it gets length 1. A
+            random network sees all videos nearly alike; without this the banks shrink to a point within a few visits,
+            and rows that were visited together look more alike than two rows of one video: training stands still.
         lr_milestones: epochs at which the rate falls to a tenth.
         negatives: rows drawn for a query from each bank, at most all.
         tau: temperature.
@@ -80,6 +81,7 @@ class IICConfig:
     lr: float = setting(1e-3, above=0)
     weight_decay: float = setting(1e-4, least=0)
     optimizer: str = setting("adam", choices=OPTIMIZERS)
+    standardise: bool = True
     lr_milestones: tuple[int, ...] = (120, 160, 200)
     negatives: int = setting(1024, above=0)
     tau: float = setting(0.07, above=0)
@@ -137,7 +139,7 @@ def fit_iic(
             "settings": deciding_settings(config),
             "training videos": training_rows(manifest),
             "flow": view_contents(train, sources_of(config.views)).get("flow"),
-            "miner": f"{miner.__module__}.{miner.__qualname__}" if miner else None,
+            "miner": miner_name(miner) if miner else None,
         }
     )
     state = new_state(config, pairs.rows)

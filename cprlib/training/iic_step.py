@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.functional import normalize
 
 from cprlib.data.augmentation import to_inputs
 from cprlib.data.disorder import DISORDERS
@@ -58,7 +60,7 @@ def train_step(
     if config.intra != "none":
         inputs["intra"] = DISORDERS[config.intra](inputs[config.view], generator)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        features = {view: state.encoder(x) for view, x in inputs.items()}  # each view has batch statistics of its own
+        features = {view: embed(state.encoder, x, config.standardise) for view, x in inputs.items()}
     ids = {name: batch[name].to(device) for name in ("video_id", "source_id", "label")}
     positives, counted, log = choose_rows(config, state, miner, ids, generator)
     loss = sum(_loss(config, state, features[a], b, positives, counted) for a, b in _crosswise(config.views))
@@ -68,6 +70,14 @@ def train_step(
     if "intra" in features:
         state.disordered.update({"intra": features["intra"].detach()}, rows, config.bank_momentum)
     return loss.detach(), log
+
+
+def embed(encoder: Encoder, clips: Tensor, standardise: bool) -> Tensor:
+    """Features (B, D) of length 1 of clips (B, 3, T, H, W) of one view, standardised over the batch before or not."""
+    if not standardise:
+        return encoder(clips)
+    raw = encoder.head(encoder.features(clips)).float()
+    return normalize(F.batch_norm(raw, None, None, training=True), dim=1)
 
 
 def choose_rows(

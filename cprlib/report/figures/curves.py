@@ -8,6 +8,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from cprlib.evaluation.mining import mining_recall_at_1, positive_mining_recall
+from cprlib.methods import ALL_VIEWS, METHODS
 from cprlib.report.figures.style import RC, WIDTH, bar_look, draw_bars, draw_curve, draw_legend, new_figure, panel_row
 from cprlib.report.names import method_order, view_label, view_order
 
@@ -75,12 +76,13 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], quantity: str = "loss")
     """A quantity of training over the epochs; cycles of one network follow each other.
 
     Args:
-        metrics: name of the network ("infonce_rgb", "cpr_flow_cycle2") -> its metrics.jsonl, a row an epoch.
+        metrics: name of the network ("infonce_rgb", "cpr_flow_cycle2", "iic") -> its metrics.jsonl, a row an epoch.
         quantity: the column to draw, of :data:`QUANTITIES`.
     """
     cycles: dict[tuple[str, str], list[pd.Series]] = {}
     for name in sorted(metrics, key=lambda name: (len(name), name)):  # cycle 10 after cycle 9
-        method, view = re.sub(r"_cycle\d+$", "", name).rsplit("_", 1)
+        network = re.sub(r"_cycle\d+$", "", name)
+        method, view = (network, ALL_VIEWS) if network in METHODS else network.rsplit("_", 1)
         cycles.setdefault((view, method), []).append(metrics[name][quantity].astype(float))
     lines = {key: pd.concat(parts, ignore_index=True).dropna().to_frame("mean") for key, parts in cycles.items()}
     return _curves({QUANTITIES[quantity]: lines}, "{} network", "Epoch", 3.2)

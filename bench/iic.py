@@ -1,0 +1,101 @@
+"""IIC against IIC + CPR, in one phase or progressive: the trainings and numbers behind docs/results.csv.
+
+    python -m bench.iic params/toy.yaml --seeds 0 --methods iic iic_cpr --out iic.csv
+    python -m bench.iic params/toy.yaml --seeds 0 --methods iic_cpr --phases 1 3 5 --out phases.csv
+
+Settings are those of the parameter file and of notebook 08. With ``--phases`` the epochs are shared out among the
+phases, so that all trainings are equally long. Random weights, which IIC starts from, come with every call without.
+"""
+
+import argparse
+import sys
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from bench.evidence import COLUMNS
+from cprlib.data.frames import open_frames
+from cprlib.data.manifest import Manifest
+from cprlib.evaluation.classification import classification_table, probe_with_chosen_lr
+from cprlib.evaluation.features import network_features
+from cprlib.evaluation.mining import class_mining_recall, median_cmr, positive_mining_recall, read_mining_log
+from cprlib.evaluation.retrieval import retrieval_table
+from cprlib.methods import METHODS
+from cprlib.notebook.parameters import from_notebook
+from cprlib.notebook.runner import choose
+from cprlib.store.files import atomic_path, project_root, resolve
+from cprlib.training.cotrain import untrained
+from cprlib.training.iic import IICConfig, fit_iic
+
+NOTEBOOK = project_root() / "notebooks/08_iic.ipynb"
+NAMES = {"epochs": "iic_epochs", "lr_milestones": "iic_milestones", "lr": "iic_lr", "loss": "iic_loss"}
+
+
+def configuration(params: Path, method: str, seed: int, phases: list[int], outputs: str) -> IICConfig:
+    """The settings of a training, as notebook 08 has them."""
+    given = choose(NOTEBOOK, [params])
+    run = given["run"] + ("-iic-phases" if phases else "-iic") + f"-seed{seed}"
+    given |= {name: given[other] for name, other in NAMES.items() if other in given}
+    fields = {k: v for k, v in given.items() if k in IICConfig.__dataclass_fields__}
+    parts = len(phases) or 1
+    shared = {"epochs": fields["epochs"] // parts, "lr_milestones": [m // parts for m in fields["lr_milestones"]]}
+    changes = {"method": method, "seed": seed, "top_k_phases": phases, "out": f"{outputs}/{run}/{method}", **shared}
+    return from_notebook(IICConfig, fields | changes)
+
+
+def measure(config: IICConfig, method: str, phases: list[int]) -> pd.DataFrame:
+    """R@k and probe in both views and together, PMR and median CMR of the last epoch."""
+    manifest = Manifest.read(resolve(config.manifest))
+    frames = open_frames(manifest, config.views, config.short_side or None, resolve(config.cache))
+    train, test = manifest.split("train"), manifest.split("test")
+    features = {
+        v: tuple(network_features(config.out, manifest, frames, s, 64, view=v) for s in ("test", "train"))
+        for v in config.views
+    }
+    recall = retrieval_table({method: features}, test.table.label, train.table.label, (1, 5, 10))
+    rows = [{"view": r.view, "measure": f"r{r.k}", "value": r.recall} for r in recall.itertuples()]
+    probed = {v: probe_with_chosen_lr(at, train, use, seed=config.seed)[0] for v, (use, at) in features.items()}
+    table = classification_table(method, "probe", probed, test.table.label)
+    rows += [{"view": r.view, "measure": "probe", "value": r.top1} for r in table.itertuples()]
+    if METHODS[method].build_miner:
+        log = read_mining_log(config.out)
+        rows.append({"view": "both", "measure": "pmr", "value": float(positive_mining_recall(log).iloc[-1])})
+        rows.append({"view": "both", "measure": "cmr", "value": median_cmr(class_mining_recall(log, manifest))})
+    about = {"run": Path(config.out).parent.name, "seed": config.seed, "method": method, "cycle": 0}
+    stages = (len(config.keeps) + 1 if config.keeps else config.num_stages) if METHODS[method].build_miner else 0
+    epoch = 0 if method == "random" else config.all_epochs
+    table = pd.DataFrame(rows).assign(**about, stages=stages, epoch=epoch, dataset="built-in")
+    return table.assign(value=(100 * table.value).round(3), date=date.today().isoformat())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("params", type=Path, help="flat parameter file")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--methods", nargs="+", default=["iic", "iic_cpr"])
+    parser.add_argument("--phases", type=int, nargs="*", default=[], help="top-k of each phase of IIC + CPR")
+    parser.add_argument("--outputs", default="outputs")
+    parser.add_argument("--out", default="iic.csv")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    tables = []
+    for seed in args.seeds:
+        for method in args.methods if args.phases else ["random", *args.methods]:
+            trained = "iic" if method == "random" else method
+            config = configuration(args.params, trained, seed, args.phases, args.outputs)
+            if method == "random":
+                config = from_notebook(IICConfig, vars(config) | {"out": str(Path(config.out).with_name("random"))})
+                untrained(config, redo=True)
+            else:
+                fit_iic(config, redo=True)
+            tables.append(measure(config, method, args.phases))
+            print(method, seed, tables[-1].set_index(["view", "measure"])["value"].to_dict(), flush=True)
+    command = "python -m bench.iic " + " ".join(a for a in sys.argv[1:] if not a.startswith("/"))
+    with atomic_path(resolve(args.out)) as path:
+        pd.concat(tables).assign(command=command)[COLUMNS].to_csv(path, index=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -53,12 +53,13 @@ def measure(pair: Pair) -> dict[str, Any]:
         Medians in ms, the median ratio with its quartiles, ours over the floor, peak memory of one call of each in MB.
     """
     sides = {"reference": pair.reference, "ours": pair.ours} | ({"floor": pair.floor} if pair.floor else {})
-    memory, results = {}, {}
+    memory, results, calls = {}, {}, {}
     for name, side in sides.items():
+        start = time.process_time()
         memory[name], results[name] = _peak(side, pair.device)
+        calls[name] = max(1, round(TURN / (time.process_time() - start)))
     agreement = pair.agree(results["reference"], results["ours"])
     del results
-    calls = {name: max(1, round(TURN / _seconds(side, 1, pair.device))) for name, side in sides.items()}
     turns = [
         {name: _seconds(side, calls[name], pair.device) for name, side in sides.items()} for _ in range(pair.repeats)
     ]

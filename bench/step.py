@@ -5,6 +5,7 @@ goes into convolutions of 3 to 48 channels at a half and a quarter of the resolu
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from unittest.mock import patch
 
 import torch
@@ -38,9 +39,19 @@ def pairs(device: torch.device) -> Iterator[Pair]:
         state, batch = new_state(config), _batch(view, channels)
         with patch.dict(encoders.BACKBONES, tiny=wide_tiny):
             reference = new_state(config)
-        name = f"training step, {view}, {BATCH} pairs of clips of {FRAMES} x {SIZE} x {SIZE}, `tiny` for a wide network"
-        steps = _step(config, reference, batch), _step(config, state, batch)
-        yield Pair(name, *steps, items=(BATCH, "pairs of clips"), device=device)
+        name = f"training step, {view}, {BATCH} pairs of clips of {FRAMES} x {SIZE} x {SIZE}"
+        step = _step(config, state, batch)
+        yield Pair(
+            f"{name}, `tiny` for a wide network",
+            _step(config, reference, batch),
+            step,
+            items=(BATCH, "pairs of clips"),
+            device=device,
+        )
+        if view == "rgb":
+            last = replace(config, channels_last=True)
+            fast = _step(last, new_state(last), batch)
+            yield Pair(f"{name}, channels last", step, fast, items=(BATCH, "pairs of clips"), device=device)
 
 
 def _step(config: TrainingConfig, state: TrainState, batch: dict[str, Tensor]) -> Callable[[], None]:

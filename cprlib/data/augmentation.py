@@ -161,7 +161,7 @@ def photometric(x: Tensor, generator: torch.Generator) -> Tensor:
     ):
         rows = chosen.nonzero().flatten().to(x.device)
         if len(rows):
-            x[rows] = change(x[rows], values[chosen].to(x.device))
+            x[rows] = change(x[rows], values[chosen])
     return x
 
 
@@ -186,7 +186,7 @@ def colour_jitter(x: Tensor, factors: Tensor) -> Tensor:
     Returns:
         The same shape, in 0..1.
     """
-    brightness, contrast, saturation, hue = (f.view(-1, 1, 1, 1, 1) for f in factors.unbind(1))
+    brightness, contrast, saturation, hue = (f.view(-1, 1, 1, 1, 1) for f in factors.to(x.device).unbind(1))
     x = (x * brightness).clamp_(0, 1)
     mean = luma(x).mean(dim=(2, 3, 4), keepdim=True)
     x = x.sub_(mean).mul_(contrast).add_(mean).clamp_(0, 1)
@@ -212,14 +212,14 @@ def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
 
     Args:
         x: (B, C, T, H, W) float.
-        sigma: (B,) float, in pixels.
+        sigma: (B,) float, in pixels; on the CPU, so that a GPU need not be waited for.
 
     Returns:
         The same shape; borders are reflected.
     """
     batch, channels, frames, height, width = x.shape
     radius = min(max(1, math.ceil(2 * float(sigma.max()))), height - 1, width - 1)
-    steps = torch.arange(-radius, radius + 1, device=x.device)
+    steps, sigma = torch.arange(-radius, radius + 1, device=x.device), sigma.to(x.device)
     kernel = torch.exp(-0.5 * (steps / sigma[:, None].clamp(min=1e-3)) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).view(batch, 1, 1, -1)
     # Clips as groups of one convolution: (C * T, B, H, W).

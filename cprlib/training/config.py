@@ -46,6 +46,8 @@ class TrainingConfig:
             queries; 1 = the released behaviour on one GPU, see :func:`cprlib.training.step.encode_in_groups`.
         seed, device: of all draws; "auto" takes a GPU if there is one.
         precision, workers: "fp32" or "bf16"; loader processes.
+        channels_last, compile: convolutions with the channels innermost; networks compiled by torch, which takes
+            minutes once. Both change the rounding alone.
     """
 
     manifest: str = setting(decides=False)
@@ -84,6 +86,8 @@ class TrainingConfig:
     device: str = setting("auto", decides=False)
     precision: str = setting("fp32", choices=PRECISIONS)
     workers: int = setting(0, least=0, decides=False)
+    channels_last: bool = setting(False, decides=False)
+    compile: bool = setting(False, decides=False)
 
     def __post_init__(self):
         check_settings(self)

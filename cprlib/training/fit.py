@@ -124,8 +124,15 @@ def new_state(config: TrainingConfig) -> TrainState:
     for view, path in config.samplers.items():
         samplers[view] = load_encoder(resolve(path), view).to(device).requires_grad_(False)
     queue = FeatureQueue(config.K, config.dim, config.views).to(device)
+    if config.channels_last:  # inputs follow their weights
+        for network in (encoder, *samplers.values()):
+            network.to(memory_format=torch.channels_last_3d)
+    key_encoder = momentum_copy(encoder)
+    if config.compile:
+        for network in (encoder, key_encoder, *samplers.values()):
+            network.compile()
     optimizer = torch.optim.Adam(encoder.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
-    return TrainState(encoder, momentum_copy(encoder), samplers, queue, optimizer)
+    return TrainState(encoder, key_encoder, samplers, queue, optimizer)
 
 
 def training_fingerprint(

@@ -11,6 +11,7 @@ from cprlib.encoders import build_encoder, momentum_copy
 from cprlib.losses import multi_instance_nce, supervised_nce
 from cprlib.memory import FeatureQueue
 from cprlib.training.config import TrainingConfig
+from cprlib.training.fit import new_state
 from cprlib.training.schedule import check_bf16, check_precision
 from cprlib.training.step import TrainState, encode_in_groups, find_positives, train_step
 
@@ -165,3 +166,23 @@ def test_bf16_is_refused_on_a_cpu_and_checked_elsewhere(monkeypatch):
 def test_bf16_gradients_on_a_gpu(backbone):
     config = dataclasses.replace(settings(), precision="bf16", clip_len=8, clip_size=64)
     check_bf16(config, build_encoder(backbone, 16).cuda())
+
+
+def test_fast_steps_are_plain_steps_up_to_rounding(monkeypatch):
+    eager = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: eager(network, backend="eager"))  # no C++ compiler
+    g = torch.Generator().manual_seed(0)
+    clips = {side: {"rgb": torch.randint(256, (4, 4, 16, 16, 3), dtype=torch.uint8, generator=g)} for side in "qk"}
+    strong = {f"strong_{side}": torch.tensor([True, False, True, False]) for side in "qk"}
+    batch = {**clips, **strong, **{name: torch.arange(4) for name in ("video_id", "source_id", "label")}}
+    plain = dict(backbone="tiny", dim=8, K=8, method="infonce", samplers={}, device="cpu")
+    losses, weights = {}, {}
+    for name in ("plain", "channels_last", "compile"):
+        config = settings(**plain, **({} if name == "plain" else {name: True}))
+        state = new_state(config)
+        for step in range(3):
+            loss, _ = train_step(config, state, None, batch, torch.Generator().manual_seed(step))
+        losses[name], weights[name] = loss, torch.cat([p.detach().flatten() for p in state.encoder.parameters()])
+    for name in ("channels_last", "compile"):
+        assert torch.allclose(losses[name], losses["plain"], atol=1e-4)
+        assert (weights[name] - weights["plain"]).abs().mean() < 1e-4

@@ -73,12 +73,18 @@ def why() -> None:
     numbers, views = make_tables.read(), make_tables.VIEWS
     figure = new_figure(WIDTH, 6.6)
     worth, helps = figure.subplots(2, 1)
-    values = pd.read_csv(make_tables.DOCS / "oracles.csv").query("measure == 'r1'").pivot_table("value", "kind", "view")
+    found = pd.read_csv(make_tables.DOCS / "oracles.csv").query("measure == 'r1'")
+    values = found.pivot_table("value", "kind", "view")
     kinds = [kind for kind in reversed(make_tables.KINDS) if kind in values.index]
     pairs = make_tables.paired(numbers).xs("r1", level="measure")
     gain = (pairs["cpr"] - pairs["coclr"]).rename("gain").reset_index()
     points = [point for point in reversed(make_tables.POINTS) if point in set(gain["point"])]
-    start = numbers[(numbers["method"] == "infonce") & (numbers["run"] == "toy-seed0") & (numbers["measure"] == "r1")]
+    start = numbers[
+        (numbers["method"] == "infonce")
+        & (numbers["series"] == "toy")
+        & numbers["seed"].isin(found["seed"])
+        & (numbers["measure"] == "r1")
+    ]
     for number, view in enumerate(views):
         look = {"color": VIEW_COLOURS[view], "marker": "os^"[number], "linestyle": ""}
         shift = 0.22 * (1 - number)

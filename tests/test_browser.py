@@ -149,3 +149,15 @@ def test_mining_quality_can_be_explored(opened, screenshots, smoke_parameters):
     point.focus()  # as the tab key does
     assert preview.is_visible()
     check(notebook, screenshots / "mining_quality.png")
+
+
+def test_search_can_be_asked(opened, screenshots, smoke_parameters, outputs, tmp_path):
+    parameters = {name: smoke_parameters[name] for name in ("outputs", "run", "manifest")}
+    videos = str(outputs / "data/toy/videos/bounce_bar")
+    notebook = opened("10_search", **parameters, videos=videos, index=str(tmp_path / "index"), top=3)
+    notebook.run_all(seconds=120)
+    explorer = notebook.explorer(0)
+    notebook.press(explorer, "top", "ArrowLeft")
+    notebook.choose(explorer, "video", explorer.locator("option").last.inner_text())
+    assert explorer.locator("img").count() == 1 + 3 * 2
+    check(notebook, screenshots / "search.png")

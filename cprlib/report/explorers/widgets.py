@@ -55,7 +55,9 @@ def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> E
 
     for name, control in controls.items():
         control.description = control.description or name.replace("_", " ")
-        control.style, control.layout = DESCRIPTION, WIDE
+        control.layout = WIDE
+        if hasattr(control.style, "description_width"):  # buttons have their description on them
+            control.style = DESCRIPTION
         if hasattr(control, "continuous_update"):
             control.continuous_update = False  # one picture for a drag, not one for each step of it
         control.observe(show, "value")

@@ -24,6 +24,7 @@ from cprlib.notebook.runner import check_shared, notebook_parameters
 from cprlib.store.files import atomic_path, project_root, resolve
 from cprlib.store.fingerprint import hash_of
 from cprlib.store.folders import training_folder
+from data_prep import own_videos
 
 SHARED = [name for name, method in METHODS.items() if not method.views]  # IIC is asked for by name
 CHATTER = ("Building DAG", "Using shell", "Select jobs", "Execute ", "Complete log", "Elapsed time", "Assuming unrestricted")
@@ -169,6 +170,9 @@ try:
     CONFIG = complete(config)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
+LABELLED = CONFIG["dataset"] != "folder" or own_videos.is_labelled(folder("videos"))
+if not LABELLED:
+    CONFIG["methods"] = [method for method in CONFIG["methods"] if not METHODS[method].needs_labels]
 RUN = resolve(CONFIG["outputs"]) / CONFIG["run"]
 HERE = os.path.relpath(RUN)
 MANIFEST = resolve(CONFIG["manifest"])
@@ -388,6 +392,22 @@ for protocol in PROTOCOLS:
             " -p protocol {params.protocol} -p method {wildcards.method} && rm -f {params.old} && touch {output:q}"
 
 
+rule search:
+    input:
+        MANIFEST,
+        [networks(method) for method in CONFIG["methods"]],
+    output:
+        RUN / "figures/search.png",
+    log:
+        RUN / "notebooks/10_search.ipynb",
+    params:
+        method=CONFIG["methods"][-1],
+    threads: HALF
+    shell:
+        "{NOTEBOOK}/10_search.ipynb {log:q} -f {SETTINGS:q} --html -p method {params.method}"
+        " -p videos {input[0]:q} -p workers {threads}"
+
+
 rule mining:
     input:
         [networks(method, RUN) for method in MINED],
@@ -404,7 +424,12 @@ rule mining:
 
 
 def results(*protocols):
-    """The tables of a run: those of other data have no mining quality, as nothing was trained on these."""
+    """The tables of a run: those of other data have no mining quality, as nothing was trained on these.
+
+    Where no class is known nothing can be measured; the videos can be searched.
+    """
+    if not LABELLED:
+        return rules.search.output
     judged = [expand(getattr(rules, protocol).output, method=CONFIG["methods"]) for protocol in protocols]
     mined = rules.mining.output if MINED and PRETRAINED == RUN else []
     return [*rules.retrieval.output, *mined, *(path for paths in judged for path in paths)]
@@ -464,7 +489,13 @@ rule all:
         cached(),
         [networks(method) for method in CONFIG["methods"]],
         results("probe"),
-        rules.comparison.output,
+        rules.comparison.output if LABELLED else [],
+
+
+TOLD = f"cat {shlex.quote(str(RUN))}/comparison.txt" if LABELLED else "echo " + shlex.quote(
+    "No class is known, so R@k, the linear probe, mining quality and UberNCE are left out. With a CSV that has a column "
+    f"class_name the same command adds them without training again. Neighbours: {HERE}/notebooks/10_search.html"
+)
 
 
 # Prints the comparison and where the rest lies.
@@ -472,8 +503,8 @@ rule show:
     input:
         rules.all.input,
     shell:
-        "echo; cat {RUN:q}/comparison.txt; echo; echo 'In {HERE}: comparison.csv, notebooks/ (executed,"
-        " and as pages to read in a browser), figures/, tables/, and a folder for every network'"
+        "echo; {TOLD}; echo; echo 'In {HERE}: notebooks/ (executed, and as pages to read in a browser), figures/,"
+        " tables/, and a folder for every network'"
 
 
 check_pretrained()

@@ -5,7 +5,8 @@
 FOLDER/<class>/<video>: every video is a recording of its own. FOLDER/<class>/<recording>/<video>: the videos of one
 folder were cut from one recording. FOLDER/<split>/<class>/… and FOLDER/<class>/<split>/…, with train, training, test,
 testing, val, valid or validation for <split>, give the split as well. CSV: columns path (absolute, or relative to the
-CSV) and class_name; split (also unused), source_id (the recording) and group (what stays on one side of a split: a
+CSV) and class_name; without class_name, or where all videos lie in the folder itself, no class is known, and what needs
+classes is left out. split (also unused), source_id (the recording) and group (what stays on one side of a split: a
 person, a camera) may be added. Validation is tested on where nothing is called test, else it is unused. Without split,
 about a fifth of each class's groups is set aside for testing, drawn by a hash of their names: adding videos later
 hardly moves the others.
@@ -21,12 +22,14 @@ from pathlib import Path
 import pandas as pd
 
 from cprlib.data.files import find_videos, printable
-from cprlib.data.manifest import Manifest
+from cprlib.data.manifest import UNLABELLED, Manifest
 from cprlib.data.text_table import read_text_table
 from cprlib.store.files import resolve
 from data_prep.common import MISSING, Entry, describe, run
+from data_prep.near_copies import near_copies
 
 TEST_SHARE = 0.2
+SHOWN = 20  # classes whose counts are printed
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 SPLITS |= dict.fromkeys(("val", "valid", "validation"), "validation")
 SEVERAL = "recording of several classes"
@@ -34,7 +37,11 @@ TORN = "group in several splits"
 
 
 def build(
-    source: str | Path, seed: int = 0, workers: int | None = None, memory: Path | None = None
+    source: str | Path,
+    seed: int = 0,
+    workers: int | None = None,
+    memory: Path | None = None,
+    before: Manifest | None = None,
 ) -> tuple[Manifest, pd.DataFrame]:
     """Describe your own videos.
 
@@ -43,6 +50,8 @@ def build(
         seed: of the draw of test groups, where no split is given.
         workers: processes; None = one per core.
         memory: file that keeps what was found in each video, so that it is looked into once.
+        before: the manifest of the last time; if no class was known then, a video stays on the side of the split that
+            it was on, so that the networks need no new training when classes become known.
 
     Returns:
         The manifest, and the problems (columns path, reason). Labels are in alphabetical order.
@@ -66,7 +75,10 @@ def build(
     if given:
         return manifest, found
     split = draw_split(manifest.table, seed)  # of the usable videos: a broken one must not stand for its class
-    if "test" not in split:
+    if before is not None and not before.is_labelled and manifest.is_labelled:
+        sides = dict(zip(before.table.path, before.table.split, strict=True))
+        split = [sides.get(path, drawn) for path, drawn in zip(manifest.table.path, split, strict=True)]
+    if "test" not in split and manifest.is_labelled:
         raise ValueError(
             f"{source}: no usable video is left for testing, so nothing could be judged; give a class at least "
             "two recordings (three for the linear probe), or give a CSV with a column split"
@@ -86,10 +98,35 @@ def remarks(table: pd.DataFrame) -> list[dict]:
     return found
 
 
+def with_near_copies(
+    manifest: Manifest, problems: pd.DataFrame, workers: int | None = None
+) -> tuple[Manifest, pd.DataFrame]:
+    """Add a remark for each test video that shows nearly the same pictures as one for training."""
+    found = near_copies(manifest, workers)
+    if found:
+        print(
+            f"{len(found)} videos for testing look like one for training, so measures will be too good; give both the "
+            "same recording or group (docs/recordings.md)"
+        )
+    return manifest, pd.concat([problems, pd.DataFrame(found, columns=["path", "reason"])], ignore_index=True)
+
+
+def is_labelled(source: str | Path) -> bool:
+    """Whether classes are known: a quick look, before anything is read."""
+    source = resolve(source)
+    if source.suffix.lower() == ".csv":
+        return not source.is_file() or "class_name" in read_text_table(source, ("path",))[0]
+    return not source.is_dir() or any(path.parent != source for path in find_videos(source))
+
+
 def read_folder(folder: Path, problems: list[dict] | None = None) -> pd.DataFrame:
     """Path, class, recording and, if the folders tell, split of each video below a folder."""
     problems = [] if problems is None else problems
     videos = [(path, path.relative_to(folder).parts) for path in find_videos(folder, problems)]
+    if all(len(parts) == 1 for _, parts in videos):
+        print(f"{folder}: read as <video>, without classes: what needs them is left out")
+        rows = [(str(path), UNLABELLED, path.stem) for path, _ in videos]
+        return pd.DataFrame(rows, columns=["path", "class_name", "source_id"])
     level = split_level([parts for _, parts in videos])
     rows, loose = [], []
     for path, parts in videos:
@@ -155,7 +192,12 @@ def read_csv(path: Path) -> pd.DataFrame:
     """Path, class, recording and, if given, group and split of each row of a CSV."""
     if not path.is_file():
         raise FileNotFoundError(f"no CSV at {path}; it has the columns path and class_name")
-    table, lines = read_text_table(path, ("path", "class_name"))
+    table, lines = read_text_table(path, ("path",))
+    if any("class" in name or "label" in name for name in table):  # a misspelt column is not a missing one
+        table, lines = read_text_table(path, ("path", "class_name"))
+    else:
+        print(f"{path}: no column class_name, so no class is known: what needs them is left out")
+        table["class_name"] = UNLABELLED
     if table.empty:
         raise ValueError(f"{path}: no row; it needs a path and a class_name in each")
     splits = [*SPLITS, "unused"]
@@ -209,11 +251,35 @@ def tell_recordings(manifest: Manifest, problems: pd.DataFrame) -> tuple[Manifes
     return manifest, problems
 
 
+def tell_counts(manifest: Manifest, problems: pd.DataFrame) -> tuple[Manifest, pd.DataFrame]:
+    """Say how many videos and recordings each class has on each side; a fifth may become more with few groups."""
+    for name, rows in list(manifest.table.groupby("class_name"))[:SHOWN]:
+        sides = [(side, part) for side, part in rows.groupby("split", sort=False)]
+        told = (f"{side} {len(part)} of {part.source_id.nunique()} recordings" for side, part in sides)
+        print(f"  {printable(name)}: {', '.join(told)}")
+    if len(manifest.class_names) > SHOWN:
+        print(f"  … and {len(manifest.class_names) - SHOWN} other classes")
+    return manifest, problems
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="folder with one folder per class, or a CSV")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of test recordings")
-    run(parser, lambda args: tell_recordings(*build(args.source, args.seed, args.workers, args.memory)))
+    run(parser, lambda args: tell_recordings(*tell_counts(*with_near_copies(*made(args), args.workers))))
+
+
+def made(args: argparse.Namespace) -> tuple[Manifest, pd.DataFrame]:
+    """What the command builds."""
+    return build(args.source, args.seed, args.workers, args.memory, _before(args.out))
+
+
+def _before(out: str) -> Manifest | None:
+    """The manifest of the last time, None where there is none that can be read."""
+    try:
+        return Manifest.read(resolve(out))
+    except (ValueError, OSError):
+        return None
 
 
 if __name__ == "__main__":

@@ -25,12 +25,22 @@ def flow_contents(manifest: Manifest) -> list[str]:
     return _contents(manifest, "flow_path")
 
 
-def training_rows(manifest: Manifest) -> str:
-    """Hash of all that training reads of the training videos but flow: content, label, recording, frames, video_id."""
+def training_rows(manifest: Manifest, labelled: bool = True) -> str:
+    """Hash of all that training reads of the training videos but flow: content, label, recording, frames, video_id.
+
+    Args:
+        manifest: all videos.
+        labelled: False: as it was before classes were known.
+    """
     train = manifest.split("train")
-    table = train.table
+    table = train.table if labelled else train.table.assign(label=0)
     columns = (video_contents(train), table.video_id, table.label, train.source_codes, table.num_frames)
     return hash_rows(zip(*columns, strict=True))
+
+
+def trained_on(rows: str | None, manifest: Manifest) -> bool:
+    """Whether a training's hash of its videos is that of a manifest, also where labels have come since."""
+    return rows in (training_rows(manifest), training_rows(manifest, labelled=False))
 
 
 def flow_settings(manifest: Manifest) -> dict[str, Any]:

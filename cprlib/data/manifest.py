@@ -34,6 +34,7 @@ COLUMNS = {
 PATHS = ("path", "flow_path")
 SPLITS = ("train", "test", "unused")
 READERS = ("seek", "pyav", "decord", "lmdb")
+UNLABELLED = "unlabelled"  # the one class of videos of which none is known
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Manifest:
         """Class names of the whole data set, indexed by label."""
         whole = self.table if self.whole is None else self.whole
         return whole.drop_duplicates("label").sort_values("label").class_name.tolist()
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether classes are known; without, only what needs none can be trained or shown."""
+        return self.class_names != [UNLABELLED]
 
     @property
     def source_codes(self) -> np.ndarray:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cprlib.data.augmentation import CROPS, evaluation_crops, to_input
-from cprlib.data.content import flow_settings, training_rows, video_contents, view_contents
+from cprlib.data.content import flow_settings, trained_on, video_contents, view_contents
 from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import clip_indices
 from cprlib.methods import VIEWS
@@ -232,7 +232,7 @@ def check_judged(training: str | Path, manifest: Manifest, view: str) -> None:
     fingerprint = Fingerprint.read(folder)
     parts = fingerprint.parts if fingerprint else {}
     trained = parts.get("training videos")
-    if trained and trained != training_rows(manifest):
+    if trained and not trained_on(trained, manifest):
         known = set(read_json(folder / VIDEOS)) if (folder / VIDEOS).exists() else set()
         test = manifest.table[manifest.table.split == "test"].reset_index(drop=True)
         seen = [c in known for c in video_contents(Manifest(test, manifest.table))]

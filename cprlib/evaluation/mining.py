@@ -41,6 +41,13 @@ def read_mining_log(run_folder: str | Path) -> pd.DataFrame:
     return log.sort_values(["epoch", "step"], kind="stable", ignore_index=True)
 
 
+def with_labels(log: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """The mining log with the classes that the manifest knows, which may have come after the training."""
+    labels = manifest.table.set_index("video_id")["label"]
+    asked, mined = log["query"].map(labels), log["mined"].map(labels)
+    return log.assign(query_label=asked, mined_label=mined, correct=asked == mined)
+
+
 def join_cycles(logs: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """One log from those of a network's cycles, in order; each cycle's epochs follow the last's."""
     joined, next_epoch = [], None

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
 import yaml
 
 from cprlib.cascade import Stage, plan_stages
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
-from cprlib.evaluation.mining import class_mining_recall, join_cycles, read_mining_log
+from cprlib.evaluation.mining import class_mining_recall, join_cycles, read_mining_log, with_labels
 from cprlib.methods import COTRAINED
 from cprlib.store.files import read_json, resolve
 from cprlib.store.folders import cotrained_networks, is_finished, recorded_path, training_folder
@@ -148,10 +149,16 @@ class Run:
         if not any(found.values()):
             raise FileNotFoundError("no network of this run has mined positives; train them in notebooks 03 and 04")
         return {
-            view: {method: join_cycles(map(read_mining_log, paths)) for method, paths in by_method.items()}
+            view: {
+                method: self._labelled(join_cycles(map(read_mining_log, paths))) for method, paths in by_method.items()
+            }
             for view, by_method in found.items()
             if by_method
         }
+
+    def _labelled(self, log: pd.DataFrame) -> pd.DataFrame:
+        """A mining log, with the classes of the manifest where none was known in training."""
+        return with_labels(log, self.manifest) if log["query_label"].nunique() == 1 else log
 
     def recalls(self, view: str, by: str) -> dict[str, pd.DataFrame]:
         """Method -> table of :func:`class_mining_recall` for the networks of a view, by "source" or "video"."""
@@ -161,6 +168,8 @@ class Run:
         """The last memory that a CPR network of this view kept, and the cascade it was trained with."""
         network = self.trainings("cpr", view, MEMORIES)[-1]
         memory, config = read_memory(network), read_json(network / "config.json")
+        if len(memory.label.unique()) == 1:  # no class was known in training
+            memory = memory._replace(label=torch.tensor(self.manifest.table.label.to_numpy())[memory.video_id])
         plan = {name: config[name] for name in ("num_stages", "ratio", "top_k")}
         plan |= {"top_k": phases[-1]} if (phases := config.get("top_k_phases")) else {}
         return memory, plan_stages(len(memory.label), tuple(memory.features), keeps=config.get("keeps", ()), **plan)

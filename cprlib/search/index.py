@@ -45,7 +45,7 @@ class Index:
 
     @property
     def root(self) -> Path:
-        """The folder of the videos."""
+        """The folder that all videos are below."""
         return Path(self.about["root"])
 
     def encoder(self, run: str | Path | None = None) -> VideoEncoder:

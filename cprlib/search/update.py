@@ -14,6 +14,7 @@ import torch
 
 from cprlib.data.container import VideoError
 from cprlib.data.files import find_videos
+from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import fingerprint
 from cprlib.evaluation.video_encoder import VideoEncoder
@@ -53,7 +54,7 @@ def update_index(
     interrupted goes on. A file that is no video is left out until it changes.
 
     Args:
-        videos: the folder.
+        videos: the folder, or a manifest of videos that may lie anywhere.
         run: networks, see :func:`cprlib.evaluation.video_encoder.load_encoder`.
         out: folder of the index; None: see :func:`default_index`.
         workers: processes; None: one per core, at most 4 on a GPU.
@@ -62,14 +63,14 @@ def update_index(
         FileNotFoundError: no such folder, no video in it, or no network.
         ValueError: the index is of other networks or of another folder.
     """
-    root, folder = Path(videos).resolve(), Path(out).resolve() if out else default_index(videos)
+    source, folder = Path(videos).resolve(), Path(out).resolve() if out else default_index(videos)
     encoder = cached_encoder(str(run))
     if workers is None and torch.cuda.is_available():
         workers = min(4, os.cpu_count() or 1)
     with locked(folder):
-        _open(folder, root, encoder)
-        problems: list[dict] = []
-        table, old = _state_of(find_videos(root, problems)), read_table(folder)
+        paths = videos_of(source)
+        _open(folder, source, paths, encoder)
+        table, old = _state_of(paths), read_table(folder)
         table = _with_content(table, old)
         kept = old.drop_duplicates("content").set_index("content")[["problem", *PLACE]]
         known = table[table.content.isin(kept.index)].join(kept, on="content")
@@ -81,16 +82,38 @@ def update_index(
     return index, Update(len(new), len(known), gone, index.problems)
 
 
-def _open(folder: Path, root: Path, encoder: VideoEncoder) -> None:
+def videos_of(source: Path) -> list[Path]:
+    """The video files below a folder, or those of a manifest.
+
+    Raises:
+        FileNotFoundError, ValueError: there are none, or they are in an LMDB.
+    """
+    if source.suffix not in (".csv", ".parquet"):
+        return find_videos(source)
+    table = Manifest.read(source).check_files().table
+    if (table.reader == "lmdb").any():
+        raise ValueError(f"{source}: videos in an LMDB cannot be searched; give a folder of video files")
+    return [Path(path) for path in sorted(set(table.path))]
+
+
+def _open(folder: Path, source: Path, paths: list[Path], encoder: VideoEncoder) -> None:
     """Make the folder of an index, or check that it is of these networks and videos."""
     if (folder / ABOUT).exists():
         about = read_json(folder / ABOUT)
         check_same_encoder(folder, about, encoder)
-        if about["root"] != str(root):
-            raise ValueError(f"{folder} is an index of {about['root']}, not of {root}; give another folder with --out")
+        if about["source"] != str(source):
+            raise ValueError(
+                f"{folder} is an index of {about['source']}, not of {source}; give another folder with --out"
+            )
         return
     parts = {view: [columns.start, columns.stop] for view, columns in encoder.parts().items()}
-    about = {"encoder": str(encoder.path), "fingerprint": encoder.fingerprint.parts, "parts": parts, "root": str(root)}
+    about = {
+        "encoder": str(encoder.path),
+        "fingerprint": encoder.fingerprint.parts,
+        "parts": parts,
+        "source": str(source),
+    }
+    about["root"] = str(source) if source.is_dir() else os.path.commonpath([path.parent for path in paths])
     write_json(folder / ABOUT, about)
 
 

@@ -8,13 +8,13 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from cprlib.data.content import training_rows, view_contents
+from cprlib.data.content import trained_on, training_rows, view_contents
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import ClipPairs, EpochSampler
 from cprlib.encoders import build_encoder, momentum_copy
 from cprlib.memory import FeatureQueue
-from cprlib.methods import build_miner, sources_of
+from cprlib.methods import METHODS, build_miner, sources_of
 from cprlib.miners import Miner
 from cprlib.store.checkpoints import load_encoder
 from cprlib.store.files import resolve
@@ -149,13 +149,20 @@ def training_fingerprint(
     return Fingerprint(
         {
             "settings": deciding_settings(config),
-            "training videos": training_rows(manifest),
+            "training videos": _rows(config, manifest),
             "flow": view_contents(manifest.split("train"), sources_of(config.views)).get("flow"),
             "init": hash_weights(state.encoder.state_dict()) if config.init else None,
             "samplers": {view: hash_weights(sampler.state_dict()) for view, sampler in state.samplers.items()},
             "miner": miner_name(miner) if miner else None,
         }
     )
+
+
+def _rows(config: TrainingConfig, manifest: Manifest) -> str:
+    """The hash of the training videos; a network that was trained before classes were known keeps that of then."""
+    found = Fingerprint.read(resolve(config.out))
+    before = found.parts.get("training videos") if found and not METHODS[config.method].needs_labels else None
+    return before if before and trained_on(before, manifest) else training_rows(manifest)
 
 
 def miner_name(miner: Callable) -> str:
@@ -176,7 +183,7 @@ def check_same_videos(folder: str | Path, manifest: Manifest) -> None:
     """
     fingerprint = Fingerprint.read(resolve(folder))
     trained = fingerprint and fingerprint.parts.get("training videos")
-    if trained and trained != training_rows(manifest):
+    if trained and not trained_on(trained, manifest):
         raise ValueError(
             f"{resolve(folder)} was trained on other videos than the manifest lists now; run the pipeline, which "
             "trains again, or give the manifest that it was trained on"

@@ -112,14 +112,19 @@ class Memories(Mapping[int, Memory]):
 
     Args:
         folder: of a training.
+        labels: (videos,) int64, by video_id, in place of those that were known in training.
 
     Raises:
         FileNotFoundError: no memory was kept.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, labels: Tensor | None = None):
+        def read(epoch: int) -> Memory:
+            memory = read_memory(folder, epoch)
+            return memory if labels is None else memory._replace(label=labels[memory.video_id])
+
         self.epochs = _kept_epochs(folder)
-        self._read = lru_cache(maxsize=4)(lambda epoch: read_memory(folder, epoch))
+        self._read = lru_cache(maxsize=4)(read)
 
     def __getitem__(self, epoch: int) -> Memory:
         if epoch not in self.epochs:

@@ -267,7 +267,7 @@ def test_own_csv(tmp_path):
             build(**{column: [*rows[column][:4], value, rows[column][5]]})
     with pytest.raises(ValueError, match="line 3: .*0.mp4 is listed twice"):
         build(path=["0.mp4", *rows["path"][:1], *rows["path"][2:]])
-    (tmp_path / "own.csv").write_text("path\n0.mp4\n")
+    (tmp_path / "own.csv").write_text("path,class\n0.mp4,run\n")
     with pytest.raises(ValueError, match="no column 'class_name'"):
         own_videos.build(tmp_path / "own.csv")
     with pytest.raises(FileNotFoundError, match="no CSV at .*gone.csv"):

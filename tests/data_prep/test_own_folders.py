@@ -8,11 +8,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cprlib.data.content import trained_on, training_rows
 from cprlib.data.files import find_videos
 from cprlib.data.flow import extract_flow, flow_info
 from cprlib.data.frame_cache import build_cache
 from cprlib.data.frames import open_frames
-from cprlib.data.manifest import Manifest
+from cprlib.data.manifest import UNLABELLED, Manifest
 from cprlib.notebook import runner
 from cprlib.store.files import project_root
 from data_prep import common, own_videos
@@ -205,3 +206,23 @@ def test_odd_names_go_all_the_way(tmp_path, monkeypatch):
     assert runner.main([str(notebook), str(out / "01.ipynb"), *words]) == 0
     made = Manifest.read(out / "manifest.csv")
     assert {flow_info(path).short_side for path in made.table.flow_path} == {12}
+
+
+def test_without_classes_and_with_them_later(tmp_path, capsys):
+    folder = videos(tmp_path / "flat", *(f"{i}.mp4" for i in range(10)))
+    assert not own_videos.is_labelled(folder)
+    blind, _ = own_videos.build(folder, workers=1)
+    assert not blind.is_labelled and blind.table.split.value_counts().to_dict() == {"train": 8, "test": 2}
+    assert "without classes" in capsys.readouterr().out
+    rows = pd.DataFrame({"path": [f"{i}.mp4" for i in range(10)], "class_name": ["a", "b"] * 5})
+    rows.to_csv(folder / "all.csv", index=False)
+    rows[["path"]].to_csv(folder / "paths.csv", index=False)
+    rows.rename(columns={"class_name": "class"}).to_csv(folder / "misspelt.csv", index=False)
+    assert own_videos.is_labelled(folder / "all.csv") and not own_videos.is_labelled(folder / "paths.csv")
+    assert own_videos.build(folder / "paths.csv", workers=1)[0].class_names == [UNLABELLED]
+    with pytest.raises(ValueError, match="class_name"):
+        own_videos.build(folder / "misspelt.csv", workers=1)
+    seen = own_videos.build(folder / "all.csv", workers=1, before=blind)[0]
+    assert seen.is_labelled and seen.table.split.tolist() == blind.table.split.tolist()
+    assert training_rows(seen) != training_rows(blind) and trained_on(training_rows(blind), seen)
+    assert not trained_on(training_rows(seen), blind)

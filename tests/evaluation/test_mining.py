@@ -13,6 +13,7 @@ from cprlib.evaluation.mining import (
     mining_recall_at_1,
     positive_mining_recall,
     read_mining_log,
+    with_labels,
 )
 
 # video_id -> (label, source); 0-3 dive, 4-6 jump, 7 walks; 8 is a test video
@@ -55,6 +56,11 @@ LOG = make_log(
         (1, 1, 5): [7, 4],  # 1 of 2, first wrong
     }
 )
+
+
+def test_classes_of_a_log_are_those_of_the_manifest(manifest):
+    blind = LOG.assign(query_label=0, mined_label=0, correct=True)
+    pd.testing.assert_frame_equal(with_labels(blind, manifest), LOG)
 
 
 def test_pmr_by_hand():

@@ -13,7 +13,7 @@ import torch
 from cprlib.cascade import plan_stages
 from cprlib.data.flow import extract_flow
 from cprlib.data.frames import open_frames
-from cprlib.data.manifest import Manifest
+from cprlib.data.manifest import UNLABELLED, Manifest
 from cprlib.data.video import probe, read_clip, write_video
 from cprlib.evaluation.features import network_features
 from cprlib.evaluation.finetune import FinetuneConfig, finetune, predict
@@ -132,6 +132,22 @@ def test_a_retrained_network_makes_unfit_what_was_built_on_it(config, videos, tm
                 fit(dataclasses.replace(config, **miner))
         else:
             fit(dataclasses.replace(config, **miner))
+
+
+def test_classes_that_come_later_need_no_training_but_where_they_are_the_positives(config, videos):
+    known = Manifest.read(videos).table
+    change(videos, label=0, class_name=UNLABELLED)
+    labels_too = dataclasses.replace(config, method="ubernce", out=f"{config.out}-ubernce")
+    folder = fit(config)
+    fit(labels_too)
+    weights = load_checkpoint(folder)["encoder"]
+    change(videos, label=known.label, class_name=known.class_name)
+    check_same_videos(folder, Manifest.read(videos))
+    assert all(torch.equal(x, weights[name]) for name, x in load_checkpoint(fit(config))["encoder"].items())
+    with pytest.raises(ValueError, match="other training videos"):
+        fit(labels_too)
+    change(videos, label=0, class_name=UNLABELLED)  # and not the other way round
+    fit(config)
 
 
 def test_features_are_of_the_size_that_is_asked_for(config, videos):

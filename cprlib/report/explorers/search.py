@@ -30,7 +30,8 @@ STRIP = "display:grid; grid-template-columns:repeat(auto-fill, minmax(9em, 1fr))
 
 def known_videos(manifest: str | Path, index: Index) -> pd.DataFrame:
     """Class and recording of every indexed video, index path; "" where the manifest does not know it."""
-    table = Manifest.read(manifest).table
+    manifest = Manifest.read(manifest)
+    table = manifest.table if manifest.is_labelled else manifest.table.assign(class_name="")
     known = table.set_index(table.path.map(os.path.realpath))[["class_name", "source_id"]]
     known = known[~known.index.duplicated()].reindex(index.videos.path.map(os.path.realpath)).fillna("")
     return known.set_axis(index.videos.path)
@@ -129,7 +130,7 @@ def _clips(video: str, found: Mapping[str, pd.DataFrame]) -> str:
             + f"<small>{html.escape(Path(row.path).name)}<br>{row.similarity:.2f} at {row.start:.1f} s</small></div>"
             for row in rows.itertuples()
         ]
-        items = [f"<div>{item}" for item in items]
+        items = [f'<div style="line-height:1.25; overflow-wrap:anywhere">{item}' for item in items]
         parts.append(f'<b>{view_label(view, found)}</b><div style="{STRIP}">{"".join(items) or "none"}</div>')
     return "".join(parts)
 

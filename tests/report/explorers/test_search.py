@@ -1,5 +1,6 @@
 """Search in a notebook: what the figure and a move of a control show. The browser itself is in test_browser."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_a_moved_control_shows_clips_and_a_dropped_file_takes_the_place_of_the_v
     assert "has no second 99" in shown(box)
     control(box, "a moment of it").value = False
     path = Path(index.videos.path[3])
-    file = {"name": "drop<ped.mp4", "type": "video/mp4", "size": path.stat().st_size, "content": path.read_bytes()}
-    control(box, "or a file").value = (file,)
+    about = {"type": "video/mp4", "size": path.stat().st_size, "last_modified": datetime.now(UTC)}
+    control(box, "or a file").value = ({"name": "drop<ped.mp4", "content": path.read_bytes(), **about},)
     assert "Asked for: drop&lt;ped.mp4" in shown(box)
     control(box, "class").value = "any"

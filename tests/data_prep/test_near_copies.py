@@ -1,0 +1,25 @@
+"""Near copies on both sides of a split are said to be there, other videos are not."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cprlib.data.video import write_video
+from data_prep import own_videos
+from data_prep.near_copies import near_copies
+
+
+def test_a_re_encoded_copy_on_the_other_side_is_found(tmp_path, capsys):
+    draw = np.random.default_rng(0)
+    for number in range(5):
+        small = draw.integers(0, 255, (6, 6, 8, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+        write_video(tmp_path / f"{number}.mp4", torch.from_numpy(small))
+        if number == 3:
+            write_video(tmp_path / "copy.mp4", torch.from_numpy(small), crf=35)
+    rows = {"path": [f"{name}.mp4" for name in (*range(5), "copy")], "class_name": list("ababab")}
+    pd.DataFrame({**rows, "split": ["train"] * 4 + ["test"] * 2}).to_csv(tmp_path / "own.csv", index=False)
+    made, problems = own_videos.with_near_copies(*own_videos.build(tmp_path / "own.csv", workers=1), workers=1)
+    (remark,) = problems.itertuples()
+    assert remark.path.endswith("copy.mp4") and remark.reason.startswith("looks like a training video")
+    assert "3.mp4" in remark.reason and "1 videos for testing look like" in capsys.readouterr().out
+    assert near_copies(made, workers=1, least=1.01) == []

@@ -43,11 +43,11 @@ def feature_table(path: str | Path) -> pd.DataFrame:
     config, cache = load_checkpoint(first)["config"], recorded_path(first, "cache")
     sources = tuple(dict.fromkeys(VIEWS[view].source for view in networks))
     frames = open_frames(manifest.check_files(sources), sources, config["short_side"] or None, cache)
-    means = {view: training_centre(folder).mean for view, folder in networks.items()}
+    means = {view: training_centre(folder, view).mean for view, folder in networks.items()}
     for split in (name for name in ("train", "test") if (manifest.table.split == name).any()):
         rows = manifest.split(split).table[list(COLUMNS)].rename(columns=COLUMNS)
         vectors = {
-            view: prepare_features(network_features(folder, manifest, frames, split), means[view])
+            view: prepare_features(network_features(folder, manifest, frames, split, view=view), means[view])
             for view, folder in networks.items()
         }
         if len(vectors) > 1:

@@ -18,8 +18,6 @@ from cprlib.store.folders import recorded_path
 from cprlib.store.released import load_safely
 from cprlib.training.fit import check_same_videos
 
-FILE = "centre.pt"
-
 
 class Centre(NamedTuple):
     """The mean feature of the training videos, (F,) float32; method, bound and short side of flow (None: no flow)."""
@@ -28,43 +26,45 @@ class Centre(NamedTuple):
     flow: dict[str, Any] | None
 
 
-def training_centre(training: str | Path) -> Centre:
+def training_centre(training: str | Path, view: str | None = None) -> Centre:
     """The centre of a network: read from its folder, or made once from the videos that it was trained on.
 
     Args:
         training: folder of :func:`cprlib.training.fit`, also of random or released weights.
+        view: for a network of several views; None: its first.
 
     Raises:
         FileNotFoundError, ValueError: it was never made, and the videos are no longer there or are others now.
     """
     folder, saved = resolve(training), load_checkpoint(training)
-    made_from, path = _made_from(folder, saved), folder / FILE
+    view = view or saved["config"]["view"]
+    made_from, path = _made_from(folder, saved, view), folder / f"centre_{view}.pt"
     kept = load_safely(path) if path.exists() else {}
     if kept.get("fingerprint") != made_from:
         try:
-            kept = {"fingerprint": made_from, **_make(folder, saved["config"])._asdict()}
+            kept = {"fingerprint": made_from, **_make(folder, saved["config"], view)._asdict()}
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"{folder} has no {FILE} yet, the mean that is subtracted from features, and it cannot be made: {error}"
+                f"{folder} has no {path.name} yet, the mean that is subtracted from features, and this fails: {error}"
             ) from error
         with atomic_path(path) as tmp:
             torch.save(kept, tmp)
     return Centre(kept["mean"], kept["flow"])
 
 
-def _made_from(folder: Path, saved: dict) -> str:
+def _made_from(folder: Path, saved: dict, view: str) -> str:
     """Hash of what decides a centre: the weights, the clips, the training videos and their flow."""
     fingerprint = Fingerprint.read(folder)
     trained = {name: fingerprint.parts.get(name) for name in ("training videos", "flow")} if fingerprint else {}
-    clips = [saved["config"][name] for name in ("view", "clip_len", "clip_stride", "clip_size", "short_side")]
+    clips = [view, *(saved["config"][name] for name in ("clip_len", "clip_stride", "clip_size", "short_side"))]
     return Fingerprint({"network": hash_weights(saved["encoder"]), "clips": clips, **trained}).hash
 
 
-def _make(folder: Path, config: dict) -> Centre:
-    source, cache = VIEWS[config["view"]].source, recorded_path(folder, "cache")
+def _make(folder: Path, config: dict, view: str) -> Centre:
+    source, cache = VIEWS[view].source, recorded_path(folder, "cache")
     manifest = Manifest.read(recorded_path(folder, "manifest")).check_files((source,))
     check_same_videos(folder, manifest)
     train = manifest.split("train")
     frames = open_frames(manifest, [source], config["short_side"] or None, cache)
-    mean = network_features(folder, train, frames, "train").mean(dim=0)
+    mean = network_features(folder, train, frames, "train", view=view).mean(dim=0)
     return Centre(mean, flow_settings(train) if source == "flow" else None)

@@ -17,7 +17,7 @@ from cprlib.encoders import Encoder
 from cprlib.evaluation.centre import training_centre
 from cprlib.evaluation.features import clip_shape
 from cprlib.evaluation.stream import Window, stream_windows, timed_frames
-from cprlib.methods import METHODS, VIEWS, sources_of
+from cprlib.methods import METHODS, VIEWS, sources_of, views_of
 from cprlib.store.checkpoints import load_checkpoint, load_released
 from cprlib.store.checkpoints import load_encoder as load_network
 from cprlib.store.files import resolve
@@ -155,7 +155,7 @@ def load_encoder(path: str | Path, view: str = "rgb", device: str = "auto") -> V
         means = {view: torch.zeros(network.feature_dim)}
         return VideoEncoder({view: network}, means, shape, short_side, flow if view == "flow" else None, place)
     folders = find_networks(place.parent if place.name == CHECKPOINT else place)
-    centres = {view: training_centre(folder) for view, folder in folders.items()}
+    centres = {view: training_centre(folder, view) for view, folder in folders.items()}
     seen = {(clip_shape(folder), load_checkpoint(folder)["config"]["short_side"]) for folder in folders.values()}
     if len(seen) > 1:
         raise ValueError(f"the networks of {place} see clips of several shapes ({sorted(seen)}); name one training")
@@ -172,10 +172,11 @@ def find_networks(place: Path) -> dict[str, Path]:
         FileNotFoundError: there are none.
     """
     if is_finished(place):
-        return {load_checkpoint(place)["config"]["view"]: place}
+        config = load_checkpoint(place)["config"]
+        return dict.fromkeys(views_of(config["method"], (config["view"],)), place)
     for run, methods in ((place.parent, [place.name]), (place, dict.fromkeys((*PREFERRED, *METHODS)))):
         for method in methods:
-            if found := method_networks(run, method):
+            if method in METHODS and (found := method_networks(run, method)):
                 return found
     have = [name for name in METHODS if method_networks(place if place.is_dir() else place.parent, name)]
     raise FileNotFoundError(

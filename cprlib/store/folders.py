@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cprlib.methods import COTRAINED, METHODS, VIEWS
+from cprlib.methods import COTRAINED, METHODS, VIEWS, views_of
 from cprlib.store.files import read_json, resolve, write_json
 from cprlib.store.fingerprint import Fingerprint, default_settings
 
@@ -176,10 +176,13 @@ def is_finished(folder: str | Path) -> bool:
 
 
 def method_networks(run: str | Path, method: str) -> dict[str, Path]:
-    """The finished networks of a method in a run, the last of its cycles: view -> folder of the training."""
+    """The finished networks of a method in a run, the last of its cycles: view -> folder of the training.
+
+    Where one network sees several views, its folder stands for each of them.
+    """
     if method in COTRAINED:
         places = cotrained_networks(resolve(run), method)
     else:
-        places = {view: [resolve(training_folder(run, method, view))] for view in VIEWS}
+        places = {view: [resolve(training_folder(run, method, view))] for view in views_of(method, VIEWS)}
     finished = {view: [path for path in paths if is_finished(path)] for view, paths in places.items()}
     return {view: paths[-1] for view, paths in finished.items() if paths}

@@ -149,7 +149,7 @@ def training_fingerprint(
     return Fingerprint(
         {
             "settings": deciding_settings(config),
-            "training videos": _rows(config, manifest),
+            "training videos": rows_of(config, manifest),
             "flow": view_contents(manifest.split("train"), sources_of(config.views)).get("flow"),
             "init": hash_weights(state.encoder.state_dict()) if config.init else None,
             "samplers": {view: hash_weights(sampler.state_dict()) for view, sampler in state.samplers.items()},
@@ -158,7 +158,7 @@ def training_fingerprint(
     )
 
 
-def _rows(config: TrainingConfig, manifest: Manifest) -> str:
+def rows_of(config: TrainingConfig, manifest: Manifest) -> str:
     """The hash of the training videos; a network that was trained before classes were known keeps that of then."""
     found = Fingerprint.read(resolve(config.out))
     before = found.parts.get("training videos") if found and not METHODS[config.method].needs_labels else None

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from cprlib.data.content import training_rows, view_contents
+from cprlib.data.content import view_contents
 from cprlib.data.disorder import DISORDERS
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
@@ -28,7 +28,7 @@ from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint, deciding_settings
 from cprlib.store.settings import check_settings, setting
 from cprlib.training.config import MAX_SEED
-from cprlib.training.fit import miner_name, phase_miners, read_manifest, settle_siblings
+from cprlib.training.fit import miner_name, phase_miners, read_manifest, rows_of, settle_siblings
 from cprlib.training.iic_step import IICState, train_step
 from cprlib.training.loop import run_epochs
 from cprlib.training.schedule import PRECISIONS, check_precision, pick_device
@@ -137,7 +137,7 @@ def fit_iic(
     fingerprint = Fingerprint(
         {
             "settings": deciding_settings(config),
-            "training videos": training_rows(manifest),
+            "training videos": rows_of(config, manifest),
             "flow": view_contents(train, sources_of(config.views)).get("flow"),
             "miner": miner_name(miner) if miner else None,
         }

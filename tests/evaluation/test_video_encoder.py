@@ -18,6 +18,7 @@ from cprlib.encoders import build_encoder
 from cprlib.evaluation.features import network_features
 from cprlib.evaluation.retrieval import prepare_views
 from cprlib.store.released import export_released
+from cprlib.training.iic import IICConfig, fit_iic
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +86,8 @@ def test_the_mean_stays_when_the_videos_go(small_run, encoder, videos, tmp_path)
         config = run / f"infonce_{view}" / "config.json"
         config.write_text(config.read_text().replace("manifest.csv", "gone.csv"))
     assert load_encoder(run / "infonce").fingerprint.hash == encoder.fingerprint.hash
-    (run / "infonce_rgb" / "centre.pt").unlink()
-    with pytest.raises(FileNotFoundError, match="no centre.pt yet"):
+    (run / "infonce_rgb" / "centre_rgb.pt").unlink()
+    with pytest.raises(FileNotFoundError, match="no centre_rgb.pt yet"):
         load_encoder(run / "infonce_rgb")
 
 
@@ -109,3 +110,12 @@ def test_a_published_file_is_centred_on_the_videos_at_hand(tmp_path):
 def test_mining_alone_does_not_wait_for_it():
     code = "import sys, cprlib.cascade; sys.exit('cprlib.evaluation' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_one_network_of_several_views(toy_manifest, videos, tmp_path):
+    shape = {"backbone": "tiny", "dim": 8, "clip_len": 4, "clip_stride": 2, "clip_size": 16, "short_side": 36}
+    fit_iic(IICConfig(str(toy_manifest), str(tmp_path / "iic"), epochs=1, lr_milestones=(), batch_size=8, **shape))
+    encoder = load_encoder(tmp_path / "iic")
+    assert encoder.views == ["residual", "rgb"] and encoder.flow is None
+    assert (tmp_path / "iic/centre_residual.pt").exists()
+    assert encoder.embed(videos.table.path[0]).shape == (1, 256)

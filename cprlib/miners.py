@@ -38,6 +38,21 @@ def cascade(stages: Sequence[Stage]) -> Miner:
     return mine
 
 
+def fusion(top_k: int) -> Miner:
+    """One look in all views at once: the rows with the largest sum of similarities, in place of a cascade.
+
+    No method of the papers. For ``fit(config, miner=fusion(5))``; docs/results.md says what it mines and what that is
+    worth.
+    """
+
+    def mine(anchors: Mapping[str, Tensor], bank: Mapping[str, Tensor], exclude: Tensor) -> Retrieval:
+        similar = sum(anchors[view] @ bank[view].T for view in bank)
+        best, rows = similar.masked_fill(exclude, -float("inf")).topk(top_k, dim=1)
+        return Retrieval(rows, best > -float("inf"), (rows,))
+
+    return mine
+
+
 def positives_mask(retrieval: Retrieval, bank_size: int) -> Tensor:
     """Mark the mined rows: (B, K) bool."""
     mask = torch.zeros(len(retrieval.indices), bank_size, dtype=torch.bool, device=retrieval.indices.device)

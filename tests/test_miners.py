@@ -7,7 +7,7 @@ import torch
 
 from cprlib.cascade import Retrieval, cascade_retrieve, plan_stages
 from cprlib.methods import build_miner
-from cprlib.miners import label_positives, positives_mask
+from cprlib.miners import fusion, label_positives, positives_mask
 
 
 def features(rows, seed):
@@ -35,6 +35,18 @@ def test_no_miner_takes_labels():
         miner = build_miner(method, ("flow", "rgb"), 64, 3)
         assert [p for p in inspect.signature(miner).parameters] == ["anchors", "bank", "exclude"]
     assert build_miner("infonce", ("rgb",), 64) is None and build_miner("ubernce", ("rgb",), 64) is None
+
+
+def test_fusion_adds_the_similarities_of_all_views():
+    anchors, bank = sides()
+    exclude = torch.rand(4, 64, generator=torch.Generator().manual_seed(3)) < 0.2
+    exclude[0] = True
+    exclude[0, [5, 9]] = False
+    mined = fusion(3)(anchors, bank, exclude)
+    for query in range(4):
+        may = [j for j in range(64) if not exclude[query, j]]
+        near = sorted(may, key=lambda j: -float(sum(anchors[v][query] @ bank[v][j] for v in bank)))[:3]
+        assert mined.indices[query][mined.valid[query]].tolist() == near
 
 
 def test_mask_leaves_out_what_is_not_valid():

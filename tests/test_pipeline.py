@@ -154,6 +154,6 @@ def test_a_cascade_matters_only_to_runs_that_have_one(tmp_path):
     assert "infonce" in Pipeline(tmp_path).plan(methods="[infonce]", ablation="[]", **cascade)
 
 
-def test_iic_is_made_where_it_is_asked_for(smoke):
-    planned = smoke.plan(run="iic", methods="[random, iic, iic_cpr]")
+def test_iic_is_made_where_it_is_asked_for(tmp_path):
+    planned = Pipeline(tmp_path).plan(methods="[random, iic, iic_cpr]", ablation="[]")
     assert {"iic", "retrieval", "probe"} <= planned and not planned & {"coclr", "cpr", "mining"}

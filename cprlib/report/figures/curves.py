@@ -37,7 +37,8 @@ def _curves(rows: Mapping[str, Mapping[tuple, pd.DataFrame]], title: str, x: str
         for view, method in sorted(lines, key=lambda key: method_order(key[1])):
             draw_curve(row[views.index(view)], method, lines[view, method])
     for axes, view in zip(grid[0], views, strict=True):
-        axes.set_title(title.format(view_label(view, views)))
+        label = view_label(view, views)
+        axes.set_title(label if view == ALL_VIEWS else title.format(label))
     for axes in grid[-1]:
         axes.set_xlabel(x)
     draw_legend(figure, grid.flat)

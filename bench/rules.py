@@ -1,0 +1,101 @@
+"""Other mining rules, and choosing a cascade without labels, judged on the memories that trainings have kept.
+
+    python -m bench.rules outputs/toy-seed0 outputs/toy-seed1 outputs/toy-seed2 --figure choice.png
+
+Nothing is trained: every row of the last memory of CPR's networks, of each cycle, mines in other recordings, 5 rows.
+Prints the PMR of every rule, and how well the agreement of the views ranks plans by their PMR.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cprlib.cascade import cascade_retrieve, plan_stages
+from cprlib.evaluation.choice import rank_plans, stages_of, true_share
+from cprlib.report.figures.choice import choice_figure
+from cprlib.store.files import resolve
+from cprlib.store.folders import cotrained_networks
+from cprlib.training.snapshots import Memory, read_memory
+
+TOP_K = 5
+
+
+def rules(memory: Memory) -> dict[str, float]:
+    """PMR of every rule, in percent; the first view of a memory is the frozen network's."""
+    other, own = list(memory.features)
+    forbidden = memory.source_id[:, None] == memory.source_id[None, :]
+    same = memory.label[:, None] == memory.label[None, :]
+    s = {view: x @ x.T for view, x in memory.features.items()}
+    rank = {view: (-x.masked_fill(forbidden, -9)).argsort(1).argsort(1).float() for view, x in s.items()}
+    near = {view: (x < 20).float() for view, x in rank.items()}
+    z = {view: _standard(x, forbidden) for view, x in s.items()}
+    both = z[other] + z[own]
+    step = torch.softmax(2 * both.masked_fill(forbidden, -9), dim=1)
+    mutual = near[other] * near[other].T * near[own] * near[own].T
+    scores = {
+        "own view alone": s[own],
+        "sum of similarities": s[other] + s[own],
+        "sum of standardised similarities": both,
+        "smaller of the two": torch.minimum(z[other], z[own]),
+        "sum of ranks": -(rank[other] + rank[own]),
+        "larger rank": -torch.maximum(rank[other], rank[own]),
+        "reciprocal ranks, 1 / (10 + rank)": 1 / (10 + rank[other]) + 1 / (10 + rank[own]),
+        "mutual neighbours (20) first, then sum": both + 100 * mutual,
+        "shared neighbours (20) in both views": sum(x @ x.T for x in near.values()),
+        "one or two steps of a random walk": step + step @ step,
+    }
+    found = {
+        name: _pmr(score.masked_fill(forbidden, -1e9).topk(TOP_K, 1).indices, same) for name, score in scores.items()
+    }
+    size, views = len(memory.label), (other, own)
+    plans = {f"cascade of {n} stages": plan_stages(size, views, n, 0.5, TOP_K) for n in (3, 5)}
+    plans = {"CoCLR, other view alone": plan_stages(size, views, 1, 0.5, TOP_K), **plans}
+    mined = {name: cascade_retrieve(memory.features, memory.features, plan, forbidden) for name, plan in plans.items()}
+    kept = cascade_retrieve(memory.features, memory.features, plan_stages(size, views, 4, 0.5, 16), forbidden).indices
+    best = kept.gather(1, both.gather(1, kept).topk(TOP_K, 1).indices)
+    cascades = {name: _pmr(m.indices, same) for name, m in mined.items()}
+    return cascades | {"cascade to 16 rows, then sum": _pmr(best, same)} | found
+
+
+def _standard(x: Tensor, forbidden: Tensor) -> Tensor:
+    others = x.masked_fill(forbidden, float("nan"))
+    mean = others.nanmean(1, keepdim=True)
+    return (x - mean) / (others - mean).square().nanmean(1, keepdim=True).sqrt()
+
+
+def _pmr(rows: Tensor, same: Tensor) -> float:
+    return 100 * float(same.gather(1, rows).float().mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", help="run folders with co-trained networks, a seed each")
+    parser.add_argument("--figure", help="PNG of the first run: agreement and PMR of every plan")
+    args = parser.parse_args()
+    judged, ranked, figure = [], [], {}
+    for run in args.runs:
+        for view, networks in cotrained_networks(resolve(run), "cpr").items():
+            for network in networks:
+                memory = read_memory(network)
+                judged.append({"run": Path(run).name, "view": view, **rules(memory)})
+                plans = rank_plans(memory)
+                plans["pmr"] = [true_share(memory, stages_of(p, len(memory.label))) for p in plans.to_dict("records")]
+                figure.setdefault(view, plans)
+                chosen = {"chosen": plans.pmr.iloc[0], "best": plans.pmr.max(), "mean": plans.pmr.mean()}
+                ours = (plans.order == " → ".join(memory.features)) & (plans.num_stages == 5) & (plans.ratio == 0.5)
+                chosen["5 stages, 0.5"] = plans.pmr[ours].iloc[0]
+                rho = plans[["agreement", "pmr"]].corr(method="spearman").iloc[0, 1]
+                ranked.append({"view": view, "spearman": rho, **{n: 100 * v for n, v in chosen.items()}})
+    by_seed = pd.DataFrame(judged).groupby(["view", "run"]).mean().groupby("view")
+    table = by_seed.mean().T.round(1).astype(str) + " ± " + by_seed.std().T.round(1).astype(str)
+    print(table.to_markdown(), "\n")
+    print(pd.DataFrame(ranked).groupby("view").mean().round(2).to_markdown())
+    if args.figure:
+        choice_figure(figure).savefig(resolve(args.figure))
+
+
+if __name__ == "__main__":
+    main()

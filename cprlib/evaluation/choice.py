@@ -1,0 +1,106 @@
+"""Choosing a cascade without labels: plans are ranked by how far all views agree on what they mine.
+
+A memory says what every plan would mine. What is mined has been similar in the view of the last stage; whether it is
+similar in *every* view shows how far the plan can be trusted. No label is read, so this can be done on any videos.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cprlib.cascade import Stage, cascade_retrieve, plan_stages
+from cprlib.training.snapshots import Memory
+
+MOST = 512  # queries, evenly spaced rows of the memory
+
+
+def agreement(memory: Memory, stages: Sequence[Stage]) -> float:
+    """How similar mined rows are in every view: standard deviations above the other rows, mean over views and queries.
+
+    Each row of the memory, or each of :data:`MOST` evenly spaced ones, is a query and mines in other recordings.
+
+    Args:
+        memory: of a training, see :func:`cprlib.training.snapshots.read_memory`; its labels are not read.
+        stages: of a cascade over its views.
+
+    Returns:
+        0 for rows drawn at random; the larger, the more the views agree. To be compared at one top_k: fewer rows agree
+        more.
+    """
+    queries, forbidden, scores = _standardised(memory)
+    return _agreement(memory, stages, queries, forbidden, scores)
+
+
+def rank_plans(
+    memory: Memory,
+    num_stages: Sequence[int] = (1, 2, 3, 4, 5, 7),
+    ratios: Sequence[float] = (0.3, 0.5, 0.7, 0.85),
+    top_ks: Sequence[int] = (5,),
+) -> pd.DataFrame:
+    """All plans of a grid that are possible in a memory, those that the views agree on most first.
+
+    Args:
+        memory: of a training.
+        num_stages, ratios, top_ks: the grid; every order of the memory's views is tried, and each view alone once.
+
+    Returns:
+        Columns order (views, joined by " → "), num_stages, ratio (NaN for one stage), top_k, agreement.
+    """
+    queries, forbidden, scores = _standardised(memory)
+    rows = []
+    for top_k in top_ks:
+        for order, count, ratio in _grid(tuple(memory.features), num_stages, ratios):
+            try:
+                stages = plan_stages(len(memory.label), order, count, ratio or 0.5, top_k)
+            except ValueError:  # not possible in a memory of this size
+                continue
+            found = _agreement(memory, stages, queries, forbidden, scores)
+            rows.append((" → ".join(order), count, ratio, top_k, found))
+    table = pd.DataFrame(rows, columns=["order", "num_stages", "ratio", "top_k", "agreement"])
+    return table.sort_values("agreement", ascending=False, ignore_index=True)
+
+
+def stages_of(plan: Mapping, bank_size: int) -> tuple[Stage, ...]:
+    """The stages of a row of :func:`rank_plans`."""
+    ratio = 0.5 if pd.isna(plan["ratio"]) else plan["ratio"]
+    return plan_stages(bank_size, plan["order"].split(" → "), int(plan["num_stages"]), ratio, int(plan["top_k"]))
+
+
+def true_share(memory: Memory, stages: Sequence[Stage]) -> float:
+    """PMR of the same queries, in [0, 1]: to see how well agreement foretells it; this one reads labels."""
+    queries, forbidden, _ = _standardised(memory)
+    found = cascade_retrieve(_anchors(memory, queries), memory.features, stages, forbidden)
+    right = (memory.label[found.indices] == memory.label[queries][:, None]) & found.valid
+    return float((right.sum(1) / found.valid.sum(1)).nanmean())
+
+
+def _grid(views: tuple[str, ...], num_stages: Sequence[int], ratios: Sequence[float]) -> list[tuple]:
+    alone = [((view,), 1, None) for view in views] if 1 in num_stages else []
+    orders = [order for order in permutations(views) if len(views) > 1]
+    return alone + [(order, count, ratio) for order in orders for count in num_stages if count > 1 for ratio in ratios]
+
+
+def _anchors(memory: Memory, queries: Tensor) -> dict[str, Tensor]:
+    return {view: rows[queries] for view, rows in memory.features.items()}
+
+
+def _standardised(memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries (Q,), forbidden rows (Q, K), and similarities, standardised over the other rows, mean of the views."""
+    size = len(memory.label)
+    queries = torch.linspace(0, size - 1, min(size, MOST)).round().long()
+    forbidden = memory.source_id[queries][:, None] == memory.source_id[None, :]
+    scores = []
+    for view, anchors in _anchors(memory, queries).items():
+        similar = anchors @ memory.features[view].T
+        others = similar.masked_fill(forbidden, float("nan"))
+        mean = others.nanmean(1, keepdim=True)
+        scores.append((similar - mean) / (others - mean).square().nanmean(1, keepdim=True).sqrt().clamp(min=1e-6))
+    return queries, forbidden, torch.stack(scores).mean(0)
+
+
+def _agreement(memory: Memory, stages: Sequence[Stage], queries: Tensor, forbidden: Tensor, scores: Tensor) -> float:
+    found = cascade_retrieve(_anchors(memory, queries), memory.features, stages, forbidden)
+    return float(scores.gather(1, found.indices)[found.valid].mean())

@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 
 from cprlib.store.files import atomic_path
 
+CPU = torch.device("cpu")
 TURN = 0.05  # seconds that a turn of a short function takes at least, by calling it again and again
 
 
@@ -43,7 +44,7 @@ class Pair:
     floor: Callable[[], Any] | None = None
     items: tuple[float, str] | None = None
     repeats: int = 7
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device = CPU
 
 
 def measure(pair: Pair) -> dict[str, Any]:
@@ -56,12 +57,12 @@ def measure(pair: Pair) -> dict[str, Any]:
     memory, results, calls = {}, {}, {}
     for name, side in sides.items():
         start = time.process_time()
-        memory[name], results[name] = _peak(side, pair.device)
+        memory[name], results[name] = peak(side, pair.device)
         calls[name] = max(1, round(TURN / (time.process_time() - start)))
     agreement = pair.agree(results["reference"], results["ours"])
     del results
     turns = [
-        {name: _seconds(side, calls[name], pair.device) for name, side in sides.items()} for _ in range(pair.repeats)
+        {name: seconds(side, calls[name], pair.device) for name, side in sides.items()} for _ in range(pair.repeats)
     ]
     medians = {name: 1e3 * statistics.median(turn[name] for turn in turns) for name in sides}
     low, middle, high = _quartiles([turn["reference"] / turn["ours"] for turn in turns])
@@ -117,7 +118,7 @@ def _cpu() -> str:
     return f"{found[1] if found else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
 
 
-def _seconds(function: Callable, calls: int, device: torch.device) -> float:
+def seconds(function: Callable, calls: int, device: torch.device) -> float:
     """Time of a call: of this process on a CPU, which others may use as well; of the clock on a GPU."""
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     start = clock()
@@ -128,7 +129,7 @@ def _seconds(function: Callable, calls: int, device: torch.device) -> float:
     return (clock() - start) / calls
 
 
-def _peak(function: Callable, device: torch.device) -> tuple[float, Any]:
+def peak(function: Callable, device: torch.device) -> tuple[float, Any]:
     """MB that one call needs on top of what was there before (NaN where that cannot be known), and its result."""
     gc.collect()
     if device.type == "cuda":

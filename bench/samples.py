@@ -152,5 +152,5 @@ def _alike(a: list[dict], b: list[dict]) -> str:
         for n in range(2):
             views = VIEWS if not one["strong"][n] else ("flow",)
             errors += [float((one["clips"][n][view] - other["clips"][n][view]).abs().mean()) for view in views]
-    assert max(errors) < 0.2, errors
+    assert max(errors) < 0.3, errors  # a cache of smaller frames is blurred where the crop is small
     return f"weak clips and flow differ by {max(errors):.3f} on average at most, in standard deviations"

@@ -36,31 +36,34 @@ def pairs(device: torch.device) -> Iterator[Pair]:
     """InfoNCE on clips of noise, built-in size: augmentation, key, query, loss, backward, update."""
     for view, channels in (("rgb", 3), ("flow", 2)):
         config = TrainingConfig("", "", view=view, backbone="tiny", dim=64, K=256, momentum=0.99, device=str(device))
-        state, batch = new_state(config), _batch(view, channels)
+        state, batch = new_state(config), clips_of_noise(view, channels)
         with patch.dict(encoders.BACKBONES, tiny=wide_tiny):
             reference = new_state(config)
         name = f"training step, {view}, {BATCH} pairs of clips of {FRAMES} x {SIZE} x {SIZE}"
-        step = _step(config, state, batch)
+        step = one_step(config, state, batch)
         yield Pair(
             f"{name}, `tiny` for a wide network",
-            _step(config, reference, batch),
+            one_step(config, reference, batch),
             step,
             items=(BATCH, "pairs of clips"),
             device=device,
         )
         if view == "rgb":
             last = replace(config, channels_last=True)
-            fast = _step(last, new_state(last), batch)
+            fast = one_step(last, new_state(last), batch)
             yield Pair(f"{name}, channels last", step, fast, items=(BATCH, "pairs of clips"), device=device)
 
 
-def _step(config: TrainingConfig, state: TrainState, batch: dict[str, Tensor]) -> Callable[[], None]:
+def one_step(config: TrainingConfig, state: TrainState, batch: dict[str, Tensor]) -> Callable[[], None]:
+    """A step, to be called."""
     return lambda: train_step(config, state, None, batch, torch.Generator().manual_seed(0))
 
 
-def _batch(view: str, channels: int) -> dict:
+def clips_of_noise(view: str, channels: int, size: tuple[int, int, int] = (BATCH, FRAMES, SIZE)) -> dict:
+    """A batch of so many pairs of so many frames of this side."""
     g = torch.Generator().manual_seed(0)
-    shape = BATCH, FRAMES, SIZE, SIZE, channels
+    batch, frames, side = size
+    shape = batch, frames, side, side, channels
     clips = {side: {view: torch.randint(256, shape, dtype=torch.uint8, generator=g)} for side in "qk"}
-    strong = {f"strong_{side}": torch.rand(BATCH, generator=g) < 0.4 for side in "qk"}
-    return {**clips, **strong, **{name: torch.arange(BATCH) for name in ("video_id", "source_id", "label")}}
+    strong = {f"strong_{side}": torch.rand(batch, generator=g) < 0.4 for side in "qk"}
+    return {**clips, **strong, **{name: torch.arange(batch) for name in ("video_id", "source_id", "label")}}

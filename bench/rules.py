@@ -1,9 +1,11 @@
 """Other mining rules, and choosing a cascade without labels, judged on the memories that trainings have kept.
 
     python -m bench.rules outputs/toy-seed0 outputs/toy-seed1 outputs/toy-seed2 --figure choice.png
+    python -m bench.rules outputs/toy-seed0 outputs/toy-seed1 outputs/toy-seed2 --train params/toy.yaml
 
-Nothing is trained: every row of the last memory of CPR's networks, of each cycle, mines in other recordings, 5 rows.
-Prints the PMR of every rule, and how well the agreement of the views ranks plans by their PMR.
+The first trains nothing: every row of the last memories of CPR's networks mines five rows of other recordings.
+Prints the PMR of every rule, and how well the agreement of the views ranks plans by their PMR. The second co-trains one
+cycle with the sum of similarities as miner, from the runs' InfoNCE networks, and prints what the networks are worth.
 """
 
 import argparse
@@ -11,13 +13,19 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import yaml
 from torch import Tensor
 
+from bench.evidence import Run, mined
 from cprlib.cascade import cascade_retrieve, plan_stages
+from cprlib.data.frames import open_frames
+from cprlib.data.manifest import Manifest
 from cprlib.evaluation.choice import rank_plans, stages_of, true_share
+from cprlib.miners import fusion
 from cprlib.report.figures.choice import choice_figure
 from cprlib.store.files import resolve
-from cprlib.store.folders import cotrained_networks
+from cprlib.store.folders import cotrained_networks, training_folder
+from cprlib.training.cotrain import cotrain
 from cprlib.training.snapshots import Memory, read_memory
 
 TOP_K = 5
@@ -70,11 +78,28 @@ def _pmr(rows: Tensor, same: Tensor) -> float:
     return 100 * float(same.gather(1, rows).float().mean())
 
 
+def train(params: dict, run: str) -> dict[str, float]:
+    """R@1, probe, PMR and median CMR, in percent, after one cycle with the sum of similarities as miner."""
+    job = Run(params, int(run.rsplit("-seed", 1)[1]))
+    inits = {view: training_folder(run, "infonce", view) for view in job.views}
+    config = job.config(method="cpr", out=f"{job.folder}/fusion")
+    networks = {v: str(path) for v, path in cotrain(config, 1, inits, fusion(TOP_K)).items()}
+    manifest = Manifest.read(resolve(params["manifest"]))
+    frames = open_frames(manifest, job.views, params["short_side"] or None, resolve(params["cache"]))
+    rows = [*job.features_worth("cpr", networks, manifest, frames), *mined("cpr", networks, manifest)]
+    return {f"{row['measure']} {row['view']}": 100 * row["value"] for row in rows}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", help="run folders with co-trained networks, a seed each")
     parser.add_argument("--figure", help="PNG of the first run: agreement and PMR of every plan")
+    parser.add_argument("--train", help="parameter file of the runs: co-train with the sum of similarities")
     args = parser.parse_args()
+    if args.train:
+        params = yaml.safe_load(resolve(args.train).read_text())
+        print(pd.DataFrame({run: train(params, run) for run in args.runs}).round(1).to_markdown())
+        return
     judged, ranked, figure = [], [], {}
     for run in args.runs:
         for view, networks in cotrained_networks(resolve(run), "cpr").items():

@@ -14,13 +14,14 @@ import os
 import re
 import shlex
 import sys
+from pathlib import Path
 
 import yaml
 
 from cprlib.cascade import plan_stages
 from cprlib.methods import COTRAINED, METHODS, sources_of, views_of
 from cprlib.notebook.parameters import PICTURES, RECORDED
-from cprlib.notebook.runner import check_shared, notebook_parameters
+from cprlib.notebook.runner import check_shared, notebook_parameters, read_params
 from cprlib.store.files import atomic_path, project_root, resolve
 from cprlib.store.fingerprint import hash_of
 from cprlib.store.folders import training_folder
@@ -167,6 +168,8 @@ def worth_telling(record):
 
 logger.addFilter(worth_telling)
 try:
+    for file in filter(os.path.isfile, workflow.configfiles):
+        read_params(Path(file))  # which, unlike Snakemake, refuses a name that is given twice
     CONFIG = complete(config)
 except ValueError as error:
     raise WorkflowError(str(error)) from None

@@ -12,6 +12,7 @@ from torchvision.transforms.v2 import functional as TF
 from cprlib.encoders import IMAGENET_MEAN, IMAGENET_STD
 from cprlib.methods import VIEWS, sources_of
 
+PHOTOMETRIC_DRAWS = 8  # numbers that are drawn for a clip
 CROPS = {"centre": 1, "five": 5, "ten": 10}  # crops of evaluation, and how many squares each looks at
 
 
@@ -150,7 +151,7 @@ def photometric(x: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         The same shape, in 0..1.
     """
-    draws = torch.rand(len(x), 8, generator=generator)
+    draws = torch.rand(len(x), PHOTOMETRIC_DRAWS, generator=generator)
     jitter, grey, blur = draws[:, 0] < 0.8, draws[:, 1] < 0.2, draws[:, 2] < 0.5
     factor = 1 + 0.4 * (2 * draws[:, 3:6] - 1)  # brightness, contrast, saturation
     hue, sigma = 0.1 * (2 * draws[:, 6] - 1), 0.1 + 1.9 * draws[:, 7]

@@ -40,11 +40,13 @@ def decode(path: str | Path) -> Iterator[np.ndarray]:
 @contextmanager
 def open_video(path: str | Path) -> Iterator[tuple]:
     """Open a file for single-threaded decoding: (container, video stream)."""
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:  # titles may be in any encoding
         covers = av.stream.Disposition.attached_pic  # the cover picture of a music file
         streams = [s for s in container.streams.video if not s.disposition & covers]
         if not streams:
             raise VideoError(path, "no video stream")
+        if streams[0].codec_context is None:
+            raise VideoError(path, "no decoder for its video stream")
         streams[0].codec_context.thread_count = 1
         yield container, streams[0]
 

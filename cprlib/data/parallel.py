@@ -4,21 +4,51 @@ import atexit
 import multiprocessing
 import os
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import cv2
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
 from cprlib.store.files import socket_folder
 from cprlib.store.progress import progress
 
+MEMORY, DAY = 4 * 10**9, 86400  # bytes beside what a worker has, and seconds, that one file may take
 
-def _one_thread() -> None:
-    """A worker is one of many: no thread pool of its own."""
+
+class WorkerKilled(RuntimeError):
+    """The process that was at an item ended: the item, not the others, is to blame."""
+
+
+def cores() -> int:
+    """How many cores this process may use: those that its job was given (affinity, control group), or all."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        own = min(own, max(1, round(int(quota) / int(period))))  # "max" is no number: no limit
+    return own
+
+
+def _limited() -> None:
+    """A worker is one of many: no thread pool of its own, and no more memory and time than a video can need."""
     cv2.setNumThreads(1)
+    if resource and sys.platform == "linux":
+        used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData"))
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_DATA, (used * 1024 + MEMORY,) * 2)
 
 
 def short_sockets() -> None:
@@ -30,7 +60,7 @@ def short_sockets() -> None:
 
 
 def parallel_map(
-    function: Callable, items: Sequence, workers: int | None, description: str
+    function: Callable, items: Sequence, workers: int | None, description: str, seconds: int = DAY
 ) -> Iterator[tuple[Any, Any]]:
     """Call `function` on each item, in `workers` processes (in this one for 1), showing progress.
 
@@ -39,16 +69,18 @@ def parallel_map(
     Args:
         function: picklable, of one argument.
         items: arguments.
-        workers: number of processes; None = one per core.
+        workers: number of processes; None = one per core that this process may use.
         description: shown with the progress.
+        seconds: that an item may take in a worker.
 
     Yields:
         (item, result or the exception that was raised), in the order in which they finish.
 
-    Raises:
-        RuntimeError: a worker was killed (out of memory, or a crash inside a decoder).
+    A file that asks for more than :data:`MEMORY`, takes too long or ends its process (a crash inside a decoder, the
+    machine out of memory) gives an exception as well: what was being worked on is then done again, each item in a
+    process of its own.
     """
-    workers = min(workers or os.cpu_count() or 1, len(items))
+    workers = min(workers or cores(), len(items))
     if workers <= 1:
         for item in progress(items, description):
             yield item, _caught(function, item)
@@ -58,21 +90,63 @@ def parallel_map(
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         context.set_forkserver_preload(["torch", "cv2", "av"])  # imported once, not per worker
-    with ProcessPoolExecutor(workers, context, _one_thread) as pool:
-        futures = {pool.submit(_caught, function, item): item for item in items}
-        for future in progress(as_completed(futures), description, len(items)):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool as error:
-                raise RuntimeError(
-                    f"{description}: a worker process was killed near {futures[future]}; "
-                    "what was finished is kept: run again, with fewer workers if memory ran out"
-                ) from error
+    start = partial(ProcessPoolExecutor, mp_context=context, initializer=_limited)
+    yield from progress(
+        _pooled(partial(_caught, partial(_timed, seconds, function)), items, workers, start), description, len(items)
+    )
+
+
+def _pooled(function: Callable, items: Sequence, workers: int, start: Callable) -> Iterator[tuple[Any, Any]]:
+    """As many items at once as there are workers, so that it is known which of them a killed one was at."""
+    rest, running, pool = iter(items), {}, start(workers)
+    try:
+        while True:
+            for item in islice(rest, workers - len(running)):
+                running[pool.submit(function, item)] = item
+            if not running:
+                return
+            suspects = []
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                item = running.pop(future)
+                if isinstance(future.exception(), BrokenProcessPool):
+                    suspects.append(item)
+                else:
+                    yield item, future.result()
+            if suspects:
+                suspects += running.values()
+                running, pool = {}, start(workers)
+            for item in suspects:
+                yield item, _alone(function, item, start)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _alone(function: Callable, item: Any, start: Callable) -> Any:
+    """The result in a process of its own, or that it was killed."""
+    with start(1) as pool:
+        try:
+            return pool.submit(function, item).result()
+        except BrokenProcessPool:
+            return WorkerKilled("it ends its process (a crash in the decoder, too little memory, or it took too long)")
+
+
+def _timed(seconds: int, function: Callable, item: Any) -> Any:
+    """The result; the process ends where that takes too long, also inside native code."""
+    if not hasattr(signal, "alarm"):  # Windows
+        return function(item)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(seconds)
+    try:
+        return function(item)
+    finally:
+        signal.alarm(0)
 
 
 def _caught(function: Callable, item: Any) -> Any:
     """The result, or the exception as a value."""
     try:
         return function(item)
+    except MemoryError:
+        return WorkerKilled(f"it needs more than {MEMORY / 1e9:.0f} GB of memory")
     except Exception as error:  # reported by the caller, with all others, after the last item
         return error

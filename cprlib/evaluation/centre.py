@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from cprlib.data.content import flow_settings
@@ -12,10 +11,10 @@ from cprlib.data.manifest import Manifest
 from cprlib.evaluation.features import network_features
 from cprlib.methods import VIEWS
 from cprlib.store.checkpoints import load_checkpoint
-from cprlib.store.files import atomic_path, resolve
+from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint, hash_weights
 from cprlib.store.folders import recorded_path
-from cprlib.store.released import load_safely
+from cprlib.store.tensors import load_kept, save_tensors
 from cprlib.training.fit import check_same_videos
 
 
@@ -39,7 +38,7 @@ def training_centre(training: str | Path, view: str | None = None) -> Centre:
     folder, saved = resolve(training), load_checkpoint(training)
     view = view or saved["config"]["view"]
     made_from, path = _made_from(folder, saved, view), folder / f"centre_{view}.pt"
-    kept = load_safely(path) if path.exists() else {}
+    kept = load_kept(path) or {}
     if kept.get("fingerprint") != made_from:
         try:
             kept = {"fingerprint": made_from, **_make(folder, saved["config"], view)._asdict()}
@@ -47,8 +46,7 @@ def training_centre(training: str | Path, view: str | None = None) -> Centre:
             raise FileNotFoundError(
                 f"{folder} has no {path.name} yet, the mean that is subtracted from features, and this fails: {error}"
             ) from error
-        with atomic_path(path) as tmp:
-            torch.save(kept, tmp)
+        save_tensors(path, kept)
     return Centre(kept["mean"], kept["flow"])
 
 

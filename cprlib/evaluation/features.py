@@ -14,9 +14,10 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import clip_indices
 from cprlib.methods import VIEWS
 from cprlib.store.checkpoints import load_checkpoint, load_encoder
-from cprlib.store.files import atomic_path, read_json, resolve
+from cprlib.store.files import read_json, resolve
 from cprlib.store.fingerprint import Fingerprint, hash_weights
 from cprlib.store.folders import VIDEOS
+from cprlib.store.tensors import load_kept, save_tensors
 from cprlib.training.schedule import pick_device
 
 
@@ -208,12 +209,11 @@ def network_features(
         }
     )
     path = resolve(training) / f"features_{split}_{made_from.hash[:12]}.pt"
-    if path.exists():
-        return torch.load(path, weights_only=True)
+    if isinstance(kept := load_kept(path), Tensor) and len(kept) == len(part):
+        return kept
     encoder = load_encoder(training, view).to(pick_device("auto"))
     features = extract_features(encoder, Windows(frames, part, view, *shape), batch_size, workers)
-    with atomic_path(path) as tmp:
-        torch.save(features, tmp)
+    save_tensors(path, features)
     return features
 
 

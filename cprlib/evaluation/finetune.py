@@ -1,6 +1,5 @@
 """Training a classifier on video: end to end with a frozen backbone, or fine-tuning all of it (section 3)."""
 
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,12 @@ from cprlib.evaluation.classification import held_out, top_k_accuracy
 from cprlib.evaluation.classifier import Classifier, make_optimizer, train_epoch
 from cprlib.evaluation.features import Windows, check_judged, clip_shape, mean_over_windows
 from cprlib.methods import VIEWS
-from cprlib.store.checkpoints import load_checkpoint, load_encoder, save_checkpoint
-from cprlib.store.files import atomic_path, resolve, write_json
+from cprlib.store.checkpoints import load_checkpoint, load_encoder, resume, save_checkpoint
+from cprlib.store.files import resolve, write_json
 from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_weights
-from cprlib.store.folders import CHECKPOINT, METRICS, VIDEOS, is_finished, open_training
+from cprlib.store.folders import LINES, METRICS, VIDEOS, is_finished, open_training
 from cprlib.store.progress import progress
+from cprlib.store.sealed import restore_lines, write_lines, write_sealed
 from cprlib.store.settings import check_settings, setting
 from cprlib.training.config import MAX_SEED
 from cprlib.training.schedule import PRECISIONS, check_precision, pick_device
@@ -100,19 +100,22 @@ def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
     clips = ClipPairs(part.table, part.source_codes, frames, (view,), (), *shape)
     sampler = EpochSampler(len(clips), config.batch_size, config.seed)
     folder = open_training(config.out, _made_from(config, videos, network), config, redo)
-    if is_finished(folder):
-        return folder
     if not (folder / VIDEOS).exists():
         write_json(folder / VIDEOS, video_contents(videos.split("train")))
     device = pick_device(config.device)
     torch.manual_seed(config.seed)
     model = Classifier(load_encoder(config.network), len(videos.class_names), config.frozen, config.dropout).to(device)
-    optimizer, metrics, best = make_optimizer(config, model), [], {"held_out": -1.0}
-    if (folder / CHECKPOINT).exists():
-        saved = load_checkpoint(folder)
+    optimizer = make_optimizer(config, model)
+
+    def take(saved: dict) -> tuple[list, dict]:
         model.load_state_dict(saved["last"])
         optimizer.load_state_dict(saved["optimizer"])
-        metrics, best = saved["metrics"], saved["best"]
+        return saved["metrics"], saved["best"]
+
+    metrics, best = resume(folder, take) or ([], {"held_out": -1.0})
+    restore_lines(folder / LINES, metrics)
+    if is_finished(folder) and len(metrics) == config.epochs:
+        return folder
     loader = DataLoader(clips, batch_sampler=sampler, num_workers=config.workers)
     for epoch in progress(range(len(metrics), config.epochs), folder.name, status=lambda: _status(metrics)):
         sampler.epoch = epoch
@@ -123,11 +126,10 @@ def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
         if held is None or metrics[-1]["held_out"] >= best["held_out"]:
             weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
             best = {"held_out": metrics[-1].get("held_out", -1.0), "epoch": epoch, "classifier": weights}
-        with atomic_path(folder / "metrics.jsonl") as tmp:
-            tmp.write_text("".join(json.dumps(line) + "\n" for line in metrics))
+        write_lines(folder / LINES, metrics)
         _save(folder, config, model, optimizer, metrics, best)
     kept = {name: best[name] for name in ("epoch", "held_out")} if held is not None else {"epoch": best["epoch"]}
-    write_json(folder / METRICS, {"epochs": config.epochs, "end": metrics[-1], "kept": kept})
+    write_sealed(folder / METRICS, {"epochs": config.epochs, "end": metrics[-1], "kept": kept})
     return folder
 
 

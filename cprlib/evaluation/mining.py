@@ -12,6 +12,9 @@ import pandas as pd
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.chance import chance_cmr, chance_pmr
 from cprlib.store.files import resolve
+from cprlib.store.folders import LINES
+from cprlib.store.sealed import read_lines
+from cprlib.store.tables import read_table
 
 INSTANCES = {"source": ("mined_source", "source_id"), "video": ("mined", "video_id")}
 
@@ -27,6 +30,7 @@ def read_mining_log(run_folder: str | Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: no such folder, or nothing mined in it.
+        ValueError: a part is damaged, or missing.
     """
     folder = resolve(run_folder)
     if not folder.is_dir():
@@ -37,7 +41,10 @@ def read_mining_log(run_folder: str | Path) -> pd.DataFrame:
             f"no mining log in {folder / 'mining.parquet'}: only CoCLR and CPR mine positives, "
             "and only after an epoch; train them in notebook 03 or 04"
         )
-    log = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+    log = pd.concat([read_table(part) for part in parts], ignore_index=True)
+    mined = [line["epoch"] for line in read_lines(folder / LINES) if line.get("pmr") is not None]
+    if lacking := sorted({*mined} - {*log["epoch"]}):
+        raise ValueError(f"{folder / 'mining.parquet'} lacks epoch {lacking[0]}; put back a copy, or train again")
     return log.sort_values(["epoch", "step"], kind="stable", ignore_index=True)
 
 

@@ -30,7 +30,8 @@ DATA_PARAMETERS = {
 }
 
 # Names that decide no result: where things lie and how they are computed. The pipeline redoes no step for their sake.
-RECORDED = {"outputs", "run", "manifest", "videos_csv", "cache", "device", "workers", "redo", "continue_with"}
+RECORDED = {"outputs", "run", "manifest", "videos_csv", "cache", "device", "devices", "workers"}
+RECORDED |= {"redo", "continue_with"}
 PICTURES = {"examples", "video"}  # what notebooks draw
 
 

@@ -83,13 +83,23 @@ def check_shared(values: Mapping[str, Any], folder: Path | None = None) -> None:
             coerce(name, value, hint)
 
 
+class _EachOnce(yaml.SafeLoader):
+    """YAML in which a name that is given twice is an error: the last would win silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = [self.construct_object(key, deep) for key, _ in node.value]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise yaml.YAMLError(f"'{twice[0]}' is given twice; keep one")
+        return super().construct_mapping(node, deep)
+
+
 def read_params(path: Path) -> dict[str, Any]:
     """Read a flat YAML file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such parameter file")
     try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
+        values = yaml.load(path.read_text(encoding="utf-8"), _EachOnce) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected lines 'name: value', got a {type(values).__name__}")

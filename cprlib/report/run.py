@@ -1,6 +1,5 @@
 """A run as its folder shows it, finished or not: settings, state of the networks, videos, mining logs, memories."""
 
-import json
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ from cprlib.evaluation.mining import class_mining_recall, join_cycles, read_mini
 from cprlib.methods import COTRAINED
 from cprlib.store.files import read_json, resolve
 from cprlib.store.folders import cotrained_networks, is_finished, recorded_path, training_folder
+from cprlib.store.sealed import read_lines, read_sealed
 from cprlib.training.fit import check_same_videos
 from cprlib.training.snapshots import Memory, read_memory
 
@@ -205,18 +205,14 @@ def _network(run: Path, folder: Path) -> Network:
     name = folder.relative_to(run if folder.is_relative_to(run) else run.parent).as_posix()
     files = [folder / file for file in ("metrics.json", "metrics.jsonl", "config.json")]
     changed = next((_time(path) for path in files if path.exists()), None)
-    lines = files[1].read_text(encoding="utf-8").splitlines() if files[1].exists() else []
-    try:
-        last = json.loads(lines[-1]) if lines else {}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{files[1]}: its last line is not JSON ({error}); delete {name} and train again") from error
+    last = (read_lines(files[1]) or [{}])[-1]
     if changed is None:
         return Network(name, folder, "not started", "not started", last, None)
     if not is_finished(folder):
         done, config = last.get("epoch", -1) + 1, read_json(folder / "config.json")
         epochs = config.get("epochs", "?") * max(1, len(config.get("top_k_phases", ())))
         return Network(name, folder, "unfinished", f"epoch {done} of {epochs}", last, changed)
-    metrics = read_json(folder / "metrics.json")
+    metrics = read_sealed(folder / "metrics.json")
     trained = f"{metrics.get('epochs', '?')} epochs" if metrics.get("epochs") != 0 else "untrained weights"
     progress = f"released weights, {Path(metrics['released']).name}" if "released" in metrics else trained
     return Network(name, folder, "finished", progress, last, changed)

@@ -4,35 +4,106 @@
 """
 
 import argparse
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from cprlib.encoders import Encoder, ReleasedFlowInput, build_encoder
 from cprlib.store.files import atomic_path, resolve
 from cprlib.store.fingerprint import Fingerprint
-from cprlib.store.folders import CHECKPOINT
-from cprlib.store.released import export_released, load_released, load_safely
+from cprlib.store.folders import BEFORE, CHECKPOINT, METRICS
+from cprlib.store.released import export_released, load_released
+from cprlib.store.tensors import load_safely, save_tensors
 
-__all__ = ["export_released", "load_checkpoint", "load_encoder", "load_released", "save_checkpoint"]
+__all__ = ["export_released", "load_checkpoint", "load_encoder", "load_released", "resume", "save_checkpoint"]
+
+DAMAGED = "checkpoint-damaged.pt"
+T = TypeVar("T")
 
 
 def save_checkpoint(folder: str | Path, config: Any, state: Mapping[str, Any]) -> None:
-    """Write ``checkpoint.pt`` of a training; a killed process leaves the one before.
+    """Write ``checkpoint.pt`` of a training; the one before stays beside it as ``checkpoint-before.pt``.
 
     Args:
         folder: of the training.
         config: its dataclass of settings, or a mapping of such.
         state: tensors, numbers and text by name; "encoder" holds the weights of the network.
+
+    Raises:
+        FloatingPointError: a tensor of it is not finite; the checkpoints are left as they were.
     """
     settings = asdict(config) if is_dataclass(config) else dict(config)
     fingerprint = Fingerprint.read(Path(folder))
     saved = {"config": settings, "fingerprint": fingerprint.hash if fingerprint else "", **state}
-    with atomic_path(Path(folder) / CHECKPOINT) as tmp:
-        torch.save(saved, tmp)
+    path = Path(folder) / CHECKPOINT
+    if broken := _not_finite(saved):
+        raise FloatingPointError(
+            f"{path} not written: {broken} is no longer finite; the checkpoint before is kept: go on from it with a "
+            "lower lr (continue_with: [lr]), or with precision fp32"
+        )
+    if path.exists():
+        _link(path, path.with_name(BEFORE))
+    save_tensors(path, saved)
+
+
+def resume(folder: str | Path, take: Callable[[dict], T]) -> T | None:
+    """Take up a training at its newest checkpoint that is whole; a damaged one is put aside, with a warning.
+
+    Args:
+        folder: of the training.
+        take: puts what a checkpoint holds in its place; a ValueError, KeyError, TypeError or RuntimeError says that it
+            does not fit.
+
+    Returns:
+        What `take` returned, None where there is no checkpoint.
+
+    Raises:
+        ValueError: no checkpoint is whole and of this training.
+    """
+    newest, before = (resolve(folder) / name for name in (CHECKPOINT, BEFORE))
+    told = []
+    for path in (newest, before):
+        if not path.exists():
+            continue
+        try:
+            taken = take(load_checkpoint(path))
+        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            lacks = f"{path} lacks {error}" if isinstance(error, KeyError) else str(error)
+            told.append(lacks if str(path) in lacks else f"{path} does not fit: {lacks}")
+            continue
+        if path == before:
+            (newest.parent / METRICS).unlink(missing_ok=True)  # what lacks its last epoch is not finished
+            if newest.exists():
+                print(f"{told[0]}. Put aside as {DAMAGED}; going on from the checkpoint before", flush=True)
+                newest.replace(newest.with_name(DAMAGED))
+            _link(before, newest)
+        return taken
+    if told:
+        raise ValueError(f"{told[0]}; no other checkpoint is whole: delete the folder to train again")
+    return None
+
+
+def _link(path: Path, name: Path) -> None:
+    """Give a file a second name, or make a copy of it where a file can have one name only."""
+    with atomic_path(name) as tmp:
+        tmp.unlink()
+        try:
+            os.link(path, tmp)
+        except OSError:
+            shutil.copyfile(path, tmp)
+
+
+def _not_finite(state: Any, name: str = "") -> str | None:
+    """The name of a tensor in nested mappings and lists that holds NaN or infinity, None if there is none."""
+    if isinstance(state, torch.Tensor):
+        return name if state.is_floating_point() and not state.isfinite().all() else None
+    items = state.items() if isinstance(state, Mapping) else enumerate(state) if isinstance(state, list) else ()
+    return next(filter(None, (_not_finite(value, f"{name} {key}".strip()) for key, value in items)), None)
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dict:
@@ -56,8 +127,10 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
         raise ValueError(
             f"{path} is not a checkpoint of cprlib (it needs 'config' and 'encoder'); give a folder that fit() made"
         )
+    if broken := _not_finite(state):
+        raise ValueError(f"{path}: {broken} holds numbers that are not finite; train that network again")
     fingerprint = Fingerprint.read(path.parent)
-    if fingerprint and path.name == CHECKPOINT and state.get("fingerprint") not in fingerprint.history:
+    if fingerprint and path.name in (CHECKPOINT, BEFORE) and state.get("fingerprint") not in fingerprint.history:
         raise ValueError(f"{path} belongs to another training than its folder; put its own back, or delete the folder")
     return state
 

@@ -1,13 +1,15 @@
 """Paths that start at the project, and files that are written whole or not at all."""
 
+import errno
 import hashlib
 import json
 import os
 import platform
 import re
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -15,6 +17,15 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+LEFTOVER, YOUNG = ".tmp-", 60  # how temporary files begin; seconds in which a writer has locked its own for sure
+FULL = {
+    errno.ENOSPC: "no space left on the disk; free some and run again, what was finished is kept",
+    errno.EDQUOT: "your share of the disk is used up; free some and run again, what was finished is kept",
+}
+CLOSED = {
+    errno.EROFS: "the disk is read-only; choose a folder that can be written (`outputs` in the parameter file)",
+    errno.EACCES: "no permission to write there; choose another folder (`outputs` in the parameter file)",
+}
 SOCKET_BYTES = 104  # longest path of a socket, with its final zero, on the strictest system
 DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(10))}
 
@@ -75,24 +86,61 @@ def socket_folder() -> str:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Write to a temporary file beside `path` that takes its place only if nothing failed.
 
-    The one way anything is written: a killed process leaves either the old file or the new one.
+    The one way anything is written: a killed process or machine leaves either the old file or the new one, and perhaps
+    a temporary one, see :func:`remove_leftovers`.
 
     Yields:
         A path in the same folder with the same suffix, to be written.
+
+    Raises:
+        OSError: the disk is full, or nothing may be written there; in one line.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:20]}-", suffix=path.suffix[-20:], dir=path.parent)
-    os.close(handle)
-    tmp = Path(name)
+    handle = tmp = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f"{LEFTOVER}{path.stem[:20]}-", suffix=path.suffix[-20:], dir=path.parent
+        )
+        tmp = Path(name)
+        _lock(handle, wait=False)  # as long as this process lives
         yield tmp
+        with tmp.open("rb+") as file:
+            os.fsync(file.fileno())  # a name must not be on the disk before what it names
         umask = os.umask(0)
         os.umask(umask)
         tmp.chmod(0o666 & ~umask)  # mkstemp makes files that only the owner can read
+        os.close(handle)
+        handle = None
         os.replace(tmp, path)
+    except OSError as error:
+        told = FULL.get(error.errno) or ("" if tmp else CLOSED.get(error.errno))
+        if not told:
+            raise
+        raise OSError(f"{path} not written: {told}") from error
     finally:
-        tmp.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
+        if tmp:
+            tmp.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Delete the temporary files below a folder whose writers were killed; those of living writers stay."""
+    for path in Path(folder).rglob(f"{LEFTOVER}*"):
+        with suppress(OSError), path.open("rb+") as file:
+            if fcntl and time.time() - path.stat().st_mtime > YOUNG and _lock(file.fileno(), wait=False):
+                path.unlink()
+
+
+def _lock(handle: int, wait: bool) -> bool:
+    """Lock an open file until it is closed, or its process ends, however that ends; False if another process has it."""
+    try:
+        if fcntl:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        return True
+    except OSError:  # taken, or a file system without locks
+        return False
 
 
 @contextmanager
@@ -104,13 +152,10 @@ def locked(path: str | Path) -> Iterator[None]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(f".{path.name}.lock"), "a+") as file:
-        if fcntl:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                print(f"{path}: waiting for {file.read().strip() or 'another process'}", flush=True)
-                fcntl.flock(file, fcntl.LOCK_EX)
+        if not _lock(file.fileno(), wait=False):
+            file.seek(0)
+            print(f"{path}: waiting for {file.read().strip() or 'another process'}", flush=True)
+            _lock(file.fileno(), wait=True)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}")
         file.flush()
@@ -127,5 +172,5 @@ def read_json(path: str | Path) -> dict:
     """Read a JSON file; a broken one is named."""
     try:
         return json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, or no text at all
         raise ValueError(f"{path}: not a JSON file ({error}); delete it and run the step again") from error

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from cprlib.methods import COTRAINED, METHODS, VIEWS, views_of
-from cprlib.store.files import read_json, resolve, write_json
+from cprlib.store.files import read_json, remove_leftovers, resolve, write_json
 from cprlib.store.fingerprint import Fingerprint, default_settings
+from cprlib.store.sealed import read_sealed
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "av", "decord", "opencv-contrib-python-headless")
-CHECKPOINT, METRICS, VIDEOS = "checkpoint.pt", "metrics.json", "videos.json"
+CHECKPOINT, BEFORE = "checkpoint.pt", "checkpoint-before.pt"
+METRICS, LINES, VIDEOS = "metrics.json", "metrics.jsonl", "videos.json"
 OWN_FILES = (  # that training and evaluation write into the folder of a training
     "*.json",
     "*.jsonl",
@@ -103,7 +105,8 @@ def open_training(
         FileExistsError: the folder holds other files.
     """
     folder = resolve(folder)
-    found, begun = Fingerprint.read(folder), any((folder / name).exists() for name in (CHECKPOINT, METRICS))
+    remove_leftovers(folder)
+    found, begun = Fingerprint.read(folder), any((folder / name).exists() for name in (CHECKPOINT, BEFORE, METRICS))
     differences = found.differences(wanted, default_settings(type(config))) if found else {}
     if found is None and begun:
         differences = {"": "it has no fingerprint.json"}
@@ -171,8 +174,12 @@ def recorded_path(training: str | Path, name: str) -> Path | None:
 
 
 def is_finished(folder: str | Path) -> bool:
-    """Whether a training has ended: ``metrics.json`` is the last thing that is written, and its network is there."""
-    return all((resolve(folder) / name).exists() for name in (METRICS, CHECKPOINT))
+    """Whether a training has ended: ``metrics.json``, whole, is the last that is written, and its network is there."""
+    try:
+        read_sealed(resolve(folder) / METRICS)
+        return (resolve(folder) / CHECKPOINT).exists()
+    except (ValueError, FileNotFoundError):
+        return False
 
 
 def method_networks(run: str | Path, method: str) -> dict[str, Path]:

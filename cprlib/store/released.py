@@ -1,16 +1,14 @@
 """Checkpoints of the released CoCLR and CPR code, read and written without running code from a file."""
 
-import pickle
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cprlib.encoders import Encoder, ReleasedFlowInput, build_encoder
 from cprlib.store.files import atomic_path, resolve
+from cprlib.store.tensors import load_safely
 
 PARTS = ("encoder_q", "encoder_k", "sampler")  # the trained network, its momentum copy, the frozen other view
 VIEWS = ("rgb", "flow")
@@ -32,48 +30,6 @@ INCEPTION = (
     "branch3.1.conv",
 )
 HEAD = {"head.0": "2", "head.2": "4"}  # 1x1x1 convolutions there, linear layers here
-
-# Training scripts save their best accuracy as a NumPy number; these rebuild numbers and nothing else.
-_scalar = np.float64(0).__reduce__()[0]
-_NUMBERS = [
-    *((_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # NumPy 1, NumPy 2
-    np.dtype,
-    *(type(np.dtype(code)) for code in ("f2", "f4", "f8", "i4", "i8", "?")),
-]
-
-
-def load_safely(path: Path, device: str | torch.device = "cpu") -> object:
-    """Read a file of ``torch.save`` that holds tensors, numbers, text and containers of them, and never run code.
-
-    Args:
-        path: the file.
-        device: where the tensors go.
-
-    Returns:
-        What was saved.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: it holds another Python object, or is damaged, or was not written by ``torch.save``.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no checkpoint at {path}; correct the path, download the file, or train that network first"
-        )
-    try:
-        with torch.serialization.safe_globals(_NUMBERS):
-            return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # broken bytes make torch raise whatever they hit: KeyError, IndexError, OSError, ...
-        found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-        if found is None:
-            raise ValueError(
-                f"{path} is not a readable checkpoint ({type(error).__name__}): damaged, cut short, or not written by "
-                "torch.save; download it or train that network again"
-            ) from error
-        raise ValueError(
-            f"{path} holds a Python object ({found[1]}) and is refused, because loading it could run code; "
-            "ask its author for a file of tensors and plain numbers only"
-        ) from None  # torch's own message recommends to load it unsafely
 
 
 def load_released(path: str | Path, backbone: str = "s3d", part: str = "encoder_q", view: str = "rgb") -> Encoder:

@@ -48,6 +48,8 @@ class TrainingConfig:
         precision, workers: "fp32" or "bf16"; loader processes.
         channels_last, compile: convolutions with the channels innermost; networks compiled by torch, which takes
             minutes once. Both change the rounding alone.
+        devices: processes that train together, each on a GPU of its own and with a part of every batch; on the CPU
+            without a GPU. The result does not depend on it, up to rounding.
     """
 
     manifest: str = setting(decides=False)
@@ -88,9 +90,15 @@ class TrainingConfig:
     workers: int = setting(0, least=0, decides=False)
     channels_last: bool = setting(False, decides=False)
     compile: bool = setting(False, decides=False)
+    devices: int = setting(1, above=0, decides=False)
 
     def __post_init__(self):
         check_settings(self)
+        if self.devices > 1 and (self.batch_size % self.devices or self.bn_groups > 1):
+            raise ValueError(
+                f"devices: {self.devices} share a batch equally and have batch statistics in common; batch_size is "
+                f"{self.batch_size}, bn_groups {self.bn_groups}: choose a multiple, and 1"
+            )
         for view in self.samplers:
             if view not in VIEWS:
                 raise ValueError(f"samplers: {view!r} is not one of {', '.join(VIEWS)}")

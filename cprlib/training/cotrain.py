@@ -8,10 +8,10 @@ import torch
 
 from cprlib.encoders import build_encoder
 from cprlib.miners import Miner
-from cprlib.store.checkpoints import load_released, save_checkpoint
-from cprlib.store.files import write_json
+from cprlib.store.checkpoints import load_checkpoint, load_released, save_checkpoint
 from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_weights
 from cprlib.store.folders import METRICS, is_finished, open_training, training_folder
+from cprlib.store.sealed import write_sealed
 from cprlib.training.config import TrainingConfig
 from cprlib.training.fit import fit
 
@@ -51,10 +51,18 @@ def from_released(config: TrainingConfig, path: str | Path, part: str = "encoder
 def _write_network(config: TrainingConfig, parts: dict, weights: Mapping, metrics: dict, redo: bool) -> Path:
     """A finished training that holds these weights."""
     folder = open_training(config.out, Fingerprint(parts), config, redo)
-    if not is_finished(folder):
+    if not (is_finished(folder) and _is_whole(folder)):
         save_checkpoint(folder, config, {"encoder": weights})
-        write_json(folder / METRICS, metrics)
+        write_sealed(folder / METRICS, metrics)
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return bool(load_checkpoint(folder))
+    except ValueError as error:
+        print(f"{error}; written again", flush=True)
+        return False
 
 
 def cotrain(

@@ -1,7 +1,7 @@
 """Contrastive pre-training: one configuration and a miner make InfoNCE, UberNCE, CoCLR or CPR."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +19,7 @@ from cprlib.miners import Miner
 from cprlib.store.checkpoints import load_encoder
 from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_weights
+from cprlib.training import ranks
 from cprlib.training.config import TrainingConfig
 from cprlib.training.loop import run_epochs
 from cprlib.training.schedule import check_precision, pick_device
@@ -48,6 +49,8 @@ def fit(
             the folder was made from instead; before training.
         FloatingPointError: the loss is no longer a number.
     """
+    if config.devices > ranks.size():
+        return _fit_on_devices(config, miner, redo, continue_with)
     own_miner, miners = miner, phase_miners(config, config.K, miner)
     manifest = read_manifest(config)
     pairs = open_pairs(config, manifest)
@@ -56,6 +59,7 @@ def fit(
     check_precision(config)
     _check_queue_fills(config, miners[0], len(sampler) * sampler.batch_size)
     state = new_state(config)
+    state.parallel = ranks.parallel(state.encoder, state.key_encoder)
     fingerprint = training_fingerprint(config, manifest, state, own_miner)
 
     def one_epoch(phase: int, loader: DataLoader) -> tuple[dict, pd.DataFrame]:
@@ -63,6 +67,14 @@ def fit(
 
     train = manifest.split("train")
     return run_epochs(config, state, (pairs, sampler), train, fingerprint, one_epoch, redo, continue_with)
+
+
+def _fit_on_devices(config: TrainingConfig, miner: Miner | None, redo: bool, continue_with: Sequence[str]) -> Path:
+    """The same in a process for each device."""
+    if miner is not None:
+        raise ValueError("devices: a miner of your own cannot be sent to other processes; set devices to 1")
+    ranks.launch({"config": asdict(config), "redo": redo, "continue_with": list(continue_with)}, config.devices)
+    return resolve(config.out)
 
 
 def phase_miners(config: TrainingConfig, bank_size: int, miner: Miner | None = None) -> list[Miner | None]:

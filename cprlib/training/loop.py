@@ -1,6 +1,5 @@
 """The loop of a training, whatever it trains: epochs in phases, what is kept of them, stopping and going on."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,14 +13,20 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import short_sockets
 from cprlib.data.sampling import EpochSampler
 from cprlib.methods import METHODS
-from cprlib.store.checkpoints import load_checkpoint, save_checkpoint
-from cprlib.store.files import atomic_path, resolve, write_json
+from cprlib.store.checkpoints import resume, save_checkpoint
+from cprlib.store.files import resolve, write_json
 from cprlib.store.fingerprint import Fingerprint
-from cprlib.store.folders import CHECKPOINT, METRICS, VIDEOS, is_finished, open_training
+from cprlib.store.folders import LINES, METRICS, VIDEOS, is_finished, open_training
 from cprlib.store.progress import progress
+from cprlib.store.sealed import read_lines, restore_lines, write_lines, write_sealed
+from cprlib.store.tables import write_table
+from cprlib.training import ranks
 from cprlib.training.scalars import scalar_writer
 from cprlib.training.schedule import check_bf16
 from cprlib.training.snapshots import SNAPSHOTS, is_network_kept, write_memory, write_network
+
+TIMES = ("seconds", "clips_per_s")  # of metrics, which no two trainings have in common
+TELLING = ("view", "method", "backbone", "dim", "K", "seed")  # settings that tell one training from another
 
 
 def run_epochs(
@@ -48,18 +53,19 @@ def run_epochs(
     Returns:
         The folder of the training.
     """
-    folder = open_training(config.out, fingerprint, config, redo, continue_with)
-    if is_finished(folder):
+    with ranks.first_alone():
+        folder = open_training(config.out, fingerprint, config, redo, continue_with)
+        metrics = _go_on(folder, config, state)
+    if is_finished(folder) and state.epoch == config.all_epochs:
         return folder
     if not (folder / VIDEOS).exists():
         write_json(folder / VIDEOS, video_contents(train))
-    if (folder / CHECKPOINT).exists():
-        state.load_state_dict(load_checkpoint(folder))
-    metrics = _metrics_lines(folder)[: state.epoch]
     check_bf16(config, state.encoder)
     short_sockets()
     items, sampler = data
-    loader = DataLoader(items, batch_sampler=sampler, num_workers=config.workers, persistent_workers=config.workers > 0)
+    loader = DataLoader(
+        items, batch_sampler=ranks.OwnPart(sampler), num_workers=config.workers, persistent_workers=config.workers > 0
+    )
     with scalar_writer(folder, state.epoch) as write_scalars:
         for epoch in progress(range(state.epoch, config.all_epochs), folder.name, status=lambda: _status(metrics)):
             sampler.epoch = epoch
@@ -67,27 +73,51 @@ def run_epochs(
             if not epoch_of_phase:
                 state.optimizer.state.clear()  # a phase begins with a fresh optimiser
             row, log = one_epoch(phase, loader)
-            _keep_epoch(folder, epoch, config, state, log)
             metrics.append({"epoch": epoch, **row})
-            with atomic_path(folder / "metrics.jsonl") as tmp:
-                tmp.write_text("".join(json.dumps(line) + "\n" for line in metrics))
-            write_scalars(epoch, row)
             state.epoch = epoch + 1
-            save_checkpoint(folder, config, state.state_dict())
-    write_json(folder / METRICS, {"epochs": config.all_epochs, "start": metrics[0], "end": metrics[-1]})
+            if ranks.rank():  # one process writes
+                continue
+            _keep_epoch(folder, epoch, config, state, log)
+            write_lines(folder / LINES, metrics)
+            write_scalars(epoch, row)
+            save_checkpoint(folder, config, {**state.state_dict(), "metrics": metrics})
+    if ranks.rank():
+        return folder
+    start, end = ({k: v for k, v in metrics[n].items() if k not in TIMES} for n in (0, -1))
+    write_sealed(folder / METRICS, {"epochs": config.all_epochs, "start": start, "end": end})
     return folder
 
 
+def _go_on(folder: Path, config: Any, state: Any) -> list[dict]:
+    """Take back the state that a checkpoint holds, if there is one; the lines of ``metrics.jsonl`` of its epochs."""
+
+    def take(saved: dict) -> list[dict]:
+        other = [name for name in TELLING if saved["config"].get(name, was := getattr(config, name, None)) != was]
+        if other:
+            raise ValueError(f"it is of another training: {other[0]} is {saved['config'][other[0]]!r}")
+        epoch = saved["epoch"]
+        lines = saved["metrics"] if "metrics" in saved else read_lines(folder / LINES)[:epoch]
+        if [line["epoch"] for line in lines] != list(range(epoch)) or not 0 < epoch <= config.all_epochs:
+            raise ValueError(f"it says that {epoch} epochs are finished, but has metrics of {len(lines)}")
+        state.load_state_dict(saved)
+        return lines
+
+    lines = resume(folder, take) or []
+    restore_lines(folder / LINES, lines)
+    return lines
+
+
 def read_metrics(folder: str | Path) -> pd.DataFrame:
-    """The metrics of a training: a row an epoch with epoch, loss, lr, pmr, mining_r1, clips_per_s and seconds."""
-    table = pd.DataFrame(_metrics_lines(resolve(folder)))
+    """The metrics of a training: a row an epoch with epoch, loss, lr, pmr, mining_r1, clips_per_s and seconds.
+
+    Raises:
+        ValueError: ``metrics.jsonl`` is damaged, or lacks epochs.
+    """
+    path = resolve(folder) / LINES
+    table = pd.DataFrame(lines := read_lines(path))
+    if [line.get("epoch") for line in lines] != list(range(len(lines))):
+        raise ValueError(f"{path} lacks epochs; run the training again, which restores them")
     return table.astype({name: float for name in ("loss", "pmr", "mining_r1") if name in table})
-
-
-def _metrics_lines(folder: Path) -> list[dict]:
-    """The lines of ``metrics.jsonl`` as they were written, to the last digit; [] before the first epoch."""
-    path = folder / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _keep_epoch(folder: Path, epoch: int, config: Any, state: Any, log: pd.DataFrame) -> None:
@@ -95,8 +125,7 @@ def _keep_epoch(folder: Path, epoch: int, config: Any, state: Any, log: pd.DataF
     if epoch % math.ceil(config.all_epochs / SNAPSHOTS) == 0 or epoch == config.all_epochs - 1:
         write_memory(folder, epoch, state.memory)
     if len(log):
-        with atomic_path(folder / "mining.parquet" / f"epoch-{epoch:04d}.parquet") as tmp:
-            log.to_parquet(tmp, index=False)
+        write_table(folder / "mining.parquet" / f"epoch-{epoch:04d}.parquet", log)
     if METHODS[config.method].build_miner and is_network_kept(epoch, config.all_epochs):
         write_network(folder, epoch, config, state.encoder)
 

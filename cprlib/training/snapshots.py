@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +14,8 @@ from torch import Tensor
 
 from cprlib.encoders import Encoder
 from cprlib.memory import FeatureQueue
-from cprlib.store.files import atomic_path, resolve
+from cprlib.store.files import resolve
+from cprlib.store.tensors import load_safely, save_tensors
 
 SNAPSHOTS = 20
 NETWORKS = 4  # of the network itself, the last one being the checkpoint
@@ -42,14 +42,13 @@ def write_memory(folder: Path, epoch: int, queue: FeatureQueue) -> None:
     filled = queue.filled.cpu()
     features = {view: rows.cpu()[filled].half() for view, rows in queue.features.items()}
     ids = {name: getattr(queue, name).cpu()[filled] for name in IDS}
-    with atomic_path(folder / "memory" / f"epoch-{epoch:04d}.pt") as tmp:
-        torch.save({"features": features, **ids}, tmp)
+    save_tensors(folder / "memory" / f"epoch-{epoch:04d}.pt", {"features": features, **ids})
 
 
 def write_network(folder: Path, epoch: int, config: Any, encoder: Encoder) -> None:
     """Keep the network as it is after an epoch, as ``networks/epoch-<epoch>.pt``, which `load_encoder` reads."""
-    with atomic_path(folder / "networks" / f"epoch-{epoch:04d}.pt") as tmp:
-        torch.save({"config": asdict(config), "encoder": encoder.state_dict()}, tmp)
+    kept = {"config": asdict(config), "encoder": encoder.state_dict()}
+    save_tensors(folder / "networks" / f"epoch-{epoch:04d}.pt", kept)
 
 
 def network_snapshots(folder: str | Path) -> dict[int, Path]:
@@ -90,11 +89,11 @@ def read_memory(folder: str | Path, epoch: int | None = None) -> Memory:
         raise FileNotFoundError(f"{resolve(folder)} has no memory of epoch {epoch}; choose from {epochs}")
     path = resolve(folder) / "memory" / f"epoch-{epoch:04d}.pt"
     try:
-        saved = torch.load(path, weights_only=True)
-    except (RuntimeError, EOFError, UnpicklingError) as error:
-        raise ValueError(f"{path} is damaged; delete it") from error
-    features = {view: rows.float() for view, rows in saved["features"].items()}
-    return Memory(features, *(saved[name] for name in IDS))
+        saved = load_safely(path)
+        features = {view: rows.float() for view, rows in saved["features"].items()}
+        return Memory(features, *(saved[name] for name in IDS))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is damaged; delete it ({error})") from error
 
 
 def _kept_epochs(folder: str | Path) -> list[int]:

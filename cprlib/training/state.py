@@ -13,8 +13,8 @@ class State:
 
     @property
     def saved(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
-        """What changes during training, by name."""
-        return {name: part for name, part in vars(self).items() if hasattr(part, "state_dict")}
+        """What changes during training, by name; not the encoder once more, as several processes share it."""
+        return {name: part for name, part in vars(self).items() if name != "parallel" and hasattr(part, "state_dict")}
 
     def state_dict(self) -> dict:
         """What a checkpoint must hold."""

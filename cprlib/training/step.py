@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cprlib.cascade import Retrieval
-from cprlib.data.augmentation import to_inputs
+from cprlib.data.augmentation import PHOTOMETRIC_DRAWS, to_inputs
 from cprlib.data.sampling import step_seed
 from cprlib.encoders import Encoder, momentum_update
 from cprlib.losses import LOSSES, contrastive_logits
 from cprlib.memory import FeatureQueue, InstanceBank
 from cprlib.methods import METHODS
 from cprlib.miners import Miner, label_positives, positives_mask
+from cprlib.training import ranks
 from cprlib.training.config import TrainingConfig
 from cprlib.training.schedule import decay
 from cprlib.training.state import State
@@ -34,6 +35,7 @@ class TrainState(State):
         queue: the memory.
         optimizer: of the encoder.
         epoch: finished epochs.
+        parallel: the encoder as it is called in training, see :func:`cprlib.training.ranks.parallel`; None = itself.
     """
 
     encoder: Encoder
@@ -42,6 +44,7 @@ class TrainState(State):
     queue: FeatureQueue
     optimizer: torch.optim.Optimizer
     epoch: int = 0
+    parallel: nn.Module | None = None
 
     @property
     def memory(self) -> FeatureQueue:
@@ -77,15 +80,15 @@ def train_epoch(
     for step, batch in enumerate(loader):
         generator = torch.Generator().manual_seed(step_seed(config.seed, state.epoch, step, rank))
         loss, log = (step_of or train_step)(config, state, miner, batch, generator)
-        clips += len(batch["video_id"])
+        clips += len(batch["video_id"]) * ranks.size()
         if loss is not None:
             losses.append(loss)
         if log is not None:
             logs.append(log.assign(epoch=state.epoch, step=step))
     seconds = time.monotonic() - start
-    log = pd.concat(logs) if logs else pd.DataFrame()
+    log = ranks.gathered_log(pd.concat(logs) if logs else pd.DataFrame())
     return {
-        "loss": float(torch.stack(losses).mean()) if losses else None,
+        "loss": float(ranks.gathered(torch.stack(losses).mean()[None]).mean()) if losses else None,
         "lr": lr,
         "pmr": float(log.groupby(["step", "query"])["correct"].mean().mean()) if logs else None,
         "mining_r1": float(log["correct"][log["rank"] == 0].mean()) if logs else None,
@@ -116,7 +119,9 @@ def train_step(
     def encode(side: str, encoders: Mapping[str, Encoder]) -> dict[str, Tensor]:
         """View -> (B, D) features of the query's or the key's clips."""
         clips = {source: x.to(device, non_blocking=True) for source, x in batch[side].items()}
-        inputs = to_inputs(clips, tuple(encoders), batch[f"strong_{side}"], generator)
+        strong = batch[f"strong_{side}"]
+        with ranks.own_draws(generator, strong, PHOTOMETRIC_DRAWS if "rgb" in clips else 0):
+            inputs = to_inputs(clips, tuple(encoders), strong, generator)
         features = {}
         for name, encoder in encoders.items():
             shuffled = generator if encoder is state.key_encoder else None
@@ -130,16 +135,18 @@ def train_step(
     loss = log = None
     # A half-empty memory mines noise, so nothing is learned before it is full; InfoNCE only lacks negatives then.
     if queue.is_full or miner is None:
-        q = encode("q", {view: state.encoder})[view]
+        q = encode("q", {view: state.parallel or state.encoder})[view]
         anchors = keys if config.anchor == "paper" else {**keys, view: q.detach()}
         positives, ignored, log = find_positives(config, queue, miner, anchors, ids, generator)
-        if (~positives[:, 1:] & ~ignored).any():  # without a negative there is nothing to learn
+        negatives = (~positives[:, 1:] & ~ignored).any(dim=1)
+        if ranks.gathered(negatives).any():  # without one there is nothing to learn
             logits = contrastive_logits(q, keys[view], queue.features[view], config.tau)
             logits[:, 1:] = logits[:, 1:].masked_fill(ignored, -float("inf"))
             loss = LOSSES[config.loss_form](logits, positives)
             optimise(state, loss)
             momentum_update(state.encoder, state.key_encoder, config.momentum)
-    queue.enqueue({name: keys[name] for name in queue.views}, **ids)
+    whole = {name: ranks.gathered(keys[name]) for name in queue.views}
+    queue.enqueue(whole, **{name: ranks.gathered(values) for name, values in ids.items()})
     return (None if loss is None else loss.detach()), log
 
 

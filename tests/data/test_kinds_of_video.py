@@ -227,3 +227,9 @@ def test_the_index_that_is_kept_is_bounded_and_follows_the_file(tmp_path, monkey
     assert [Path(key[0]).stem for key in seeking._kept] == ["2", "3", "4"] and seeking._frames == 390
     write_video(tmp_path / "4.mp4", moving(31))
     assert len(seeking.frame_index(tmp_path / "4.mp4").stamps) == 31
+
+
+def test_a_title_in_another_encoding_is_no_hindrance(tmp_path):
+    path = encoded(tmp_path / "v.mp4", moving(12), comment="caf__")
+    path.write_bytes(path.read_bytes().replace(b"caf__", b"caf\xe9\xe9"))
+    assert_read_right(path, 12)

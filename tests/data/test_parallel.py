@@ -2,12 +2,11 @@ import os
 import signal
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from cprlib.data.parallel import parallel_map
+from cprlib.data.parallel import WorkerKilled, cores, parallel_map
 
 
 def invert(x: float) -> float:
@@ -29,9 +28,31 @@ def test_nothing_to_do():
     assert list(parallel_map(invert, [], 2, "nothing")) == []
 
 
-def test_a_killed_worker_is_reported_with_a_remedy():
-    with pytest.raises(RuntimeError, match="dying: a worker process was killed.*fewer workers"):
-        list(parallel_map(partial(die), [1, 2], 2, "dying"))
+def some_die(x: int) -> int:
+    """1 crashes, 2 asks for more than there is, 3 never ends."""
+    if x == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if x == 2:
+        return len(bytearray(12 * 10**9))
+    while x == 3:
+        pass
+    return x
+
+
+def test_what_kills_its_worker_is_named_and_the_others_go_on():
+    found = dict(parallel_map(some_die, range(8), 2, "dying", seconds=4))
+    assert {x for x, y in found.items() if x == y} == {0, 4, 5, 6, 7}
+    assert all(isinstance(found[x], WorkerKilled) for x in (1, 2, 3))
+    assert "crash in the decoder" in str(found[1]) and "more than 4 GB of memory" in str(found[2])
+
+
+def test_as_many_workers_as_the_job_has_cores():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def test_a_long_folder_for_temporary_files_is_no_hindrance(tmp_path):

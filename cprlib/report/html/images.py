@@ -33,7 +33,7 @@ def pictures_of(run: Run) -> tuple[list[Picture], dict[str, list[str]]]:
     Returns:
         pictures; section -> why figures of it could not be drawn.
     """
-    files = {path.stem: path.read_bytes() for path in sorted((run.folder / "figures").glob("*.png"))}
+    files = {path.stem: path.read_bytes() for path in sorted((run.folder / "figures").glob("[!.]*.png"))}
     pictures, drawn, missing = [], set(), {}
     for name, section, caption, alt, draw in figures_of_run(run)[0]:
         if section == "classification" and name in files:  # notebook 06 has these of every view

@@ -1,0 +1,275 @@
+"""Damage what is read, and count how it ends: ``python -m bench.damage [--out FILE]``.
+
+Damaged videos, tables and settings, and the files of a finished training. An outcome is "named" (an error in one line
+with the file or setting), "harmless" (the same result as before; of a video: as many frames, the same wherever reading
+starts), "other length" (a video that reads as whole, but is shorter or longer), "unhandled" (another exception) or
+"different" (another result without a word; of a video: other frames where reading starts elsewhere).
+"""
+
+import argparse
+import datetime
+import json
+import platform
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import torch
+
+from cprlib.data.flow import extract_flow
+from cprlib.data.manifest import Manifest
+from cprlib.data.parallel import WorkerKilled, parallel_map
+from cprlib.data.video import probe, read_clip
+from cprlib.evaluation.mining import read_mining_log
+from cprlib.notebook.runner import read_params
+from cprlib.store.checkpoints import load_checkpoint, load_encoder
+from cprlib.store.files import atomic_path, read_json, resolve
+from cprlib.store.fingerprint import Fingerprint
+from cprlib.training.config import TrainingConfig
+from cprlib.training.cotrain import untrained
+from cprlib.training.fit import fit
+from cprlib.training.loop import read_metrics
+from cprlib.training.snapshots import read_memory
+from data_prep import toy_actions
+
+NAMED = (ValueError, OSError)
+
+
+def flip(data: bytes, rng: random.Random) -> bytes:
+    """One bit."""
+    place = rng.randrange(len(data))
+    return data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
+
+
+def zero(data: bytes, rng: random.Random) -> bytes:
+    """A block of up to 512 bytes becomes zeros."""
+    place = rng.randrange(len(data))
+    size = len(data[place : place + 512])
+    return data[:place] + bytes(size) + data[place + size :]
+
+
+def cut(data: bytes, rng: random.Random) -> bytes:
+    """The end is missing."""
+    return data[: rng.randrange(len(data))]
+
+
+def swap(data: bytes, rng: random.Random) -> bytes:
+    """Four bytes become others."""
+    place = rng.randrange(max(1, len(data) - 4))
+    return data[:place] + rng.randbytes(4) + data[place + 4 :]
+
+
+DAMAGES = (flip, zero, cut, swap)
+
+
+def outcome(read: Callable[[], object], path: Path, before: object) -> str:
+    """How reading a damaged file ends."""
+    try:
+        now = read()
+    except NAMED as error:
+        return "named" if path.name in str(error) else f"unnamed: {str(error)[:80]}"
+    except Exception as error:  # the thing that is counted
+        return f"unhandled {type(error).__name__}: {str(error)[:80]}"
+    return "harmless" if same(now, before) else "different"
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two results are equal to the last bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, pd.DataFrame):
+        return a.equals(b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
+    return len(a) == len(b) and all(map(same, a, b)) if isinstance(a, list | tuple) else a == b
+
+
+def watch(path: str) -> tuple:
+    """What is kept of a video, and whether reading it from the middle gives what reading it from the start does."""
+    info = probe(path)
+    middle = info.num_frames // 2
+    first = read_clip(path, range(info.num_frames), reader=info.reader)
+    again = read_clip(path, [middle, info.num_frames - 1], reader=info.reader)
+    return info.num_frames, torch.equal(first[[middle, -1]], again)
+
+
+def damage_videos(videos: Manifest, place: Path, count: int, rng: random.Random) -> Counter:
+    """Videos, looked at in workers as data preparation does."""
+    paths = []
+    for number in range(count):
+        row = videos.table.iloc[rng.randrange(len(videos))]
+        paths.append((place / f"{number}.mp4", int(row.num_frames)))
+        paths[-1][0].write_bytes(DAMAGES[number % 4](Path(row.path).read_bytes(), rng))
+    counts, frames = Counter(), {str(path): frames for path, frames in paths}
+    for path, found in parallel_map(watch, list(frames), 2, "damaged videos", seconds=60):
+        if isinstance(found, WorkerKilled):
+            counts["named"] += 1
+        elif isinstance(found, Exception):
+            named = isinstance(found, NAMED) and Path(path).name in str(found)
+            counts["named" if named else f"unhandled {type(found).__name__}: {str(found)[:80]}"] += 1
+        elif not found[1]:
+            counts["different"] += 1
+        else:
+            counts["harmless" if found[0] == frames[path] else "other length"] += 1
+    return counts
+
+
+def damage_tables(videos: Manifest, place: Path, count: int, rng: random.Random) -> Counter:
+    """Manifests. A changed letter of a name is another table, no damage that can be seen: lines and cells change."""
+    counts, path = Counter(), place / "manifest.csv"
+    videos.write(path)
+    text, columns = path.read_text(), list(videos.table.columns)
+    for number in range(count):
+        lines = [line.split(",") for line in text.splitlines()]
+        row, column = rng.randrange(1, len(lines)), rng.choice(columns[2:3] + columns[7:10] + ["split", "reader"])
+        values = ["", "x", "-1", "nan", "1e400", "\x00", '"', "9" * 30]
+        match number % 4:
+            case 0:
+                lines[row][lines[0].index(column)] = rng.choice(values)
+            case 1:
+                lines[0][lines[0].index(column)] = rng.choice(["", "Label", columns[0]])
+            case 2:
+                lines[row] = lines[row][: rng.randrange(1, len(lines[row]))]
+            case 3:
+                lines.insert(row, lines[row])
+        path.write_text("\n".join(map(",".join, lines)) + "\n")
+        counts[outcome(lambda: Manifest.read(path).table, path, videos.table)] += 1
+    return counts
+
+
+SETTINGS = {
+    "seed": [-1, 2**70, 1.5, "x", None], "lr": [float("nan"), float("inf"), -1, 0, "fast"],
+    "epochs": [0, -3, 2.5, True, "ten"], "K": [0, -1, float("inf")], "tau": [0, -1, float("nan"), float("inf")],
+    "momentum": [-0.1, 1.1, float("nan")], "ratio": [0, -1, 2, float("nan")], "top_k": [0, -1, 10**9],
+    "num_stages": [0, -1, 99], "batch_size": [0, -2, 0.5], "clip_len": [0, -1], "clip_size": [0, -1],
+    "clip_stride": [0, -1], "short_side": [-1, 0.5], "weight_decay": [-1, float("nan"), float("inf")],
+    "drop_self_positive": [-1, 2, float("nan")], "workers": [-1, 1.5], "devices": [0, -1, 3], "view": ["depth", 3],
+    "method": ["moco", ""], "backbone": ["x"], "dim": [0, -8], "bn_groups": [0, -1], "precision": ["fp16"],
+    "siblings": ["no"], "own_rows": ["no"], "loss": ["no"], "anchor": ["no"], "lr_milestones": ["80", [1.5], ["x"]],
+    "samplers": [[], {"depth": "x"}, "x"], "device": [3],
+}  # fmt: skip
+
+
+def damage_settings(config: TrainingConfig, place: Path) -> Counter:
+    """Settings out of range or of another type, and parameter files that are no flat YAML."""
+    counts = Counter()
+    for name, values in SETTINGS.items():
+        for value in values:
+            try:
+                fit(replace(config, **{"out": str(place / "new"), "method": "cpr", name: value}))
+                counts[f"different: {name} {value!r} was trained"] += 1
+            except NAMED as error:
+                counts["named" if name in str(error) else f"unnamed {name} {value!r}: {str(error)[:80]}"] += 1
+            except Exception as error:
+                counts[f"unhandled {name} {value!r} {type(error).__name__}: {str(error)[:60]}"] += 1
+    path = place / "settings.yaml"
+    for text in (
+        "seed: 1\nseed: 2\n",
+        "- 1\n",
+        "a: [\n",
+        "\t",
+        "x: !!python/object:os.system {}\n",
+        "&a [*a]",
+        b"\xff\xfe",
+    ):
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        counts[outcome(lambda: read_params(path), path, None)] += 1
+    return counts
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "checkpoint.pt": load_checkpoint,
+    "checkpoint-before.pt": lambda folder: load_checkpoint(folder / "checkpoint-before.pt"),
+    "networks/epoch-0001.pt": lambda folder: load_encoder(folder / "networks/epoch-0001.pt").state_dict(),
+    "memory/epoch-0002.pt": lambda folder: read_memory(folder, 2),
+    "mining.parquet/epoch-0001.parquet": read_mining_log,
+    "metrics.jsonl": read_metrics,
+    "fingerprint.json": lambda folder: Fingerprint.read(folder).parts,
+}
+
+
+def damage_training(config: TrainingConfig, count: int, rng: random.Random) -> Counter:
+    """The files of a training, read one by one."""
+    counts, folder = Counter(), Path(config.out)
+    for name, read in READERS.items():
+        path, before = folder / name, read(folder)
+        data = path.read_bytes()
+        for number in range(count):
+            path.write_bytes(DAMAGES[number % 4](data, rng))
+            counts[outcome(partial(read, folder), path, before)] += 1
+        path.write_bytes(data)
+    return counts
+
+
+def end_of(config: TrainingConfig) -> dict:
+    """What a training ends with, after it was gone on with."""
+    saved, folder = load_checkpoint(fit(config)), Path(config.out)
+    kinds = ("encoder", "key_encoder", "queue", "optimizer", "epoch")
+    return {"metrics": json.dumps(read_json(folder / "metrics.json")), **{kind: saved[kind] for kind in kinds}}
+
+
+def damage_and_resume(config: TrainingConfig, place: Path, count: int, rng: random.Random) -> Counter:
+    """Any file of the training is damaged before fit() is called again: what does it end with?"""
+    counts, whole = Counter(), end_of(config)
+    names = ["checkpoint", "checkpoint-before", "metrics", "metrics", "fingerprint", "config"]
+    suffixes = [".pt", ".pt", ".json", ".jsonl", ".json", ".json"]
+    for number in range(count):
+        copy = replace(config, out=str(place / "again"))
+        shutil.copytree(config.out, copy.out)
+        path = Path(copy.out) / (names[number % 6] + suffixes[number % 6])
+        path.write_bytes(DAMAGES[number // 6 % 4](path.read_bytes(), rng))
+        counts[outcome(partial(end_of, copy), path, whole)] += 1
+        shutil.rmtree(copy.out)
+    return counts
+
+
+def prepared(place: Path) -> tuple[Manifest, TrainingConfig]:
+    """Built-in videos with flow, and a finished CoCLR network."""
+    videos = toy_actions.build(place / "toy", recordings=4, takes=1, workers=1)
+    extract_flow(videos, place / "toy/flow", "dis", 8.0, workers=1).write(place / "toy/manifest.csv")
+    small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, lr_milestones=())
+    small |= dict(method="coclr", K=21, top_k=2, epochs=3, num_stages=2, device="cpu")
+    config = TrainingConfig(manifest=str(place / "toy/manifest.csv"), out=str(place / "t"), **small)
+    sampler = untrained(replace(config, method="infonce", view="flow", out=str(place / "flow")))
+    config = replace(config, samplers={"flow": str(sampler)})
+    fit(config)
+    return Manifest.read(place / "toy/manifest.csv"), config
+
+
+def main() -> None:
+    """Print the table, and write it where --out says."""
+    parser = argparse.ArgumentParser(prog="python -m bench.damage", description=__doc__.split("\n")[0])
+    parser.add_argument("--videos", type=int, default=260)
+    parser.add_argument("--files", type=int, default=24, help="damages of each file of a training")
+    parser.add_argument("--out", help="file to write")
+    args = parser.parse_args()
+    rng = random.Random(0)
+    with TemporaryDirectory(prefix="cprlib-") as name:
+        place = Path(name)
+        videos, config = prepared(place)
+        (place / "damaged").mkdir()
+        counts = {
+            "settings": damage_settings(config, place),
+            "manifests": damage_tables(videos, place / "damaged", 80, rng),
+            "files of a training": damage_training(config, args.files, rng),
+            "a training that goes on": damage_and_resume(config, place, 36, rng),
+            "videos": damage_videos(videos, place / "damaged", args.videos, rng),
+        }
+    table = pd.DataFrame(counts).T.fillna(0).astype(int)
+    table.insert(0, "tried", table.sum(axis=1))
+    machine = f"{platform.machine()}, {platform.system()}, torch {torch.__version__}"
+    text = f"bench.damage, {datetime.date.today()}, {machine}\n\n{table.T.to_string()}\n"
+    print(text)
+    if args.out:
+        with atomic_path(resolve(args.out)) as tmp:
+            tmp.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

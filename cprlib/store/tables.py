@@ -1,0 +1,52 @@
+"""Tables of numbers that carry a hash of their values, compared whenever they are read."""
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cprlib.store.files import atomic_path
+
+HASH = b"hash"
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table of numbers as parquet, with a hash among its notes."""
+    plain = pa.Table.from_pandas(table, preserve_index=False)
+    notes = {**plain.schema.metadata, HASH: _hash_table(table).encode()}
+    with atomic_path(path) as tmp:
+        pq.write_table(plain.replace_schema_metadata(notes), tmp)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """What `write_table` was given.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        plain = pq.ParquetFile(path).read()
+        table = plain.to_pandas()
+        told = (plain.schema.metadata or {}).get(HASH)
+        fits = told is None or told.decode() == _hash_table(table)
+    except Exception as error:  # damaged bytes make pyarrow raise whatever they hit
+        raise _damaged(path) from error
+    if not fits:
+        raise _damaged(path)
+    return table
+
+
+def _damaged(path: str | Path) -> ValueError:
+    return ValueError(f"{path} is damaged; put back a copy, or delete its folder and train again")
+
+
+def _hash_table(table: pd.DataFrame) -> str:
+    total = hashlib.sha256()
+    for name, column in table.items():
+        values = column.to_numpy()
+        if values.dtype.hasobject:
+            raise TypeError(f"column {name!r} holds no plain numbers")
+        total.update(f"{name} {values.dtype} {len(values)}".encode() + values.tobytes())
+    return total.hexdigest()[:32]

@@ -1,0 +1,62 @@
+"""Two processes with half a batch each are one process with the whole; one that is killed ends both, and they go on."""
+
+import dataclasses
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from cprlib.store.checkpoints import load_checkpoint
+from cprlib.training.config import TrainingConfig
+from cprlib.training.cotrain import untrained
+from cprlib.training.fit import fit
+from cprlib.training.loop import read_metrics
+
+
+@pytest.fixture
+def config(toy_manifest, tmp_path):
+    """CoCLR on 54 videos in batches of 8: six steps an epoch, of which the first three fill the memory."""
+    small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, lr_milestones=())
+    small |= dict(method="coclr", K=21, top_k=2, epochs=4, momentum=0.9, device="cpu")
+    config = TrainingConfig(manifest=str(toy_manifest), out=str(tmp_path / "one"), **small)
+    flow = dataclasses.replace(config, method="infonce", view="flow", out=str(tmp_path / "flow"))
+    return dataclasses.replace(config, samplers={"flow": str(untrained(flow))})
+
+
+def kill_one(log, killed):
+    """Kill the second process once an epoch has ended."""
+    while not log.exists():
+        time.sleep(0.01)
+    ranks = [p for p in psutil.Process().children(recursive=True) if "cprlib.training.one_rank" in p.cmdline()[-2:]]
+    next(p for p in ranks if p.environ().get("RANK") == "1").kill()
+    killed.append(time.monotonic())
+
+
+def test_two_processes_are_one_and_a_killed_one_ends_both(config, tmp_path):
+    one = fit(config)
+    two = dataclasses.replace(config, out=str(tmp_path / "two"), devices=2)
+    killed = []
+    killer = threading.Thread(target=kill_one, args=(Path(two.out) / "metrics.jsonl", killed))
+    killer.start()
+    with pytest.raises(RuntimeError, match="process 1 of the training was killed by signal 9; what was finished is"):
+        fit(two)
+    killer.join()
+    assert time.monotonic() - killed[0] < 30
+    assert len(read_metrics(two.out)) < 4
+    fit(two)  # goes on
+    a, b = read_metrics(one), read_metrics(two.out)
+    assert (a.loss - b.loss).abs().max() < 1e-5 and a.pmr.equals(b.pmr) and len(b) == 4
+    one, two = load_checkpoint(one)["queue"], load_checkpoint(two.out)["queue"]
+    for name, values in one.items():
+        exact = not values.is_floating_point()
+        assert torch.equal(values, two[name]) if exact else torch.allclose(values, two[name], atol=1e-4), name
+
+
+def test_what_cannot_be_shared_is_refused(config):
+    with pytest.raises(ValueError, match="devices: 3 share a batch equally .* batch_size is 8"):
+        dataclasses.replace(config, devices=3)
+    with pytest.raises(ValueError, match="a miner of your own cannot be sent"):
+        fit(dataclasses.replace(config, devices=2), miner=lambda *_: None)

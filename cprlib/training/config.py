@@ -94,10 +94,10 @@ class TrainingConfig:
 
     def __post_init__(self):
         check_settings(self)
-        if self.devices > 1 and (self.batch_size % self.devices or self.bn_groups > 1):
+        if self.devices > 1 and (self.batch_size % self.devices or self.bn_groups > 1 or self.compile):
             raise ValueError(
                 f"devices: {self.devices} share a batch equally and have batch statistics in common; batch_size is "
-                f"{self.batch_size}, bn_groups {self.bn_groups}: choose a multiple, and 1"
+                f"{self.batch_size}, bn_groups {self.bn_groups}, compile {self.compile}: choose a multiple, 1 and False"
             )
         for view in self.samplers:
             if view not in VIEWS:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The benchmarks on a GPU; needs torch, torchvision, pandas, OpenCV and PyAV beside this checkout.  bench/gpu.sh [FILE]
+# The benchmarks that a GPU is for. Beside torch, torchvision and this checkout it needs what cprlib.training and
+# cprlib.data import: pandas, pyarrow, OpenCV, PyAV, tensorboard and the like.  bench/gpu.sh [FILE]
 cd "$(dirname "$0")/.." || exit 1
 PYTHON=python3; [ -x .venv/bin/python ] && PYTHON=.venv/bin/python
-exec "$PYTHON" -m bench.run cascade step --device cuda --out "${1:-bench/results/speed.csv}"
+exec "$PYTHON" -m bench.run cascade step flow --device cuda --out "${1:-bench/results/speed.csv}"

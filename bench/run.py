@@ -5,23 +5,15 @@ machine, is added to ``bench/results/speed.csv`` where ``--out`` says so.
 """
 
 import argparse
+from importlib import import_module
 from pathlib import Path
 
 import torch
 
-from bench import cascade, evaluation, explorers, flow, probe, samples, step
 from bench.pair import append_row, machine, measure, text_of
 from cprlib.store.files import resolve
 
-GROUPS = {
-    "cascade": cascade.pairs,
-    "samples": samples.pairs,
-    "step": step.pairs,
-    "evaluation": evaluation.pairs,
-    "flow": flow.pairs,
-    "probe": probe.pairs,
-    "explorers": explorers.pairs,
-}
+GROUPS = ("cascade", "samples", "step", "evaluation", "flow", "probe", "explorers")  # modules beside this one
 
 
 def main() -> None:
@@ -37,7 +29,7 @@ def main() -> None:
     about = machine(device)
     print(", ".join(f"{name} {value}" for name, value in about.items()), flush=True)
     for name in args.names or GROUPS:
-        for pair in GROUPS[name](device):
+        for pair in import_module(f"bench.{name}").pairs(device):
             row = measure(pair)
             print(text_of(row), flush=True)
             if args.out:

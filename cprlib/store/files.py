@@ -1,7 +1,6 @@
 """Paths that start at the project, and files that are written whole or not at all."""
 
 import errno
-import hashlib
 import json
 import os
 import platform
@@ -27,7 +26,6 @@ CLOSED = {
     errno.EACCES: "no permission to write there; choose another folder (`outputs` in the parameter file)",
 }
 SOCKET_BYTES = 104  # longest path of a socket, with its final zero, on the strictest system
-DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in range(10))}
 
 
 def project_root() -> Path:
@@ -55,23 +53,6 @@ def resolve(path: str | Path) -> Path:
     if "$" in expanded:
         raise ValueError(f"{path}: an environment variable in this path is not set; export it first")
     return Path(os.path.normpath(there / expanded))
-
-
-def safe_name(text: str) -> str:
-    """A file name for a text that comes from data: short, plain ASCII, in one folder, and no other text's.
-
-    A text of lower-case letters, digits, ``_``, ``-`` and dots is its own name; any other is made readable and gets a
-    hash of the text, which also tells apart what a file system without capitals would take for one name.
-
-    >>> safe_name("walk"), safe_name("../Walk the dog")
-    ('walk', 'Walk_the_dog-493233f52d0d')
-    """
-    plain = re.fullmatch(r"[a-z0-9_][a-z0-9._-]{0,99}", text) and not text.endswith(".")
-    stem = text.partition(".")[0]
-    if plain and stem not in DEVICES and not re.search(r"-[0-9a-f]{12}$", text):
-        return text
-    kept = re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_-")[:60] or "_"
-    return f"{kept}-{hashlib.sha1(text.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
 
 
 def socket_folder() -> str:

@@ -73,6 +73,8 @@ def run_epochs(
             if not epoch_of_phase:
                 state.optimizer.state.clear()  # a phase begins with a fresh optimiser
             row, log = one_epoch(phase, loader)
+            if not train.is_labelled:
+                row |= {"pmr": None, "mining_r1": None}  # which rows are right is not known
             metrics.append({"epoch": epoch, **row})
             state.epoch = epoch + 1
             if ranks.rank():  # one process writes

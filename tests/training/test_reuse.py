@@ -17,6 +17,7 @@ from cprlib.data.manifest import UNLABELLED, Manifest
 from cprlib.data.video import probe, read_clip, write_video
 from cprlib.evaluation.features import network_features
 from cprlib.evaluation.finetune import FinetuneConfig, finetune, predict
+from cprlib.miners import cascade
 from cprlib.store.checkpoints import load_checkpoint, load_encoder
 from cprlib.store.fingerprint import hash_weights
 from cprlib.training.config import TrainingConfig
@@ -141,6 +142,9 @@ def test_classes_that_come_later_need_no_training_but_where_they_are_the_positiv
     folder = fit(config)
     fit(labels_too)
     weights = load_checkpoint(folder)["encoder"]
+    mining = cascade(plan_stages(config.K, ("rgb",), 1, top_k=1))
+    blind = fit(dataclasses.replace(config, epochs=2, out=f"{config.out}-blind"), miner=mining)
+    assert len(list((blind / "mining.parquet").iterdir())) and read_metrics(blind).pmr.isna().all()
     change(videos, label=known.label, class_name=known.class_name)
     check_same_videos(folder, Manifest.read(videos))
     assert all(torch.equal(x, weights[name]) for name, x in load_checkpoint(fit(config))["encoder"].items())
@@ -253,8 +257,6 @@ def test_any_miner_of_the_users_own(config):
 
 
 def test_a_miner_may_be_an_object_or_a_partial_call(config):
-    from cprlib.miners import cascade
-
     class Last:
         def __call__(self, anchors, bank, exclude):
             return cascade(plan_stages(exclude.shape[1], ("rgb",), 1, top_k=1))(anchors, bank, exclude)

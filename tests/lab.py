@@ -14,6 +14,7 @@ from pathlib import Path
 
 import papermill
 from playwright.sync_api import Browser, ConsoleMessage, Locator, sync_playwright
+from playwright.sync_api import TimeoutError as BrowserTimeout
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # All cells in the page, however far down; no question about news.
@@ -131,8 +132,9 @@ class Lab(Page):
         prompts = self.page.locator(".jp-CodeCell .jp-InputPrompt")
         for _ in range(5):  # a click before JupyterLab has settled does nothing; a person would click again
             self._answer()
-            self.page.get_by_role("menuitem", name="Run", exact=True).click()
-            self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+            with contextlib.suppress(BrowserTimeout):  # a question that came up meanwhile is in the way
+                self.page.get_by_role("menuitem", name="Run", exact=True).click(timeout=5000)
+                self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=5000)
             self.page.wait_for_timeout(3000)
             if any(text.strip("[]: ") for text in prompts.all_inner_texts()):
                 break

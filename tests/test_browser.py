@@ -159,5 +159,5 @@ def test_search_can_be_asked(opened, screenshots, smoke_parameters, outputs, tmp
     explorer = notebook.explorer(0)
     notebook.press(explorer, "top", "ArrowLeft")
     notebook.choose(explorer, "video", max(path.name for path in Path(videos).iterdir()))
-    assert explorer.locator("img").count() == 1 + 3 * 2
+    assert explorer.locator("img").count() == 1 + 3 * 4  # the video that was asked for, four in each view and in both
     check(notebook, screenshots / "search.png")

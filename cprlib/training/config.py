@@ -12,8 +12,22 @@ from cprlib.training.schedule import PRECISIONS
 MAX_SEED = 2**63 - 1
 
 
+class Phases:
+    """What follows from `top_k`, `top_k_phases` and `epochs` of a training's settings."""
+
+    @property
+    def phases(self) -> tuple[int, ...]:
+        """top_k of each phase of the training; there is but one where nothing is mined."""
+        return (METHODS[self.method].build_miner and self.top_k_phases) or (self.top_k,)
+
+    @property
+    def all_epochs(self) -> int:
+        """Epochs of all phases together."""
+        return self.epochs * len(self.phases)
+
+
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Phases):
     """The settings of one training. Defaults: the CPR paper on UCF101.
 
     Attributes:
@@ -115,16 +129,6 @@ class TrainingConfig:
     def views(self) -> tuple[str, ...]:
         """The order in which a cascade looks: the frozen networks' views first, the trained one last."""
         return (*self.samplers, self.view)
-
-    @property
-    def phases(self) -> tuple[int, ...]:
-        """top_k of each phase of the training; there is but one where nothing is mined."""
-        return (METHODS[self.method].build_miner and self.top_k_phases) or (self.top_k,)
-
-    @property
-    def all_epochs(self) -> int:
-        """Epochs of all phases together."""
-        return self.epochs * len(self.phases)
 
     @property
     def loss_form(self) -> str:

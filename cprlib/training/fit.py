@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -109,8 +110,15 @@ def read_manifest(config: TrainingConfig) -> Manifest:
     return Manifest.read(resolve(config.manifest)).check_files(sources_of(config.views))
 
 
-def open_pairs(config: TrainingConfig, manifest: Manifest | None = None) -> ClipPairs:
+def open_pairs(
+    config: Any, manifest: Manifest | None = None, views: tuple[Sequence[str], Sequence[str]] | None = None
+) -> ClipPairs:
     """The training videos as pairs of clips, before photometric augmentation.
+
+    Args:
+        config: of a training.
+        manifest: all videos; None: read it.
+        views: of the query's clip and of the key's, which is not read where it has none; None: the trained one, and all.
 
     Raises:
         ValueError, FileNotFoundError: no manifest, no flow yet, or no frame cache.
@@ -119,7 +127,7 @@ def open_pairs(config: TrainingConfig, manifest: Manifest | None = None) -> Clip
     train, cache = manifest.split("train"), resolve(config.cache) if config.cache else None
     frames = open_frames(manifest, sources_of(config.views), config.short_side or None, cache)
     shape = config.clip_len, config.clip_stride, config.clip_size
-    return ClipPairs(train.table, train.source_codes, frames, (config.view,), config.views, *shape)
+    return ClipPairs(train.table, train.source_codes, frames, *(views or ((config.view,), config.views)), *shape)
 
 
 def new_state(config: TrainingConfig) -> TrainState:

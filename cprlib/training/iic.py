@@ -17,18 +17,16 @@ from torch.utils.data import DataLoader
 
 from cprlib.data.content import view_contents
 from cprlib.data.disorder import DISORDERS
-from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import ClipPairs, EpochSampler, step_seed
 from cprlib.encoders import build_encoder
 from cprlib.memory import InstanceBank
 from cprlib.methods import METHODS, VIEWS, sources_of
 from cprlib.miners import Miner
-from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint, deciding_settings
 from cprlib.store.settings import check_settings, setting
-from cprlib.training.config import MAX_SEED
-from cprlib.training.fit import miner_name, phase_miners, read_manifest, rows_of, settle_siblings
+from cprlib.training.config import MAX_SEED, Phases
+from cprlib.training.fit import miner_name, open_pairs, phase_miners, read_manifest, rows_of, settle_siblings
 from cprlib.training.iic_step import IICState, train_step
 from cprlib.training.loop import run_epochs
 from cprlib.training.schedule import PRECISIONS, check_precision, pick_device
@@ -39,7 +37,7 @@ IIC_METHODS = tuple(name for name, method in METHODS.items() if method.views)
 
 
 @dataclass(frozen=True)
-class IICConfig:
+class IICConfig(Phases):
     """The settings of IIC and IIC + CPR. Defaults: the official ones on UCF101, but for optimiser and `standardise`.
 
     Attributes:
@@ -109,16 +107,6 @@ class IICConfig:
         """The order in which a cascade looks."""
         return self.other_view, self.view
 
-    @property
-    def phases(self) -> tuple[int, ...]:
-        """top_k of each phase of the training; there is but one where nothing is mined."""
-        return (METHODS[self.method].build_miner and self.top_k_phases) or (self.top_k,)
-
-    @property
-    def all_epochs(self) -> int:
-        """Epochs of all phases together."""
-        return self.epochs * len(self.phases)
-
 
 def fit_iic(
     config: IICConfig, miner: Miner | None = None, redo: bool = False, continue_with: Sequence[str] = ()
@@ -165,11 +153,7 @@ def open_clips(config: IICConfig, manifest: Manifest | None = None) -> ClipPairs
     Raises:
         ValueError, FileNotFoundError: no manifest, no flow yet, or no frame cache.
     """
-    manifest = manifest or read_manifest(config)
-    train, cache = manifest.split("train"), resolve(config.cache) if config.cache else None
-    frames = open_frames(manifest, sources_of(config.views), config.short_side or None, cache)
-    shape = config.clip_len, config.clip_stride, config.clip_size
-    return ClipPairs(train.table, train.source_codes, frames, config.views, (), *shape)
+    return open_pairs(config, manifest, (config.views, ()))
 
 
 def new_state(config: IICConfig, videos: np.ndarray) -> IICState:

@@ -118,7 +118,7 @@ def open_pairs(
     Args:
         config: of a training.
         manifest: all videos; None: read it.
-        views: of the query's clip and of the key's, which is not read where it has none; None: the trained one, and all.
+        views: of the query's clip and of the key's, which is not read where it has none; None: the trained, all.
 
     Raises:
         ValueError, FileNotFoundError: no manifest, no flow yet, or no frame cache.

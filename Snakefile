@@ -25,7 +25,6 @@ from cprlib.notebook.runner import check_shared, notebook_parameters, read_param
 from cprlib.store.files import atomic_path, project_root, resolve
 from cprlib.store.fingerprint import hash_of
 from cprlib.store.folders import training_folder
-from data_prep import own_videos
 
 SHARED = [name for name, method in METHODS.items() if not method.views]  # IIC is asked for by name
 CHATTER = ("Building DAG", "Using shell", "Select jobs", "Execute ", "Complete log", "Elapsed time", "Assuming unrestricted")
@@ -173,7 +172,11 @@ try:
     CONFIG = complete(config)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
-LABELLED = CONFIG["dataset"] != "folder" or own_videos.is_labelled(folder("videos"))
+LABELLED = True
+if CONFIG["dataset"] == "folder":
+    from data_prep.own_videos import is_labelled  # here, as it takes as long to import as a plan to be made
+
+    LABELLED = is_labelled(folder("videos"))
 if not LABELLED:
     CONFIG["methods"] = [method for method in CONFIG["methods"] if not METHODS[method].needs_labels]
 RUN = resolve(CONFIG["outputs"]) / CONFIG["run"]

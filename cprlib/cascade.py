@@ -4,10 +4,13 @@ One stage in the other view is CoCLR's mining; more stages make two views agree 
 positive. Pure functions on tensors: nothing here knows of networks, queues or labels.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:  # a command that only plans need not wait for torch
+    from torch import Tensor
 
 
 class Stage(NamedTuple):

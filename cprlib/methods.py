@@ -4,13 +4,16 @@ A new miner is one function in :mod:`cprlib.miners` and one line in :data:`METHO
 figures read what they need of it here.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
-
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from cprlib import miners
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,17 @@ label; UberNCE, the supervised upper bound, is therefore no miner but :func:`lab
 names the methods; each function here that builds a miner takes (bank_size, views, num_stages, ratio, top_k, keeps).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from cprlib.cascade import Retrieval, Stage, cascade_retrieve, plan_stages
 
-Miner = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor], Retrieval]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Miner = Callable[[Mapping[str, "Tensor"], Mapping[str, "Tensor"], "Tensor"], Retrieval]
 
 
 def coclr(
@@ -55,7 +58,7 @@ def fusion(top_k: int) -> Miner:
 
 def positives_mask(retrieval: Retrieval, bank_size: int) -> Tensor:
     """Mark the mined rows: (B, K) bool."""
-    mask = torch.zeros(len(retrieval.indices), bank_size, dtype=torch.bool, device=retrieval.indices.device)
+    mask = retrieval.valid.new_zeros(len(retrieval.indices), bank_size)
     return mask.scatter_(1, retrieval.indices, retrieval.valid)
 
 

@@ -2,6 +2,7 @@
 because it stands inside a function."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -94,3 +95,10 @@ def test_modules_and_functions_are_short(module):
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno + 1 <= FUNCTION_LINES, node.name
+
+
+def test_what_only_plans_does_not_wait_for_torch():
+    """The Snakefile and the process beside each notebook import these; torch would take them over a second each."""
+    planning = "cprlib.cascade, cprlib.methods, cprlib.notebook.runner, cprlib.store.folders, cprlib.store.fingerprint"
+    code = f"import sys, {planning}; print(*{{'torch', 'pandas', 'matplotlib'}} & set(sys.modules))"
+    assert not subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

@@ -5,17 +5,19 @@ and hashes of the networks that it was built on. Where the fingerprint of a resu
 now, the pipeline makes the result again and a library call refuses it, naming what differs.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from cprlib.store.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FILE = "fingerprint.json"
 
@@ -40,7 +42,7 @@ class Fingerprint:
         """The hash, after those of what was continued with other settings."""
         return (*(earlier["fingerprint"] for earlier in self.parts.get("continued", [])), self.hash)
 
-    def differences(self, now: "Fingerprint", defaults: Mapping[str, Any] | None = None) -> dict[str, str]:
+    def differences(self, now: Fingerprint, defaults: Mapping[str, Any] | None = None) -> dict[str, str]:
         """What of `now` differs from this fingerprint: name -> a few words, ``{"lr": "lr 0.001 -> 0.01"}``.
 
         Args:
@@ -57,7 +59,7 @@ class Fingerprint:
         write_json(folder / FILE, {"hash": self.hash, "parts": _plain(self.parts)})
 
     @classmethod
-    def read(cls, folder: Path) -> "Fingerprint | None":
+    def read(cls, folder: Path) -> Fingerprint | None:
         """The fingerprint of a folder, None where there is none.
 
         Raises:
@@ -96,6 +98,8 @@ def hash_rows(rows: Iterable[Iterable[Any]]) -> str:
 
 def hash_weights(weights: Mapping[str, Tensor]) -> str:
     """Hash of the names, types, shapes and values of a network's weights, 32 hexadecimal digits."""
+    import torch  # here, as the pipeline only compares and should not wait for it
+
     total = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()

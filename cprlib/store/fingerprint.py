@@ -48,11 +48,14 @@ class Fingerprint:
         Args:
             now: of what is wanted now.
             defaults: of settings that this fingerprint may be too old to hold, so that a new field with its default
-                does not make old results unfit.
+                does not make old results unfit. Settings that `now` does not name decide nothing any more.
         """
         was, new = {**_flat({"settings": defaults or {}}), **_flat(self.parts)}, _flat(now.parts)
-        names = (name for name in sorted({*was, *new} - {"continued"}) if was.get(name) != new.get(name))
-        return {name.removeprefix("settings."): _words(name, was.get(name), new.get(name)) for name in names}
+        named = now.parts.get("settings", {})
+        names = [n for n in sorted({*was, *new} - {"continued"}) if n.split(".")[0] != "settings" or n[9:] in named]
+        return {
+            n.removeprefix("settings."): _words(n, was.get(n), new.get(n)) for n in names if was.get(n) != new.get(n)
+        }
 
     def write(self, folder: Path) -> None:
         """Write ``fingerprint.json``."""

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cprlib.cascade import plan_stages
 from cprlib.losses import LOSSES
 from cprlib.methods import METHODS, VIEWS
+from cprlib.store.fingerprint import deciding_settings
 from cprlib.store.settings import check_settings, setting
 from cprlib.training.schedule import PRECISIONS
 
 MAX_SEED = 2**63 - 1
+CASCADE = ("num_stages", "ratio", "keeps")  # settings that decide nothing where there is but one stage, and
+MINING = (*CASCADE, "top_k", "top_k_phases", "anchor", "drop_self_positive", "siblings")  # where nothing is mined
 
 
 class Phases:
@@ -136,3 +140,14 @@ class TrainingConfig(Phases):
         if self.loss != "auto":
             return self.loss
         return "supervised" if METHODS[self.method].needs_labels else "multi_instance"
+
+
+def training_settings(config: Phases, own_miner: bool = False) -> dict[str, Any]:
+    """The settings that decide the result of a training: those of mining only where the method mines.
+
+    Args:
+        config: of the training.
+        own_miner: it mines with a miner of the user's own.
+    """
+    mined = MINING if not METHODS[config.method].build_miner else CASCADE if config.method == "coclr" else ()
+    return {n: v for n, v in deciding_settings(config).items() if own_miner or n not in mined}

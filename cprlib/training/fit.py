@@ -19,9 +19,9 @@ from cprlib.methods import METHODS, build_miner, sources_of
 from cprlib.miners import Miner
 from cprlib.store.checkpoints import load_encoder
 from cprlib.store.files import resolve
-from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_weights
+from cprlib.store.fingerprint import Fingerprint, hash_weights
 from cprlib.training import ranks
-from cprlib.training.config import TrainingConfig
+from cprlib.training.config import TrainingConfig, training_settings
 from cprlib.training.loop import run_epochs
 from cprlib.training.schedule import check_precision, pick_device
 from cprlib.training.step import TrainState, train_epoch
@@ -168,7 +168,7 @@ def training_fingerprint(
     """
     return Fingerprint(
         {
-            "settings": deciding_settings(config),
+            "settings": training_settings(config, miner is not None),
             "training videos": rows_of(config, manifest),
             "flow": view_contents(manifest.split("train"), sources_of(config.views)).get("flow"),
             "init": hash_weights(state.encoder.state_dict()) if config.init else None,

@@ -23,9 +23,9 @@ from cprlib.encoders import build_encoder
 from cprlib.memory import InstanceBank
 from cprlib.methods import METHODS, VIEWS, sources_of
 from cprlib.miners import Miner
-from cprlib.store.fingerprint import Fingerprint, deciding_settings
+from cprlib.store.fingerprint import Fingerprint
 from cprlib.store.settings import check_settings, setting
-from cprlib.training.config import MAX_SEED, Phases
+from cprlib.training.config import MAX_SEED, Phases, training_settings
 from cprlib.training.fit import miner_name, open_pairs, phase_miners, read_manifest, rows_of, settle_siblings
 from cprlib.training.iic_step import IICState, train_step
 from cprlib.training.loop import run_epochs
@@ -124,7 +124,7 @@ def fit_iic(
     sampler = EpochSampler(len(pairs), config.batch_size, config.seed)
     fingerprint = Fingerprint(
         {
-            "settings": deciding_settings(config),
+            "settings": training_settings(config, miner is not None),
             "training videos": rows_of(config, manifest),
             "flow": view_contents(train, sources_of(config.views)).get("flow"),
             "miner": miner_name(miner) if miner else None,

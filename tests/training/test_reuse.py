@@ -19,7 +19,7 @@ from cprlib.evaluation.features import network_features
 from cprlib.evaluation.finetune import FinetuneConfig, finetune, predict
 from cprlib.miners import cascade
 from cprlib.store.checkpoints import load_checkpoint, load_encoder
-from cprlib.store.fingerprint import hash_weights
+from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_weights
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
 from cprlib.training.fit import check_same_videos, fit
@@ -209,6 +209,17 @@ def test_what_decides_nothing_is_not_compared(config, videos, tmp_path, monkeypa
     found = fit(dataclasses.replace(config, **now))
     assert hash_weights(load_encoder(found).state_dict()) == hash_weights(load_encoder(whole).state_dict())
     assert json.loads((found / "config.json").read_text())["workers"] == 1
+
+
+def test_a_cascade_decides_nothing_where_there_is_none(config, monkeypatch):
+    """Nor for a training of an earlier version, whose fingerprint holds all settings."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr(training, "training_settings", lambda config, own_miner: deciding_settings(config))
+        assert "num_stages" in Fingerprint.read(fit(config)).parts["settings"]
+    monkeypatch.setattr(training, "train_epoch", None)  # would fail if it were called
+    fit(dataclasses.replace(config, num_stages=2, top_k=1, siblings="ignore"))
+    with pytest.raises(ValueError, match="K 21 -> 9"):
+        fit(dataclasses.replace(config, num_stages=2, K=9))
 
 
 def test_a_lower_rate_after_a_loss_that_is_no_number(config, monkeypatch):

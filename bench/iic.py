@@ -2,6 +2,7 @@
 
     python -m bench.iic params/toy.yaml --seeds 0 --methods iic iic_cpr --out iic.csv
     python -m bench.iic params/toy.yaml --seeds 0 --methods iic_cpr --phases 1 3 5 --out phases.csv
+    python -m bench.iic params/toy.yaml --seeds 0 --methods iic --set loss=nce --out nce.csv
 
 Settings are those of the parameter file and of notebook 08. With ``--phases`` the epochs are shared out among the
 phases, so that all trainings are equally long. Random weights, which IIC starts from, come with every call without.
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import yaml
 
 from bench.evidence import COLUMNS
 from cprlib.data.frames import open_frames
@@ -33,16 +35,17 @@ NOTEBOOK = project_root() / "notebooks/08_iic.ipynb"
 NAMES = {"epochs": "iic_epochs", "lr_milestones": "iic_milestones", "lr": "iic_lr", "loss": "iic_loss"}
 
 
-def configuration(params: Path, method: str, seed: int, phases: list[int], outputs: str) -> IICConfig:
+def configuration(params: Path, method: str, seed: int, phases: list[int], outputs: str, others: dict) -> IICConfig:
     """The settings of a training, as notebook 08 has them."""
     given = choose(NOTEBOOK, [params])
-    run = given["run"] + ("-iic-phases" if phases else "-iic") + f"-seed{seed}"
+    named = ["phases"] * bool(phases) + [f"{name}={value}" for name, value in others.items()]
+    run = "-".join([given["run"], "iic", *named, f"seed{seed}"])
     given |= {name: given[other] for name, other in NAMES.items() if other in given}
     fields = {k: v for k, v in given.items() if k in IICConfig.__dataclass_fields__}
     parts = len(phases) or 1
     shared = {"epochs": fields["epochs"] // parts, "lr_milestones": [m // parts for m in fields["lr_milestones"]]}
-    changes = {"method": method, "seed": seed, "top_k_phases": phases, "out": f"{outputs}/{run}/{method}", **shared}
-    return from_notebook(IICConfig, fields | changes)
+    changes = {"method": method, "seed": seed, "top_k_phases": phases, "out": f"{outputs}/{run}/{method}"}
+    return from_notebook(IICConfig, fields | shared | changes | others)
 
 
 def measure(config: IICConfig, method: str, phases: list[int]) -> pd.DataFrame:
@@ -76,15 +79,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--methods", nargs="+", default=["iic", "iic_cpr"])
     parser.add_argument("--phases", type=int, nargs="*", default=[], help="top-k of each phase of IIC + CPR")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="other settings of IICConfig")
     parser.add_argument("--outputs", default="outputs")
     parser.add_argument("--out", default="iic.csv")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    tables = []
+    others, tables = {name: yaml.safe_load(v) for name, v in (pair.split("=", 1) for pair in args.set)}, []
     for seed in args.seeds:
-        for method in args.methods if args.phases else ["random", *args.methods]:
+        for method in args.methods if args.phases or others else ["random", *args.methods]:
             trained = "iic" if method == "random" else method
-            config = configuration(args.params, trained, seed, args.phases, args.outputs)
+            config = configuration(args.params, trained, seed, args.phases, args.outputs, others)
             if method == "random":
                 config = from_notebook(IICConfig, vars(config) | {"out": str(Path(config.out).with_name("random"))})
                 untrained(config, redo=True)

@@ -8,6 +8,7 @@ of N epochs, "classes=N" trains and tests on the first N classes alone, and a na
 """
 
 import argparse
+import re
 from datetime import date
 
 import pandas as pd
@@ -55,7 +56,9 @@ def drawn(params: dict, changes: dict) -> dict:
 
 def measure(params: dict, seed: int, point: str, methods: list[str]) -> pd.DataFrame:
     """The measures of all methods at a point."""
-    changes = {} if point == "default" else {n: yaml.safe_load(v) for n, v in (p.split("=") for p in point.split(","))}
+    changes = (
+        {} if point == "default" else {n: yaml.safe_load(v) for n, v in re.findall(r"(\w+)=(\[.*?]|[^,]*)", point)}
+    )
     params = params | {"cycles": 1}
     constants = {name: changes.pop(name) for name in list(changes) if name.isupper() and hasattr(toy_actions, name)}
     if constants:
@@ -84,7 +87,7 @@ def measure(params: dict, seed: int, point: str, methods: list[str]) -> pd.DataF
         cycle = 0 if method == "infonce" else run.params["cycles"]
         tables.append(pd.DataFrame(rows).assign(method=method, stages=stages, cycle=cycle))
     table = pd.concat(tables).assign(run=f"when-{point}-seed{seed}", seed=seed, dataset="built-in")
-    table = table.assign(epoch=table.cycle * run.params["epochs"], date=date.today().isoformat())
+    table = table.assign(epoch=table.cycle * run.config(method="coclr").all_epochs, date=date.today().isoformat())
     return table.assign(value=(100 * table.value).round(3))
 
 

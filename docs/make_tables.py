@@ -51,6 +51,11 @@ POINTS = {  # of bench.when; "toy" is the demo after its first cycle
     "start=15": "InfoNCE for 15 epochs, not 60",
     "classes=9": "9 classes, not 18",
     "top_k=1": "1 positive, not 5",
+    "top_k=20": "20 positives, not 5",
+    "drop_self_positive=0": "the own key is always a positive",
+    "num_stages=3": "3 stages, the last in the frozen view",
+    "num_stages=4": "4 stages, the last in the trained view",
+    "num_stages=7,ratio=0.6": "7 stages, keeping six in ten",
 }
 STEPS = {  # runs of the table of steps
     "before": "before: own older keys are negatives",
@@ -150,10 +155,15 @@ def when(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Columns coclr and cpr over (point, measure, view, seed), after the first cycle or the only one."""
+    """Columns coclr and cpr over (point, measure, view, seed), after the first cycle or the only one.
+
+    Where only the cascade is another, CoCLR is that of the demo.
+    """
     numbers = numbers.assign(point=numbers["series"].str.removeprefix("when-"))
     first = numbers[numbers["point"].isin(POINTS) & (numbers["cycle"] == 1)]
-    return first.pivot_table("value", ["point", "measure", "view", "seed"], "method")[["coclr", "cpr"]].dropna()
+    table = first.pivot_table("value", ["point", "measure", "view", "seed"], "method")[["coclr", "cpr"]]
+    demo = table["coclr"].xs("toy").reindex(table.index.droplevel("point"))
+    return table.assign(coclr=table["coclr"].fillna(pd.Series(demo.to_numpy(), table.index))).dropna()
 
 
 def _mean_and_spread(values: pd.Series) -> str:

@@ -115,7 +115,7 @@ class Run:
         features = {
             v: tuple(network_features(n, manifest, frames, s) for s in ("test", "train")) for v, n in networks.items()
         }
-        recall = retrieval_table({name: features}, test.table.label, train.table.label, (1, 5, 10))
+        recall = retrieval_table({name: features}, test.table.label, train.table.label, (1, 5, 10, 20))
         rows = [{"view": r.view, "measure": f"r{r.k}", "value": r.recall} for r in recall.itertuples()]
         probed = {v: probe_with_chosen_lr(at, train, use, seed=self.seed)[0] for v, (use, at) in features.items()}
         table = classification_table(name, "probe", probed, test.table.label)

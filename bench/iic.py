@@ -57,7 +57,7 @@ def measure(config: IICConfig, method: str, phases: list[int]) -> pd.DataFrame:
         v: tuple(network_features(config.out, manifest, frames, s, 64, view=v) for s in ("test", "train"))
         for v in config.views
     }
-    recall = retrieval_table({method: features}, test.table.label, train.table.label, (1, 5, 10))
+    recall = retrieval_table({method: features}, test.table.label, train.table.label, (1, 5, 10, 20))
     rows = [{"view": r.view, "measure": f"r{r.k}", "value": r.recall} for r in recall.itertuples()]
     probed = {v: probe_with_chosen_lr(at, train, use, seed=config.seed)[0] for v, (use, at) in features.items()}
     table = classification_table(method, "probe", probed, test.table.label)

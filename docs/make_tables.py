@@ -29,7 +29,7 @@ SHOWN = ("r1", "r5", "probe", "finetune", "pmr", "cmr")
 LABELS = {
     "pmr": "PMR",
     "cmr": "Median CMR",
-    **{name: MEASURES[name].label for name in ("r1", "r5", "probe", "finetune")},
+    **{name: MEASURES[name].label for name in ("r1", "r5", "r10", "probe", "finetune")},
 }
 BLOCK = re.compile(r"(<!-- table: (\w+) ([^\n]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 KINDS = {  # of bench.oracles, best last
@@ -71,19 +71,29 @@ def read(path: Path = DOCS / "results.csv") -> pd.DataFrame:
     return table[COLUMNS].assign(series=table["run"].str.replace(r"-seed\d+$", "", regex=True))
 
 
-def means(numbers: pd.DataFrame) -> pd.DataFrame:
+def means(numbers: pd.DataFrame, shown: tuple[str, ...] = SHOWN) -> pd.DataFrame:
     """A row for each method and view at its last cycle: mean ± standard deviation over the seeds."""
     last = numbers[numbers["cycle"] == numbers.groupby(["method", "stages"])["cycle"].transform("max")]
     groups = last.groupby(["method", "stages", "view", "measure"])["value"]
     cells = groups.agg(_mean_and_spread).unstack("measure")
-    cells = cells[[name for name in SHOWN if name in cells]].reset_index()
+    cells = cells[[name for name in shown if name in cells]].reset_index()
     order = {"method": method_order, "view": view_order, "stages": lambda stages: stages}
     cells = cells.sort_values(["method", "stages", "view"], key=lambda c: c.map(order[c.name]))
     seeds = last.groupby(["method", "stages"])["seed"].nunique()
     names = [_name(row.method, row.stages, numbers) for row in cells.itertuples()]
     words = {"Method": names, "View": [view_label(view) for view in cells["view"]]}
     words["Seeds"] = [str(seeds[row.method, row.stages]) for row in cells.itertuples()]
-    return pd.DataFrame(words | {LABELS[n]: cells[n].fillna("").tolist() for n in SHOWN if n in cells})
+    return pd.DataFrame(words | {LABELS[n]: cells[n].fillna("").tolist() for n in shown if n in cells})
+
+
+def beside(numbers: pd.DataFrame) -> pd.DataFrame:
+    """CoCLR, CPR, IIC and IIC + CPR, in one phase and in several: the measures of the paper's tables 3 and 5."""
+    shown, tables = ("r1", "r5", "r10", "probe", "pmr"), []
+    for _, part in numbers.groupby("series"):
+        table = means(part[part["method"].isin(["coclr", "cpr", "iic", "iic_cpr"])], shown)
+        phases = part["series"].iloc[0].endswith("-phases")
+        tables.append(table.assign(Method=table["Method"] + ", top-k 1, 3, 5" * phases))
+    return pd.concat(tables).fillna("")
 
 
 def differences(numbers: pd.DataFrame) -> pd.DataFrame:
@@ -187,6 +197,7 @@ TABLES = {
     "oracles": oracles,
     "when": when,
     "means": means,
+    "beside": beside,
     "differences": differences,
     "steps": steps,
     "labels": labels,

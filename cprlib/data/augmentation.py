@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional as TF
 from cprlib.encoders import IMAGENET_MEAN, IMAGENET_STD
 from cprlib.methods import VIEWS, sources_of
 
-PHOTOMETRIC_DRAWS = 8  # numbers that are drawn for a clip
+PHOTOMETRIC_DRAWS, JITTER_DRAWS = 8, 4  # numbers that are drawn for a clip
 CROPS = {"centre": 1, "five": 5, "ten": 10}  # crops of evaluation, and how many squares each looks at
 
 
@@ -168,7 +168,7 @@ def photometric(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
     """Colour jitter 0.4/0.4/0.4/0.1 of every clip: fine-tuning in the released code. As :func:`photometric`."""
-    draws = 2 * torch.rand(len(x), 4, generator=generator) - 1
+    draws = 2 * torch.rand(len(x), JITTER_DRAWS, generator=generator) - 1
     return colour_jitter(x, torch.cat([1 + 0.4 * draws[:, :3], 0.1 * draws[:, 3:]], dim=1).to(x.device))
 
 

@@ -32,7 +32,7 @@ class VideoFrames:
         manifest.check_files(sources_of(views))
         columns = ["video_id", "path", "flow_path", "reader", "height", "width"]
         self.files = {row[0]: row[1:] for row in manifest.table[columns].itertuples(index=False)}
-        self.short_side = short_side
+        self.short_side, self.opened = short_side, (list(views), short_side, None)
 
     def frames(self, video_id: int, view: str, frame_indices: Sequence[int]) -> torch.Tensor:
         """(T, H, W, C) uint8 of the frames with these numbers: C = 3 for rgb, 2 for flow levels."""
@@ -62,7 +62,7 @@ class CachedFrames:
     def __init__(self, manifest: Manifest, folder: str | Path, views: Sequence[str], short_side):
         views = sources_of(views)
         self.arguments = (manifest, folder, views, short_side)
-        self.short_side, self.places, self.bytes = short_side, {}, {}
+        self.short_side, self.opened, self.places, self.bytes = short_side, (views, short_side, str(folder)), {}, {}
         for view in views:
             data, index = cache_files(Path(folder), view, short_side)
             if not index.is_file() or not data.is_file():

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from cprlib.data.augmentation import jitter, to_inputs
+from cprlib.data.augmentation import JITTER_DRAWS, PHOTOMETRIC_DRAWS, jitter, to_inputs
 from cprlib.data.sampling import step_seed
 from cprlib.encoders import Encoder
+from cprlib.training import ranks
 from cprlib.training.schedule import decay, pick_device
 
 
@@ -41,7 +42,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.encoder, self.frozen = encoder.requires_grad_(not frozen), frozen
         self.encoder.head.requires_grad_(False)
-        self.between = nn.BatchNorm1d(encoder.feature_dim, affine=False) if frozen else nn.Dropout(dropout)
+        self.between = nn.BatchNorm1d(encoder.feature_dim, affine=False) if frozen else Dropout(dropout)
         self.linear = nn.Linear(encoder.feature_dim, classes)
 
     def train(self, mode: bool = True) -> "Classifier":
@@ -55,6 +56,16 @@ class Classifier(nn.Module):
         return self.linear(self.between(F.normalize(features, dim=1) if self.frozen else features))
 
 
+class Dropout(nn.Dropout):
+    """Dropout that, in several processes, is that of one with the whole batch: all draw it, each takes its part."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B / processes, F) → the same shape."""
+        if ranks.size() == 1 or not self.training:
+            return super().forward(x)
+        return x * ranks.own_part(super().forward(x.new_ones(len(x) * ranks.size(), *x.shape[1:])))
+
+
 def make_optimizer(config: Settings, model: Classifier) -> torch.optim.Optimizer:
     """SGD for the linear layer alone where the backbone is frozen, else Adam; a group's `share` is of the rate."""
     linear = {"params": model.linear.parameters(), "share": 1.0}
@@ -66,13 +77,13 @@ def make_optimizer(config: Settings, model: Classifier) -> torch.optim.Optimizer
 
 def train_epoch(
     config: Settings,
-    model: Classifier,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
     loader: DataLoader,
     view: str,
     epoch: int,
 ) -> dict[str, float]:
-    """One pass over the training videos.
+    """One pass over the training videos; the model is a :class:`Classifier`, or that in several processes.
 
     Returns:
         the mean loss, the rate, and the share of the training clips that was recognised.
@@ -90,11 +101,12 @@ def train_epoch(
         torch.manual_seed(seed)  # of the dropout
         draws = torch.Generator().manual_seed(seed)
         clips = {source: x.to(device, non_blocking=True) for source, x in batch["q"].items()}
+        strong, photometry, each = batch["strong_q"], None, PHOTOMETRIC_DRAWS
         if config.augmentation == "jitter":
-            strong = torch.rand(len(batch["label"]), generator=draws) < 0.3
-            clips = to_inputs(clips, (view,), strong, draws, jitter)[view]
-        else:
-            clips = to_inputs(clips, (view,), batch["strong_q"], draws)[view]
+            chosen = torch.rand(len(batch["label"]) * ranks.size(), generator=draws) < 0.3
+            strong, photometry, each = ranks.own_part(chosen), jitter, JITTER_DRAWS
+        with ranks.own_draws(draws, strong, each if "rgb" in clips else 0):
+            clips = to_inputs(clips, (view,), strong, draws, photometry)[view]
         labels = batch["label"].to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = model(clips)
@@ -106,4 +118,5 @@ def train_epoch(
         optimizer.step()
         losses.append(loss.detach())
         right.append((logits.argmax(dim=1) == labels).float().mean())
-    return {"loss": float(torch.stack(losses).mean()), "lr": lr, "train": float(torch.stack(right).mean())}
+    loss, train = ranks.gathered(torch.stack([torch.stack(losses).mean(), torch.stack(right).mean()])[None]).mean(dim=0)
+    return {"loss": float(loss), "lr": lr, "train": float(train)}

@@ -9,15 +9,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cprlib.data.augmentation import CROPS, evaluation_crops, to_input
-from cprlib.data.content import flow_settings, trained_on, video_contents, view_contents
+from cprlib.data.content import view_contents
 from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import clip_indices
+from cprlib.evaluation.judged import check_judged
+from cprlib.evaluation.on_devices import on_devices
 from cprlib.methods import VIEWS
 from cprlib.store.checkpoints import load_checkpoint, load_encoder
-from cprlib.store.files import read_json, resolve
+from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint, hash_weights
-from cprlib.store.folders import VIDEOS
 from cprlib.store.tensors import load_kept, save_tensors
+from cprlib.training import ranks
 from cprlib.training.schedule import pick_device
 
 
@@ -103,7 +105,8 @@ def mean_over_windows(
     """Mean over all windows and crops of each video of what a network says about a clip.
 
     Clips are batched across videos, and one batch of clips is in memory at a time (with workers, each of them decodes
-    one more batch ahead). No random numbers are drawn.
+    one more batch ahead). No random numbers are drawn. Several processes (:mod:`cprlib.training.ranks`) share the
+    videos, and each has the result of all.
 
     Args:
         function: clips (B, 3, T, H, W) float → (B, F).
@@ -126,9 +129,10 @@ def mean_over_windows(
             values = values.float().cpu()  # sums on the CPU: index_add_ on a GPU adds in no fixed order
             if total is None:
                 total = torch.zeros(len(count), values.shape[1])
-            total.index_add_(0, rows, values)
-            count.index_add_(0, rows, torch.ones(len(rows), 1))
-    mean = total / count
+            own = rows % ranks.size() == ranks.rank()
+            total.index_add_(0, rows[own], values[own])
+            count.index_add_(0, rows[own], torch.ones(int(own.sum()), 1))
+    mean = ranks.summed(total) / ranks.summed(count)
     if not mean.isfinite().all():
         row = int((~mean.isfinite()).any(dim=1).nonzero()[0])
         raise ValueError(
@@ -139,9 +143,11 @@ def mean_over_windows(
 
 
 def _loader(windows: Windows, batch_size: int, workers: int) -> DataLoader:
+    own = [n for n, (row, _) in enumerate(windows.windows) if row % ranks.size() == ranks.rank()]
     return DataLoader(
         windows,
         batch_size,
+        sampler=own or [0],  # of more processes than videos each looks at one, to know how long a feature is
         num_workers=workers,
         prefetch_factor=1 if workers else None,
         generator=torch.Generator(),  # else the loader draws from torch's global generator
@@ -182,6 +188,7 @@ def network_features(
     batch_size: int = 16,
     workers: int = 0,
     view: str | None = None,
+    devices: int = 1,
 ) -> Tensor:
     """Features of a split by a trained network; kept in its folder and read from there while all is as it was.
 
@@ -191,6 +198,7 @@ def network_features(
         frames: as in :class:`Windows`, at the size that its `short_side` says.
         split: "train" or "test".
         batch_size, workers: as in :func:`mean_over_windows`; view: for a network of several views; None: its first.
+        devices: processes that share the videos, see :func:`cprlib.evaluation.on_devices.on_devices`.
 
     Returns:
         float32 (N, F), a row for each video of the split.
@@ -211,40 +219,11 @@ def network_features(
     path = resolve(training) / f"features_{split}_{made_from.hash[:12]}.pt"
     if isinstance(kept := load_kept(path), Tensor) and len(kept) == len(part):
         return kept
+    if devices > ranks.size():
+        given = {"split": split, "batch_size": batch_size, "workers": workers, "view": view}
+        return on_devices("cprlib.evaluation.features:network_features", training, manifest, frames, devices, **given)
     encoder = load_encoder(training, view).to(pick_device("auto"))
     features = extract_features(encoder, Windows(frames, part, view, *shape), batch_size, workers)
-    save_tensors(path, features)
+    if not ranks.rank():
+        save_tensors(path, features)
     return features
-
-
-def check_judged(training: str | Path, manifest: Manifest, view: str) -> None:
-    """Raise if a network may not be judged on a manifest.
-
-    Args:
-        training: folder of the network; one that was not trained on videos (random, released) passes.
-        manifest: all videos.
-        view: that the network was trained on.
-
-    Raises:
-        ValueError: test videos that it was trained on; flow of another method, bound or working size.
-    """
-    folder = resolve(training)
-    fingerprint = Fingerprint.read(folder)
-    parts = fingerprint.parts if fingerprint else {}
-    trained = parts.get("training videos")
-    if trained and not trained_on(trained, manifest):
-        known = set(read_json(folder / VIDEOS)) if (folder / VIDEOS).exists() else set()
-        test = manifest.table[manifest.table.split == "test"].reset_index(drop=True)
-        seen = [c in known for c in video_contents(Manifest(test, manifest.table))]
-        if any(seen):
-            raise ValueError(
-                f"{folder} was trained on {sum(seen)} of the {len(seen)} test videos, {test.path[seen.index(True)]} "
-                "among them, as the split was another one then; train it again, or judge it on other videos"
-            )
-    if VIEWS[view].source == "flow" and parts.get("flow"):
-        now = Fingerprint(flow_settings(manifest))
-        told = Fingerprint({k: v for k, v in parts["flow"].items() if k != "files"}).differences(now)
-        if told:
-            raise ValueError(
-                f"{folder} was trained on other flow ({'; '.join(told.values())}); extract flow as it was in training"
-            )

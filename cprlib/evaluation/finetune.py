@@ -1,6 +1,6 @@
 """Training a classifier on video: end to end with a frozen backbone, or fine-tuning all of it (section 3)."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import ClipPairs, EpochSampler
 from cprlib.evaluation.classification import held_out, top_k_accuracy
 from cprlib.evaluation.classifier import Classifier, make_optimizer, train_epoch
-from cprlib.evaluation.features import Windows, check_judged, clip_shape, mean_over_windows
+from cprlib.evaluation.features import Windows, clip_shape, mean_over_windows
+from cprlib.evaluation.judged import check_judged
+from cprlib.evaluation.on_devices import on_devices
 from cprlib.methods import VIEWS
 from cprlib.store.checkpoints import load_checkpoint, load_encoder, resume, save_checkpoint
 from cprlib.store.files import resolve, write_json
@@ -23,6 +25,7 @@ from cprlib.store.folders import LINES, METRICS, VIDEOS, is_finished, open_train
 from cprlib.store.progress import progress
 from cprlib.store.sealed import restore_lines, write_lines, write_sealed
 from cprlib.store.settings import check_settings, setting
+from cprlib.training import ranks
 from cprlib.training.config import MAX_SEED
 from cprlib.training.schedule import PRECISIONS, check_precision, pick_device
 
@@ -47,7 +50,7 @@ class FinetuneConfig:
             0 = train on all and keep the last epoch.
         augmentation: besides crop and flip; "jitter": colour jitter with probability 0.3 (the released code);
             "contrastive": as in pre-training.
-        seed, device, precision, workers: see :class:`cprlib.training.config.TrainingConfig`.
+        seed, device, precision, workers, devices: see :class:`cprlib.training.config.TrainingConfig`.
     """
 
     manifest: str = setting(decides=False)
@@ -69,9 +72,14 @@ class FinetuneConfig:
     device: str = setting("auto", decides=False)
     precision: str = setting("fp32", choices=PRECISIONS)
     workers: int = setting(0, least=0, decides=False)
+    devices: int = setting(1, above=0, decides=False)
 
     def __post_init__(self):
         check_settings(self)
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"devices: {self.devices} share a batch equally; batch_size {self.batch_size} is no multiple"
+            )
 
 
 def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
@@ -90,21 +98,19 @@ def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
             instead; before training.
         FloatingPointError: the loss is no longer a number.
     """
+    if config.devices > ranks.size():
+        given = {"config": asdict(config), "redo": redo}
+        ranks.launch("cprlib.evaluation.finetune:finetune", given, config.devices, config.device)
+        return resolve(config.out)
     check_precision(config)
-    videos = Manifest.read(resolve(config.manifest))
-    network = load_checkpoint(config.network)
+    videos, network = Manifest.read(resolve(config.manifest)), load_checkpoint(config.network)
     view, shape = network["config"]["view"], clip_shape(config.network)
-    frames = _frames(config, videos, view)
     check_judged(config.network, videos, view)
-    part, held = _parts(config, videos.split("train"))
-    clips = ClipPairs(part.table, part.source_codes, frames, (view,), (), *shape)
+    clips, held = _parts(config, videos, view, shape)
     sampler = EpochSampler(len(clips), config.batch_size, config.seed)
-    folder = open_training(config.out, _made_from(config, videos, network), config, redo)
-    if not (folder / VIDEOS).exists():
-        write_json(folder / VIDEOS, video_contents(videos.split("train")))
-    device = pick_device(config.device)
     torch.manual_seed(config.seed)
-    model = Classifier(load_encoder(config.network), len(videos.class_names), config.frozen, config.dropout).to(device)
+    model = Classifier(load_encoder(config.network), len(videos.class_names), config.frozen, config.dropout)
+    model = model.to(pick_device(config.device))
     optimizer = make_optimizer(config, model)
 
     def take(saved: dict) -> tuple[list, dict]:
@@ -112,29 +118,39 @@ def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
         optimizer.load_state_dict(saved["optimizer"])
         return saved["metrics"], saved["best"]
 
-    metrics, best = resume(folder, take) or ([], {"held_out": -1.0})
-    restore_lines(folder / LINES, metrics)
+    with ranks.first_alone():
+        folder = open_training(config.out, _made_from(config, videos, network), config, redo)
+        if not (folder / VIDEOS).exists():
+            write_json(folder / VIDEOS, video_contents(videos.split("train")))
+        metrics, best = resume(folder, take) or ([], {"held_out": -1.0})
+        restore_lines(folder / LINES, metrics)
     if is_finished(folder) and len(metrics) == config.epochs:
         return folder
-    loader = DataLoader(clips, batch_sampler=sampler, num_workers=config.workers)
+    trained = ranks.parallel(model)
+    loader = DataLoader(clips, batch_sampler=ranks.OwnPart(sampler), num_workers=config.workers)
     for epoch in progress(range(len(metrics), config.epochs), folder.name, status=lambda: _status(metrics)):
         sampler.epoch = epoch
-        metrics.append({"epoch": epoch, **train_epoch(config, model, optimizer, loader, view, epoch)})
-        if held is not None:
-            windows = Windows(frames, held, view, *shape, middle=True)
-            metrics[-1]["held_out"] = top_k_accuracy(_predict(model, windows, config, device), held.table.label)
-        if held is None or metrics[-1]["held_out"] >= best["held_out"]:
+        row = train_epoch(config, trained, optimizer, loader, view, epoch)
+        metrics.append({"epoch": epoch, **row, **(_score(config, model, *held) if held else {})})
+        if (score := metrics[-1].get("held_out", -1.0)) >= best["held_out"]:
             weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
-            best = {"held_out": metrics[-1].get("held_out", -1.0), "epoch": epoch, "classifier": weights}
-        write_lines(folder / LINES, metrics)
-        _save(folder, config, model, optimizer, metrics, best)
-    kept = {name: best[name] for name in ("epoch", "held_out")} if held is not None else {"epoch": best["epoch"]}
-    write_sealed(folder / METRICS, {"epochs": config.epochs, "end": metrics[-1], "kept": kept})
+            best = {"held_out": score, "epoch": epoch, "classifier": weights}
+        if not ranks.rank():  # one process writes
+            write_lines(folder / LINES, metrics)
+            _save(folder, config, model, optimizer, metrics, best)
+    if not ranks.rank():
+        kept = {name: best[name] for name in ("epoch", "held_out") if best[name] != -1.0}
+        write_sealed(folder / METRICS, {"epochs": config.epochs, "end": metrics[-1], "kept": kept})
     return folder
 
 
 def predict(
-    run: str | Path, videos: Manifest, crops: str = "ten", batch_size: int = 32, workers: int | None = None
+    run: str | Path,
+    videos: Manifest,
+    crops: str = "ten",
+    batch_size: int = 32,
+    workers: int | None = None,
+    devices: int = 1,
 ) -> Tensor:
     """What a trained classifier says about videos: probabilities averaged over windows and crops (section 3, "test").
 
@@ -144,23 +160,32 @@ def predict(
         crops: "centre", "five" or "ten", see :func:`cprlib.data.augmentation.evaluation_crops`.
         batch_size: clips at once; without influence on the result.
         workers: loader processes; None = as in training.
+        devices: processes that share the videos, see :func:`cprlib.evaluation.on_devices.on_devices`.
 
     Returns:
         float (N, C) on the CPU; rows sum to 1.
     """
+    settings = load_checkpoint(run)["config"]
+    frames = _frames(settings["cache"], settings["short_side"], videos, settings["view"])
+    given = {"crops": crops, "batch_size": batch_size, "workers": settings["workers"] if workers is None else workers}
+    if devices == 1:
+        return predicted(run, videos, frames, **given)
+    called = "cprlib.evaluation.finetune:predicted"
+    return on_devices(called, run, videos, frames, devices, settings["device"], **given)
+
+
+def predicted(run: str | Path, videos: Manifest, frames: Any, crops: str, batch_size: int, workers: int) -> Tensor:
+    """The same with frames that are open already; of several processes each looks at a part of the videos."""
     saved = load_checkpoint(run)
     settings, weights, classes = saved["config"], saved["best"]["classifier"], len(videos.class_names)
-    config = FinetuneConfig(**{name: settings[name] for name in FinetuneConfig.__dataclass_fields__})
-    config = replace(config, batch_size=batch_size, workers=config.workers if workers is None else workers)
     if classes != (known := len(weights["linear.bias"])):
         raise ValueError(f"{run} knows {known} classes, the manifest has {classes}; give the one it was trained on")
-    device = pick_device(config.device)
-    model = Classifier(load_encoder(run), classes, config.frozen, config.dropout).to(device)
+    model = Classifier(load_encoder(run), classes, settings["frozen"], settings["dropout"])
     model.load_state_dict(weights)
     view = settings["view"]
     check_judged(run, Manifest(videos.table if videos.whole is None else videos.whole), view)
-    windows = Windows(_frames(config, videos, view), videos, view, *clip_shape(run), crops)
-    return _predict(model, windows, config, device)
+    windows = Windows(frames, videos, view, *clip_shape(run), crops)
+    return _predict(model.to(pick_device(settings["device"])), windows, batch_size, workers)
 
 
 def _made_from(config: FinetuneConfig, videos: Manifest, network: dict) -> Fingerprint:
@@ -175,23 +200,29 @@ def _made_from(config: FinetuneConfig, videos: Manifest, network: dict) -> Finge
     )
 
 
-def _frames(config: FinetuneConfig, videos: Manifest, view: str) -> Any:
-    cache = resolve(config.cache) if config.cache else None
-    return open_frames(videos, (VIEWS[view].source,), config.short_side or None, cache)
+def _frames(cache: str | None, short_side: int, videos: Manifest, view: str) -> Any:
+    return open_frames(videos, (VIEWS[view].source,), short_side or None, resolve(cache) if cache else None)
 
 
-def _parts(config: FinetuneConfig, train: Manifest) -> tuple[Manifest, Manifest | None]:
-    """What is trained on, and what decides which epoch is kept."""
-    held = held_out(train, config.held_out, config.seed)
-    parts = [Manifest(train.table[rows].reset_index(drop=True), train.whole) for rows in (~held, held)]
-    return parts[0], parts[1] if held.any() else None
+def _parts(config: FinetuneConfig, videos: Manifest, view: str, shape: tuple[int, int, int]) -> tuple[ClipPairs, tuple]:
+    """What is trained on; and what decides which epoch is kept, windows and labels, () for nothing."""
+    train, frames = videos.split("train"), _frames(config.cache, config.short_side, videos, view)
+    rows = held_out(train, config.held_out, config.seed)
+    part, held = (Manifest(train.table[chosen].reset_index(drop=True), train.whole) for chosen in (~rows, rows))
+    clips = ClipPairs(part.table, part.source_codes, frames, (view,), (), *shape)
+    return clips, (Windows(frames, held, view, *shape, middle=True), held.table.label) if rows.any() else ()
 
 
-def _predict(model: Classifier, windows: Windows, config: FinetuneConfig, device: torch.device) -> Tensor:
+def _predict(model: Classifier, windows: Windows, batch_size: int, workers: int) -> Tensor:
     model.eval()
-    return mean_over_windows(
-        lambda clips: model(clips).float().softmax(dim=1), windows, config.batch_size, device, config.workers
-    )
+    device = model.linear.bias.device
+    return mean_over_windows(lambda clips: model(clips).float().softmax(dim=1), windows, batch_size, device, workers)
+
+
+def _score(config: FinetuneConfig, model: Classifier, windows: Windows, labels: Any) -> dict[str, float]:
+    """The share of the held-out videos that is recognised."""
+    said = _predict(model, windows, config.batch_size, config.workers)
+    return {"held_out": top_k_accuracy(said, labels)}
 
 
 def _save(folder: Path, config: FinetuneConfig, model: Classifier, optimizer, metrics: list, best: dict) -> None:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
-from cprlib.evaluation.features import Windows, check_judged, clip_shape, extract_features
+from cprlib.evaluation.features import Windows, clip_shape, extract_features
+from cprlib.evaluation.judged import check_judged
 from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.methods import COTRAINED
 from cprlib.store.checkpoints import load_encoder

@@ -74,7 +74,8 @@ def _fit_on_devices(config: TrainingConfig, miner: Miner | None, redo: bool, con
     """The same in a process for each device."""
     if miner is not None:
         raise ValueError("devices: a miner of your own cannot be sent to other processes; set devices to 1")
-    ranks.launch({"config": asdict(config), "redo": redo, "continue_with": list(continue_with)}, config.devices)
+    arguments = {"config": asdict(config), "redo": redo, "continue_with": list(continue_with)}
+    ranks.launch("cprlib.training.fit:fit", arguments, config.devices, config.device)
     return resolve(config.out)
 
 

@@ -1,8 +1,8 @@
-"""One of several processes that train a network: ``torchrun --nproc-per-node N -m cprlib.training.one_rank FILE``.
+"""One of several processes that work together: ``torchrun --nproc-per-node N -m cprlib.training.one_rank FILE``.
 
 On several machines torchrun is started on each, with the usual ``--nnodes`` and ``--rdzv-endpoint``. FILE is JSON:
-"config" (see :class:`cprlib.training.config.TrainingConfig`), "redo" and "continue_with" of
-:func:`cprlib.training.fit.fit`.
+"function", e.g. "cprlib.training.fit:fit", "arguments" of it, with its "config" as a mapping, and "device". A tensor
+that it returns is written beside FILE, as result.pt.
 """
 
 import io
@@ -10,13 +10,14 @@ import json
 import os
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import get_type_hints
 
 import torch
 from torch import distributed
 
-from cprlib.training.config import TrainingConfig
-from cprlib.training.fit import fit
-from cprlib.training.ranks import SAID, rank, size
+from cprlib.store.tensors import save_tensors
+from cprlib.training.ranks import RESULT, SAID, rank, size
 
 
 class _Said(io.TextIOBase):
@@ -34,17 +35,23 @@ class _Said(io.TextIOBase):
 
 
 def main() -> None:
-    """Train; the first error that is foreseen is told in one line."""
-    given = json.loads(Path(sys.argv[1]).read_text())
-    if on_gpu := torch.cuda.is_available() and given["config"]["device"] != "cpu":
+    """Call the function; the first error that is foreseen is told in one line."""
+    file = Path(sys.argv[1])
+    given = json.loads(file.read_text())
+    if on_gpu := torch.cuda.is_available() and given["device"] != "cpu":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if on_gpu else "gloo")
     sys.stdout = _Said(sys.stdout)
     if rank():
         os.environ["CPR_TENSORBOARD"] = "0"
     try:
-        config = TrainingConfig(**{**given["config"], "devices": size()})
-        fit(config, redo=given.get("redo", False), continue_with=given.get("continue_with", ()))
+        function, arguments = resolve_name(given["function"]), given["arguments"]
+        if "config" in arguments:
+            kind = get_type_hints(function)["config"]
+            arguments["config"] = kind(**{**arguments["config"], "devices": size()})
+        result = function(**arguments)
+        if isinstance(result, torch.Tensor) and not rank():
+            save_tensors(file.with_name(RESULT), result)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         os._exit(1)  # torchrun ends the others

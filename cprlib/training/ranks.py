@@ -1,7 +1,8 @@
 """Several processes that train one network, each with a part of every batch: DistributedDataParallel under torchrun.
 
 Every process makes the draws of the whole batch and takes its own part, batch norm is synchronised, and the keys of all
-go into one memory: the result is that of one process with the whole batch, up to rounding. One process writes.
+go into one memory: the result is that of one process with the whole batch, up to rounding. One process writes. Features
+are made in the same way, each process looking at a part of the videos.
 """
 
 import json
@@ -22,6 +23,8 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Sampler
+
+from cprlib.store.tensors import load_safely
 
 
 def size() -> int:
@@ -53,6 +56,20 @@ def gathered(x: Tensor) -> Tensor:
     parts = [torch.empty_like(sent) for _ in range(size())]
     distributed.all_gather(parts, sent)
     return torch.cat(parts).to(x)
+
+
+def own_part(x: Tensor) -> Tensor:
+    """This process' part (B / processes, ...) of what all have drawn alike (B, ...)."""
+    return x.chunk(size())[rank()]
+
+
+def summed(x: Tensor) -> Tensor:
+    """The sum over all processes of a tensor that has one shape in each of them, without gradients."""
+    if size() == 1:
+        return x
+    sent = x.detach().clone().to("cuda" if distributed.get_backend() == "nccl" else x.device)
+    distributed.all_reduce(sent)
+    return sent.to(x)
 
 
 def gathered_log(log: pd.DataFrame) -> pd.DataFrame:
@@ -99,14 +116,14 @@ class OwnPart(Sampler):
             yield batch[rank() * part : (rank() + 1) * part]
 
 
-def parallel(encoder: nn.Module, key_encoder: nn.Module) -> nn.Module:
-    """The encoder for the forward pass of training; both networks get batch statistics of the whole batch."""
+def parallel(network: nn.Module, *others: nn.Module) -> nn.Module:
+    """A network for the forward pass of training; it and the others get batch statistics of the whole batch."""
     if size() == 1:
-        return encoder
-    for module in (*encoder.modules(), *key_encoder.modules()):
+        return network
+    for module in (module for each in (network, *others) for module in each.modules()):
         if isinstance(module, _BatchNorm):
             module.__class__ = SynchronisedBatchNorm
-    return nn.parallel.DistributedDataParallel(encoder, broadcast_buffers=False)
+    return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
 
 
 class SynchronisedBatchNorm(_BatchNorm):
@@ -134,23 +151,28 @@ class SynchronisedBatchNorm(_BatchNorm):
         return (out if self.bias is None else out + self.bias.view(shape)).to(x.dtype)
 
 
-def launch(settings: Mapping[str, Any], devices: int) -> None:
-    """Train in several processes of this machine and print what the first one says.
+def launch(function: str, arguments: Mapping[str, Any], devices: int, device: str = "auto") -> Tensor | None:
+    """Call a function in several processes of this machine and print what the first one says.
 
     Args:
-        settings: JSON-like, for ``python -m cprlib.training.one_rank``.
+        function: its name, e.g. "cprlib.training.fit:fit".
+        arguments: JSON-like; "config" is a mapping of the settings that the function's annotation names.
         devices: processes, each with a GPU of its own where there are GPUs.
+        device: "cpu" does without.
+
+    Returns:
+        What the first process returned, if that is a tensor.
 
     Raises:
         ValueError: fewer GPUs than that.
         RuntimeError: a process ended early; all others were ended, too.
     """
-    if 0 < torch.cuda.device_count() < devices and settings["config"]["device"] != "cpu":
+    if 0 < torch.cuda.device_count() < devices and device != "cpu":
         raise ValueError(f"devices: {devices} asked for, but this machine has {torch.cuda.device_count()} GPUs")
     path = os.pathsep.join(filter(None, sys.path))
     with tempfile.TemporaryDirectory(prefix="cprlib-") as folder:
         file = Path(folder) / "settings.json"
-        file.write_text(json.dumps(settings))
+        file.write_text(json.dumps({"function": function, "arguments": dict(arguments), "device": device}))
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
         process = subprocess.Popen(
             [*torchrun, "-m", "cprlib.training.one_rank", str(file)],
@@ -165,6 +187,8 @@ def launch(settings: Mapping[str, Any], devices: int) -> None:
             process.terminate()
         if process.wait():
             raise RuntimeError(_cause(told))
+        result = file.with_name(RESULT)
+        return load_safely(result) if result.exists() else None
 
 
 def _stream(process: subprocess.Popen) -> list[str]:
@@ -179,7 +203,7 @@ def _stream(process: subprocess.Popen) -> list[str]:
     return told
 
 
-SAID = "training | "
+SAID, RESULT = "training | ", "result.pt"
 
 
 def _cause(told: list[str]) -> str:

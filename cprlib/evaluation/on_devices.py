@@ -1,0 +1,52 @@
+"""Features and predictions in a process for each device, each of which looks at a part of the videos."""
+
+from pathlib import Path
+from pkgutil import resolve_name
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from torch import Tensor
+
+from cprlib.data.frames import CachedFrames, VideoFrames, open_frames
+from cprlib.data.manifest import Manifest
+from cprlib.store.files import resolve
+from cprlib.training import ranks
+
+
+def on_devices(
+    function: str, training: str | Path, videos: Manifest, frames: Any, devices: int, device: str = "auto", **given: Any
+) -> Tensor:
+    """What a function says about videos, asked in several processes.
+
+    Args:
+        function: its name, e.g. "cprlib.evaluation.features:network_features"; it is called with training, videos,
+            frames and `given`.
+        training: folder of the network.
+        videos: all or some of a manifest.
+        frames: of :func:`cprlib.data.frames.open_frames`.
+        devices, device: see :func:`cprlib.training.ranks.launch`.
+        given: further arguments, JSON-like.
+
+    Raises:
+        ValueError: frames of another kind, which cannot be sent; fewer GPUs than devices.
+        RuntimeError: a process ended early.
+    """
+    if not isinstance(frames, VideoFrames | CachedFrames):
+        raise ValueError("devices: frames of your own cannot be sent to other processes; set devices to 1")
+    with TemporaryDirectory(prefix="cprlib-") as folder:
+        manifest = Path(folder) / "manifest.parquet"
+        Manifest(videos.table if videos.whole is None else videos.whole).write(manifest)
+        rows = None if videos.whole is None else videos.table.video_id.tolist()
+        sent = {"manifest": str(manifest), "rows": rows, "opened": frames.opened, "training": str(resolve(training))}
+        return ranks.launch(
+            "cprlib.evaluation.on_devices:call", {"function": function, **sent, **given}, devices, device
+        )
+
+
+def call(function: str, training: str, manifest: str, rows: list | None, opened: list, **given: Any) -> Tensor:
+    """The function in one of the processes, with what :func:`on_devices` sent."""
+    videos = Manifest.read(manifest)
+    if rows is not None:
+        chosen = videos.table.set_index("video_id", drop=False).loc[rows].reset_index(drop=True)
+        videos = Manifest(chosen, videos.table)
+    return resolve_name(function)(training, videos, open_frames(videos, *opened), **given)

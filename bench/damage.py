@@ -31,6 +31,7 @@ from cprlib.notebook.runner import read_params
 from cprlib.store.checkpoints import load_checkpoint, load_encoder
 from cprlib.store.files import atomic_path, read_json, resolve
 from cprlib.store.fingerprint import Fingerprint
+from cprlib.store.folders import read_config, read_videos
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
 from cprlib.training.fit import fit
@@ -190,6 +191,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "memory/epoch-0002.pt": lambda folder: read_memory(folder, 2),
     "mining.parquet/epoch-0001.parquet": read_mining_log,
     "metrics.jsonl": read_metrics,
+    "config.json": read_config,
+    "videos.json": read_videos,
     "fingerprint.json": lambda folder: Fingerprint.read(folder).parts,
 }
 
@@ -217,13 +220,13 @@ def end_of(config: TrainingConfig) -> dict:
 def damage_and_resume(config: TrainingConfig, place: Path, count: int, rng: random.Random) -> Counter:
     """Any file of the training is damaged before fit() is called again: what does it end with?"""
     counts, whole = Counter(), end_of(config)
-    names = ["checkpoint", "checkpoint-before", "metrics", "metrics", "fingerprint", "config"]
-    suffixes = [".pt", ".pt", ".json", ".jsonl", ".json", ".json"]
+    names = ["checkpoint", "checkpoint-before", "metrics", "metrics", "fingerprint", "config", "videos"]
+    suffixes = [".pt", ".pt", ".json", ".jsonl", ".json", ".json", ".json"]
     for number in range(count):
         copy = replace(config, out=str(place / "again"))
         shutil.copytree(config.out, copy.out)
-        path = Path(copy.out) / (names[number % 6] + suffixes[number % 6])
-        path.write_bytes(DAMAGES[number // 6 % 4](path.read_bytes(), rng))
+        path = Path(copy.out) / (names[number % 7] + suffixes[number % 7])
+        path.write_bytes(DAMAGES[number // 7 % 4](path.read_bytes(), rng))
         counts[outcome(partial(end_of, copy), path, whole)] += 1
         shutil.rmtree(copy.out)
     return counts
@@ -258,7 +261,7 @@ def main() -> None:
             "settings": damage_settings(config, place),
             "manifests": damage_tables(videos, place / "damaged", 80, rng),
             "files of a training": damage_training(config, args.files, rng),
-            "a training that goes on": damage_and_resume(config, place, 36, rng),
+            "a training that goes on": damage_and_resume(config, place, 42, rng),
             "videos": damage_videos(videos, place / "damaged", args.videos, rng),
         }
     table = pd.DataFrame(counts).T.fillna(0).astype(int)

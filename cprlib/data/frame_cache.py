@@ -21,7 +21,8 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import resize, resize_to, resized_size
 from cprlib.methods import VIEWS, sources_of
-from cprlib.store.files import locked, read_json, resolve, write_json
+from cprlib.store.files import allocate, locked, resolve, writing
+from cprlib.store.sealed import read_sealed, write_sealed
 
 CHANNELS = {name: view.channels for name, view in VIEWS.items() if view.source == name}
 CHUNK = 256  # flow frames decoded at once
@@ -64,9 +65,9 @@ def cache_files(folder: Path, view: str, short_side: int | None) -> tuple[Path, 
     return data, data.with_suffix(".json")
 
 
-def find_places(manifest: Manifest, view: str, videos: list[dict], index: Path) -> dict[int, tuple]:
+def find_places(manifest: Manifest, view: str, index: Path) -> dict[int, tuple]:
     """video_id → (offset in bytes, (frames, height, width, channels))."""
-    known = {video["content"]: (video["offset"], video["shape"]) for video in videos}
+    known = {video["content"]: (video["offset"], video["shape"]) for video in _indexed(index)}
     contents = video_contents(manifest) if view == "rgb" else flow_contents(manifest)
     places = {}
     for row, content in zip(manifest.table.itertuples(index=False), contents, strict=True):
@@ -105,13 +106,13 @@ def _build_view(manifest: Manifest, folder: Path, view: str, short_side, workers
     """Fill ``.part`` video by video, note each in ``.done``, then put the whole in its place."""
     data, index = cache_files(folder, view, short_side)
     videos = _layout(manifest, view, short_side)
-    if data.is_file() and index.is_file() and _unplaced(read_json(index)["videos"]) == _unplaced(videos):
+    if data.is_file() and index.is_file() and _unplaced(_indexed(index)) == _unplaced(videos):
         return
     part, log = data.with_suffix(".part"), data.with_suffix(".done")
     done = _resume(part, log, videos)
     jobs = [(n, *job) for n, job in enumerate(zip(videos, manifest.table.reader, strict=True)) if n not in done]
     failed = []
-    with log.open("a") as notes:
+    with writing(log), log.open("a") as notes:
         fill = partial(_fill, part=part, view=view, short_side=short_side)
         for (number, video, _), error in parallel_map(fill, jobs, workers, f"{view} frame cache"):
             if error is None:
@@ -125,8 +126,17 @@ def _build_view(manifest: Manifest, folder: Path, view: str, short_side, workers
         )
     index.unlink(missing_ok=True)  # an index never stands beside frames that it does not describe
     part.replace(data)
-    write_json(index, {"short_side": short_side, "videos": videos})
+    write_sealed(index, {"short_side": short_side, "videos": videos})
     log.unlink()
+
+
+def _indexed(index: Path) -> list[dict]:
+    """What a cache says that it holds; nothing, with a warning, if its index is damaged."""
+    try:
+        return read_sealed(index)["videos"]
+    except ValueError as error:
+        print(f"{str(error).split(';')[0]}; the cache is made again", flush=True)
+        return []
 
 
 def _resume(part: Path, log: Path, videos: list[dict]) -> set[int]:
@@ -137,15 +147,14 @@ def _resume(part: Path, log: Path, videos: list[dict]) -> set[int]:
         if lines[:1] == [key]:
             log.write_text("\n".join(lines) + "\n")
             return {int(line) for line in lines[1:]}
-    part.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     size = videos[-1]["offset"] + int(np.prod(videos[-1]["shape"]))
-    free = disk_usage(part.parent).free
-    if size > free:
-        raise OSError(f"{part}: the cache needs {size / 1e9:.1f} GB, {free / 1e9:.1f} are free")
-    with part.open("wb") as file:
-        file.truncate(size)
-    log.write_text(key + "\n")
+    part.unlink(missing_ok=True)
+    if size > (free := disk_usage(part.parent).free):
+        raise OSError(f"{part}: the cache needs {size / 1e9:.1f} GB, {free / 1e9:.1f} are free; make room, run again")
+    allocate(part, size)
+    with writing(log):
+        log.write_text(key + "\n")
     return set()
 
 

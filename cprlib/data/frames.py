@@ -16,7 +16,6 @@ from cprlib.data.lmdb_frames import read_lmdb
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import read_clip, resize, resize_to, resized_size
 from cprlib.methods import sources_of
-from cprlib.store.files import read_json
 
 
 class VideoFrames:
@@ -67,7 +66,7 @@ class CachedFrames:
             data, index = cache_files(Path(folder), view, short_side)
             if not index.is_file() or not data.is_file():
                 raise FileNotFoundError(f"no frame cache at {data}; run build_cache first")
-            self.places[view] = find_places(manifest, view, read_json(index)["videos"], index)
+            self.places[view] = find_places(manifest, view, index)
             self.bytes[view] = np.asarray(np.memmap(data, np.uint8, "r"))
 
     def __reduce__(self):  # a memory map would be pickled with all that it holds

@@ -18,8 +18,8 @@ from cprlib.evaluation.classification import classification_table, probe_with_ch
 from cprlib.evaluation.features import network_features
 from cprlib.evaluation.mining import compare_methods, join_cycles, read_mining_log
 from cprlib.evaluation.retrieval import retrieval_table
-from cprlib.store.files import atomic_path, read_json, resolve
-from cprlib.store.folders import cotrained_networks, is_finished, recorded_path
+from cprlib.store.files import atomic_path, resolve
+from cprlib.store.folders import cotrained_networks, is_finished, read_config, recorded_path
 from cprlib.store.progress import progress
 
 PROBE = {"probe_lr": "rates", "probe_epochs": "epochs", "probe_milestones": "milestones"}  # as in notebook 06
@@ -65,7 +65,7 @@ def _networks(folder: Path) -> dict[str, list[Path]]:
 def _measure(networks: dict[str, list[Path]], probe: dict) -> pd.DataFrame:
     """The rows of one point."""
     training = next(iter(networks.values()))[-1]
-    config = read_json(training / "config.json")
+    config = read_config(training)
     videos = Manifest.read(recorded_path(training, "manifest")).check_files(tuple(networks))
     frames = open_frames(videos, list(networks), config["short_side"] or None, recorded_path(training, "cache"))
     train, test = videos.split("train"), videos.split("test")

@@ -19,11 +19,11 @@ from cprlib.evaluation.judged import check_judged
 from cprlib.evaluation.on_devices import on_devices
 from cprlib.methods import VIEWS
 from cprlib.store.checkpoints import load_checkpoint, load_encoder, resume, save_checkpoint
-from cprlib.store.files import resolve, write_json
+from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_weights
 from cprlib.store.folders import LINES, METRICS, VIDEOS, is_finished, open_training
 from cprlib.store.progress import progress
-from cprlib.store.sealed import restore_lines, write_lines, write_sealed
+from cprlib.store.sealed import keep_sealed, restore_lines, write_lines, write_sealed
 from cprlib.store.settings import check_settings, setting
 from cprlib.training import ranks
 from cprlib.training.config import MAX_SEED
@@ -120,8 +120,7 @@ def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
 
     with ranks.first_alone():
         folder = open_training(config.out, _made_from(config, videos, network), config, redo)
-        if not (folder / VIDEOS).exists():
-            write_json(folder / VIDEOS, video_contents(videos.split("train")))
+        keep_sealed(folder / VIDEOS, {"videos": video_contents(videos.split("train"))})
         metrics, best = resume(folder, take) or ([], {"held_out": -1.0})
         restore_lines(folder / LINES, metrics)
     if is_finished(folder) and len(metrics) == config.epochs:

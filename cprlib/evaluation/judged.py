@@ -5,9 +5,9 @@ from pathlib import Path
 from cprlib.data.content import flow_settings, trained_on, video_contents
 from cprlib.data.manifest import Manifest
 from cprlib.methods import VIEWS
-from cprlib.store.files import read_json, resolve
+from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint
-from cprlib.store.folders import VIDEOS
+from cprlib.store.folders import read_videos
 
 
 def check_judged(training: str | Path, manifest: Manifest, view: str) -> None:
@@ -26,7 +26,7 @@ def check_judged(training: str | Path, manifest: Manifest, view: str) -> None:
     parts = fingerprint.parts if fingerprint else {}
     trained = parts.get("training videos")
     if trained and not trained_on(trained, manifest):
-        known = set(read_json(folder / VIDEOS)) if (folder / VIDEOS).exists() else set()
+        known = read_videos(folder)
         test = manifest.table[manifest.table.split == "test"].reset_index(drop=True)
         seen = [c in known for c in video_contents(Manifest(test, manifest.table))]
         if any(seen):

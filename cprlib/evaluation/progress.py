@@ -22,9 +22,18 @@ from cprlib.evaluation.judged import check_judged
 from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.methods import COTRAINED
 from cprlib.store.checkpoints import load_encoder
-from cprlib.store.files import atomic_path, read_json, resolve
-from cprlib.store.folders import CHECKPOINT, METRICS, cotrained_networks, is_finished, recorded_path, training_folder
+from cprlib.store.files import atomic_path, resolve
+from cprlib.store.folders import (
+    CHECKPOINT,
+    METRICS,
+    cotrained_networks,
+    is_finished,
+    read_config,
+    recorded_path,
+    training_folder,
+)
 from cprlib.store.progress import progress
+from cprlib.store.sealed import read_sealed
 from cprlib.training.schedule import pick_device
 from cprlib.training.snapshots import network_snapshots
 
@@ -83,7 +92,7 @@ def _networks(run: str | Path, method: str, init_run: str | Path) -> dict[str, d
             points[0] = (0, start)
         done = 0
         for cycle, folder in enumerate((f for f in folders if is_finished(f)), 1):
-            epochs = read_json(folder / METRICS)["epochs"]
+            epochs = read_sealed(folder / METRICS)["epochs"]
             kept = {**network_snapshots(folder), epochs: folder / CHECKPOINT}
             points |= {done + epoch: (cycle, path) for epoch, path in kept.items()}
             done += epochs
@@ -116,7 +125,7 @@ def measure_run(run: str | Path) -> pd.DataFrame:
     training = next(iter(by_view.values()))[0]
     manifest, short_side = (
         Manifest.read(recorded_path(training, "manifest")),
-        read_json(training / "config.json")["short_side"],
+        read_config(training)["short_side"],
     )
     frames = open_frames(manifest, list(by_view), short_side or None, recorded_path(training, "cache"))
     return cotraining_progress(run, list(found), manifest, frames)

@@ -14,8 +14,8 @@ from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.mining import class_mining_recall, join_cycles, read_mining_log, with_labels
 from cprlib.methods import COTRAINED
-from cprlib.store.files import read_json, resolve
-from cprlib.store.folders import cotrained_networks, is_finished, recorded_path, training_folder
+from cprlib.store.files import resolve
+from cprlib.store.folders import cotrained_networks, is_finished, read_config, recorded_path, training_folder
 from cprlib.store.sealed import read_lines, read_sealed
 from cprlib.training.fit import check_same_videos
 from cprlib.training.snapshots import Memory, read_memory
@@ -138,7 +138,7 @@ class Run:
 
     def frames(self, view: str) -> Any:
         """The source of frames that the networks were trained with, see :func:`cprlib.data.frames.open_frames`."""
-        config = read_json(self._miner / "config.json")
+        config = read_config(self._miner)
         cache = recorded_path(self._miner, "cache")
         return open_frames(self.manifest, [view], config["short_side"] or None, cache)
 
@@ -167,7 +167,7 @@ class Run:
     def cascade(self, view: str) -> tuple[Memory, tuple[Stage, ...]]:
         """The last memory that a CPR network of this view kept, and the cascade it was trained with."""
         network = self.trainings("cpr", view, MEMORIES)[-1]
-        memory, config = read_memory(network), read_json(network / "config.json")
+        memory, config = read_memory(network), read_config(network)
         if len(memory.label.unique()) == 1:  # no class was known in training
             memory = memory._replace(label=torch.tensor(self.manifest.table.label.to_numpy())[memory.video_id])
         plan = {name: config[name] for name in ("num_stages", "ratio", "top_k")}
@@ -209,7 +209,7 @@ def _network(run: Path, folder: Path) -> Network:
     if changed is None:
         return Network(name, folder, "not started", "not started", last, None)
     if not is_finished(folder):
-        done, config = last.get("epoch", -1) + 1, read_json(folder / "config.json")
+        done, config = last.get("epoch", -1) + 1, read_config(folder)
         epochs = config.get("epochs", "?") * max(1, len(config.get("top_k_phases", ())))
         return Network(name, folder, "unfinished", f"epoch {done} of {epochs}", last, changed)
     metrics = read_sealed(folder / "metrics.json")

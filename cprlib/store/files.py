@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,11 +21,13 @@ LEFTOVER, YOUNG = ".tmp-", 60  # how temporary files begin; seconds in which a w
 FULL = {
     errno.ENOSPC: "no space left on the disk; free some and run again, what was finished is kept",
     errno.EDQUOT: "your share of the disk is used up; free some and run again, what was finished is kept",
+    errno.EFBIG: "larger than a file may be there (ulimit -f, or the kind of disk); choose another folder, run again",
 }
 CLOSED = {
     errno.EROFS: "the disk is read-only; choose a folder that can be written (`outputs` in the parameter file)",
     errno.EACCES: "no permission to write there; choose another folder (`outputs` in the parameter file)",
 }
+MEGABYTE = 2**20
 SOCKET_BYTES = 104  # longest path of a socket, with its final zero, on the strictest system
 
 
@@ -95,15 +98,49 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         handle = None
         os.replace(tmp, path)
     except OSError as error:
-        told = FULL.get(error.errno) or ("" if tmp else CLOSED.get(error.errno))
-        if not told:
-            raise
-        raise OSError(f"{path} not written: {told}") from error
+        raise _told(path, error, begun=tmp is not None) from error
     finally:
         if handle is not None:
             os.close(handle)
         if tmp:
             tmp.unlink(missing_ok=True)
+
+
+def _told(path: Path, error: OSError, begun: bool) -> OSError:
+    """An error of writing with its file and the remedy in one line; one of another kind stays as it is."""
+    code = error.errno
+    if code is None and begun and shutil.disk_usage(path.parent).free < MEGABYTE:
+        code = errno.ENOSPC  # NumPy and PyAV do not say why they could not write
+    told = FULL.get(code) or ("" if begun else CLOSED.get(code))
+    return OSError(f"{path} not written: {told}") if told else error
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Write to a file that is not written at once; a full disk is told in one line, as by :func:`atomic_path`."""
+    try:
+        yield
+    except OSError as error:
+        raise _told(Path(path), error, begun=False) from error
+
+
+def allocate(path: Path, size: int) -> None:
+    """Make a file of zeros for a memory map, all of whose bytes have their place on the disk.
+
+    A file that only says how long it is would end the process (SIGBUS) where the disk becomes full later.
+
+    Raises:
+        OSError: the disk has too little space; there is no file then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with writing(path), path.open("wb") as file:
+            if hasattr(os, "posix_fallocate") and size:
+                os.posix_fallocate(file.fileno(), 0, size)
+            file.truncate(size)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def remove_leftovers(folder: str | Path) -> None:

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from cprlib.methods import COTRAINED, METHODS, VIEWS, views_of
-from cprlib.store.files import read_json, remove_leftovers, resolve, write_json
+from cprlib.store.files import read_json, remove_leftovers, resolve
 from cprlib.store.fingerprint import Fingerprint, default_settings
-from cprlib.store.sealed import read_sealed
+from cprlib.store.sealed import keep_sealed, read_sealed, write_sealed
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "av", "decord", "opencv-contrib-python-headless")
 CHECKPOINT, BEFORE = "checkpoint.pt", "checkpoint-before.pt"
-METRICS, LINES, VIDEOS = "metrics.json", "metrics.jsonl", "videos.json"
+METRICS, LINES, VIDEOS, CONFIG = "metrics.json", "metrics.jsonl", "videos.json", "config.json"
 OWN_FILES = (  # that training and evaluation write into the folder of a training
     "*.json",
     "*.jsonl",
@@ -125,11 +125,25 @@ def open_training(
     if not begun or (differences and "continued" not in wanted.parts):
         empty_training(folder)
         wanted.write(folder)
-        write_json(folder / "environment.json", environment())
-    record = json.loads(json.dumps(dataclasses.asdict(config)))
-    if not (folder / "config.json").exists() or read_json(folder / "config.json") != record:
-        write_json(folder / "config.json", record)
+        write_sealed(folder / "environment.json", environment())
+    keep_sealed(folder / CONFIG, json.loads(json.dumps(dataclasses.asdict(config))))
     return folder
+
+
+def read_config(training: str | Path) -> dict:
+    """The recorded settings of a training; a ValueError if ``config.json`` is damaged."""
+    return read_sealed(resolve(training) / CONFIG)
+
+
+def read_videos(folder: str | Path) -> set[str]:
+    """The hashes of the videos that a network was trained on; none where that was not recorded.
+
+    Raises:
+        ValueError: ``videos.json`` is damaged.
+    """
+    path = resolve(folder) / VIDEOS
+    saved = read_json(path) if path.exists() else []
+    return set(saved if isinstance(saved, list) else read_sealed(path)["videos"])  # earlier ones carry no hash
 
 
 def empty_training(folder: Path) -> None:
@@ -165,7 +179,7 @@ def recorded_path(training: str | Path, name: str) -> Path | None:
         The path as recorded or, where nothing is there any more because `outputs` or the project was moved, what lies
         at the same place seen from the training's folder; None where the setting is empty.
     """
-    config = read_json(resolve(training) / "config.json")
+    config = read_config(training)
     if not config[name]:
         return None
     path = resolve(config[name])

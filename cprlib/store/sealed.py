@@ -5,6 +5,7 @@ see :func:`cprlib.store.tensors.load_safely`. A file that was written before the
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,16 @@ def read_sealed(path: str | Path) -> dict:
         ValueError: the file is damaged, or no JSON mapping.
     """
     return _opened(read_json(path), str(path))
+
+
+def keep_sealed(path: str | Path, values: Mapping[str, Any]) -> None:
+    """Write a mapping as `write_sealed` does, unless the file holds it already; a damaged file is told of."""
+    try:
+        if Path(path).exists() and read_sealed(path) == values:
+            return
+    except ValueError as error:
+        print(f"{str(error).split(';')[0]}; written again", flush=True)
+    write_sealed(path, values)
 
 
 def write_lines(path: str | Path, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -72,6 +83,7 @@ def _opened(values: Any, name: str) -> dict:
     if not isinstance(values, dict):
         raise ValueError(f"{name}: not a mapping; run the step again, which restores it")
     told = values.pop(HASH, None)
-    if told is not None and told != hash_of(values):
+    lost = told is None and any(isinstance(v, str) and re.fullmatch(r"[0-9a-f]{32}", v) for v in values.values())
+    if lost or (told is not None and told != hash_of(values)):
         raise ValueError(f"{name}: damaged: it does not fit its hash; run the step again, which restores it")
     return values

@@ -1,5 +1,6 @@
 """Files of ``torch.save``: read without running code from them, and compared with the checksums that they carry."""
 
+import io
 import pickle
 import re
 from pathlib import Path
@@ -21,8 +22,10 @@ _NUMBERS = [
 
 def save_tensors(path: str | Path, saved: object) -> None:
     """Write tensors, numbers, text and containers of them, atomically."""
-    with atomic_path(path) as tmp, tmp.open("wb") as file:  # an open file tells of a full disk, which a path does not
-        torch.save(saved, file)
+    content = io.BytesIO()  # torch does not say so where the disk is full
+    torch.save(saved, content)
+    with atomic_path(path) as tmp:
+        tmp.write_bytes(content.getbuffer())
 
 
 def load_kept(path: Path) -> object | None:

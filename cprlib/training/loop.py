@@ -14,11 +14,11 @@ from cprlib.data.parallel import short_sockets
 from cprlib.data.sampling import EpochSampler
 from cprlib.methods import METHODS
 from cprlib.store.checkpoints import resume, save_checkpoint
-from cprlib.store.files import resolve, write_json
+from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint
 from cprlib.store.folders import LINES, METRICS, VIDEOS, is_finished, open_training
 from cprlib.store.progress import progress
-from cprlib.store.sealed import read_lines, restore_lines, write_lines, write_sealed
+from cprlib.store.sealed import keep_sealed, read_lines, restore_lines, write_lines, write_sealed
 from cprlib.store.tables import write_table
 from cprlib.training import ranks
 from cprlib.training.scalars import scalar_writer
@@ -55,11 +55,10 @@ def run_epochs(
     """
     with ranks.first_alone():
         folder = open_training(config.out, fingerprint, config, redo, continue_with)
+        keep_sealed(folder / VIDEOS, {"videos": video_contents(train)})
         metrics = _go_on(folder, config, state)
     if is_finished(folder) and state.epoch == config.all_epochs:
         return folder
-    if not (folder / VIDEOS).exists():
-        write_json(folder / VIDEOS, video_contents(train))
     check_bf16(config, state.encoder)
     short_sockets()
     items, sampler = data

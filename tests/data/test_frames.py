@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 import signal
@@ -101,6 +102,28 @@ def test_loader_workers_can_use_it(manifest, tmp_path, method):
     assert len(pickle.dumps(frames)) < 20_000  # not the frames themselves
     with get_context(method).Pool(1) as pool:
         assert pool.apply(_sum, (frames, 0)) == _sum(frames, 0)
+
+
+def test_a_cache_has_its_place_on_the_disk_before_it_is_filled(manifest, tmp_path, monkeypatch):
+    """A memory map on a full disk would end the process; a damaged index is another cause to begin anew."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space")
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(OSError, match="rgb_16.part not written: no space left on the disk"),
+    ):
+        patch.setattr(os, "posix_fallocate", full, raising=False)
+        build_cache(manifest, tmp_path, ["rgb"], 16, 1)
+    assert not (tmp_path / "rgb_16.part").exists()
+    build_cache(manifest, tmp_path, ["rgb"], 16, 1)
+    data, index = tmp_path / "rgb_16.bin", tmp_path / "rgb_16.json"
+    assert data.stat().st_blocks * 512 >= data.stat().st_size
+    before = index.read_bytes()
+    index.write_bytes(before.replace(b'offset": 0', b'offset": 9'))
+    cached = open_frames(manifest, ["rgb"], 16, tmp_path)
+    assert index.read_bytes() == before and isinstance(cached, CachedFrames)
 
 
 @pytest.mark.parametrize("folder", [None, "cache"])

@@ -17,7 +17,9 @@ from cprlib.data.video import write_video
 from cprlib.encoders import build_encoder
 from cprlib.evaluation.features import network_features
 from cprlib.evaluation.retrieval import prepare_views
+from cprlib.store.folders import read_config
 from cprlib.store.released import export_released
+from cprlib.store.sealed import write_sealed
 from cprlib.training.iic import IICConfig, fit_iic
 
 
@@ -83,8 +85,8 @@ def test_what_is_no_video_is_named(encoder, tmp_path):
 def test_the_mean_stays_when_the_videos_go(small_run, encoder, videos, tmp_path):
     run = shutil.copytree(small_run, tmp_path / "moved")
     for view in ("rgb", "flow"):
-        config = run / f"infonce_{view}" / "config.json"
-        config.write_text(config.read_text().replace("manifest.csv", "gone.csv"))
+        training = run / f"infonce_{view}"
+        write_sealed(training / "config.json", {**read_config(training), "manifest": str(run / "gone.csv")})
     assert load_encoder(run / "infonce").fingerprint.hash == encoder.fingerprint.hash
     (run / "infonce_rgb" / "centre_rgb.pt").unlink()
     with pytest.raises(FileNotFoundError, match="no centre_rgb.pt yet"):

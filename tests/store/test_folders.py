@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from cprlib.store.files import atomic_path, project_root, read_json, resolve, write_json
+from cprlib.store.files import allocate, atomic_path, project_root, read_json, resolve, write_json
 from cprlib.store.folders import recorded_path
 from cprlib.store.progress import progress
+from cprlib.store.tensors import save_tensors
+
+resource = pytest.importorskip("resource", reason="no limits on Windows")
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -19,6 +23,27 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     with atomic_path(path) as tmp:
         tmp.write_text("new")
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_json(path, ["long"] * 1000),
+        lambda path: save_tensors(path, torch.zeros(2000)),
+        lambda path: allocate(path, 5000),
+    ],
+)
+def test_what_does_not_fit_is_named_and_leaves_nothing(tmp_path, write):
+    """A limit of the size of files stands for the full disk: what is written fails in the same way."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match="x.pt not written: larger than a file may be there"):
+            write(tmp_path / "x.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+    write(tmp_path / "x.pt")
 
 
 def test_paths_start_at_the_project_and_variables_are_filled_in(monkeypatch, tmp_path):

@@ -11,7 +11,7 @@ import torch
 
 from cprlib.evaluation.mining import read_mining_log
 from cprlib.store.checkpoints import load_checkpoint, load_encoder
-from cprlib.store.folders import is_finished
+from cprlib.store.folders import is_finished, read_config, read_videos
 from cprlib.training import loop
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
@@ -65,6 +65,8 @@ READERS = {
     "memory/epoch-0002.pt": lambda folder: read_memory(folder, 2),
     "mining.parquet/epoch-0001.parquet": read_mining_log,
     "metrics.jsonl": read_metrics,
+    "config.json": read_config,
+    "videos.json": read_videos,
     "networks/epoch-0001.pt": lambda folder: load_encoder(folder / "networks/epoch-0001.pt").state_dict(),
 }
 
@@ -155,6 +157,18 @@ def test_cut_and_missing_metrics_are_restored(copy, whole, name, content):
     fit(copy)
     if (name, content) != ("metrics.json", b"{}\n"):
         assert same_end(copy, whole)
+
+
+@pytest.mark.parametrize("name", ["config.json", "videos.json"])
+def test_what_a_training_recorded_is_restored(copy, name, capsys):
+    path = Path(fit(copy)) / name  # which records where it lies now
+    before = path.read_bytes()
+    path.write_bytes(before.replace(b'"hash"', b'"lash"'))
+    with pytest.raises(ValueError, match=f"{name}: damaged"):
+        READERS[name](path.parent)
+    fit(copy)
+    assert path.read_bytes() == before
+    assert f"{name}: damaged: it does not fit its hash; written again" in capsys.readouterr().out
 
 
 def test_a_missing_part_of_the_mining_log_is_named(copy):

@@ -8,7 +8,8 @@ import pandas as pd
 from cprlib.report.html.page import Section, Table, time_text
 from cprlib.report.run import Network, Run
 from cprlib.report.tables.text import UNKNOWN, percent
-from cprlib.store.files import project_root, read_json
+from cprlib.store.files import project_root
+from cprlib.store.sealed import read_sealed
 
 
 def state_section(run: Run) -> Section:
@@ -38,7 +39,7 @@ def settings_section(run: Run) -> Section:
     else:
         section.missing = ["This folder has no params.yaml: its settings were not recorded in one place."]
     found = {n.name: n.folder / "config.json" for n in run.networks if (n.folder / "config.json").exists()}
-    configs = {name: {k: _plain(v) for k, v in read_json(path).items() if k != "out"} for name, path in found.items()}
+    configs = {name: {k: _plain(v) for k, v in read_sealed(path).items() if k != "out"} for name, path in found.items()}
     if configs:
         caption = "What each network was made with that differs from params.yaml or is not in it"
         table = Table(caption, _differences(pd.DataFrame(configs).T, settings))
@@ -50,7 +51,7 @@ def provenance_section(run: Run) -> Section:
     """Versions and machine, and when the networks ended."""
     section = Section("provenance", "Provenance")
     paths = [network.folder / "environment.json" for network in run.networks]
-    found = pd.DataFrame([read_json(path) for path in paths if path.exists()]).fillna("not recorded").astype(str)
+    found = pd.DataFrame([read_sealed(path) for path in paths if path.exists()]).fillna("not recorded").astype(str)
     ended = [network.changed for network in run.networks if network.state == "finished"]
     if ended:
         section.text = [f"Networks finished from {time_text(min(ended))} to {time_text(max(ended))} (file times)."]

@@ -26,7 +26,7 @@ from cprlib.evaluation.mining import class_mining_recall, median_cmr, positive_m
 from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.methods import METHODS
 from cprlib.notebook.parameters import from_notebook
-from cprlib.notebook.runner import choose
+from cprlib.notebook.runner import choose, read_params
 from cprlib.store.files import atomic_path, project_root, resolve
 from cprlib.training.cotrain import untrained
 from cprlib.training.iic import IICConfig, fit_iic
@@ -69,7 +69,7 @@ def measure(config: IICConfig, method: str, phases: list[int]) -> pd.DataFrame:
     about = {"run": Path(config.out).parent.name, "seed": config.seed, "method": method, "cycle": 0}
     stages = (len(config.keeps) + 1 if config.keeps else config.num_stages) if METHODS[method].build_miner else 0
     epoch = 0 if method == "random" else config.all_epochs
-    table = pd.DataFrame(rows).assign(**about, stages=stages, epoch=epoch, dataset="built-in")
+    table = pd.DataFrame(rows).assign(**about, stages=stages, epoch=epoch)
     return table.assign(value=(100 * table.value).round(3), date=date.today().isoformat())
 
 
@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--out", default="iic.csv")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    dataset = read_params(args.params).get("evaluated_on", "built-in")
     others, tables = {name: yaml.safe_load(v) for name, v in (pair.split("=", 1) for pair in args.set)}, []
     for seed in args.seeds:
         for method in args.methods if args.phases or others else ["random", *args.methods]:
@@ -94,7 +95,7 @@ def main() -> None:
                 untrained(config, redo=True)
             else:
                 fit_iic(config, redo=True)
-            tables.append(measure(config, method, args.phases))
+            tables.append(measure(config, method, args.phases).assign(dataset=dataset.lower()))
             print(method, seed, tables[-1].set_index(["view", "measure"])["value"].to_dict(), flush=True)
     command = "python -m bench.iic " + " ".join(a for a in sys.argv[1:] if not a.startswith("/"))
     with atomic_path(resolve(args.out)) as path:

@@ -45,6 +45,13 @@ def complete(given):
     given = {name: with_numbers(value) for name, value in given.items()}
     check_shared(given)
     shared = {"outputs": "outputs", "dataset": "toy", "views": ["rgb", "flow"], "cycles": 1, "methods": SHARED} | given
+    if shared["dataset"] == "folder" and "videos" in given:
+        from data_prep import proposals  # here, as it takes long to import
+
+        proposed = proposals.for_videos(resolve(given["videos"]), shared)
+        PROPOSED.append(proposals.told(proposed))
+        given = {name: value for name, (value, _) in proposed.items()} | given
+        shared |= given
     if not re.fullmatch(r"[\w.+-]+", shared["run"]) or re.search(r"[{}]", shared["outputs"]):
         raise WorkflowError(f"run: {shared['run']!r} in {shared['outputs']!r}; use letters, digits and . _ + - for a run, and no braces")
     mines = (set(shared["methods"]) & set(COTRAINED) - {"coclr"} or shared.get("ablation")) and not shared.get("pretrained")
@@ -53,6 +60,16 @@ def complete(given):
         for top_k in given.get("top_k_phases") or [given["top_k"]]:
             plan_stages(given["K"], top_k=top_k, **plan)
     return {"manifest": f"{shared['outputs']}/data/{shared['dataset']}/manifest.csv"} | shared
+
+
+def started(view):
+    """What the network ends with that InfoNCE starts from, where the parameter file names a run for it."""
+    run = CONFIG.get("init_run")
+    if not run or PRETRAINED != RUN:
+        return []
+    from cprlib.evaluation.video_encoder import network_of  # here, as it takes long to import
+
+    return [network_of(resolve(CONFIG["outputs"]) / run, view) / "metrics.json"]
 
 
 def write_settings(path):
@@ -169,15 +186,16 @@ logger.addFilter(worth_telling)
 try:
     for file in filter(os.path.isfile, workflow.configfiles):
         read_params(Path(file))  # which, unlike Snakemake, refuses a name that is given twice
+    PROPOSED = []  # as text
     CONFIG = complete(config)
-except ValueError as error:
+except (ValueError, FileNotFoundError) as error:
     raise WorkflowError(str(error)) from None
 LABELLED = True
 if CONFIG["dataset"] == "folder":
     from data_prep.own_videos import is_labelled  # here, as it takes as long to import as a plan to be made
 
     LABELLED = is_labelled(folder("videos"))
-if not LABELLED:
+if not LABELLED or CONFIG.get("infonce_epochs") == 0:  # then UberNCE, too, would not be trained
     CONFIG["methods"] = [method for method in CONFIG["methods"] if not METHODS[method].needs_labels]
 RUN = resolve(CONFIG["outputs"]) / CONFIG["run"]
 HERE = os.path.relpath(RUN)
@@ -263,6 +281,7 @@ rule cache:
 rule infonce:
     input:
         MANIFEST,
+        lambda wildcards: started(wildcards.view),
     output:
         update(RUN / "infonce_{view}/metrics.json"),
         update(RUN / "random_{view}/metrics.json"),
@@ -281,6 +300,7 @@ rule infonce:
 rule ubernce:
     input:
         MANIFEST,
+        lambda wildcards: started(wildcards.view),
     output:
         update(RUN / "ubernce_{view}/metrics.json"),
         marked("ubernce_{view}", INFONCE),
@@ -324,12 +344,12 @@ for method in COTRAINED:
             networks("infonce", RUN),
         output:
             update(networks(method, RUN)),
-            marked(method, read_by(notebook, PICTURES)),
+            marked(method, read_by(notebook, (*PICTURES, "init_run"))),
         log:
             RUN / f"notebooks/{number}_{method}.ipynb",
         params:
             notebook=notebook,
-            method="" if method == "coclr" else f"-p method {method}",
+            method="" if method == "coclr" else f"-p method {method} -p init_run {CONFIG['run']}",
             old=marks(method),
         threads: HALF
         shell:
@@ -346,7 +366,7 @@ for point, place in SWEPT.items():
             networks("infonce", RUN),
         output:
             update(networks("cpr", place)),
-            marked("cpr", read_by("04_cpr_training", PICTURES), place),
+            marked("cpr", read_by("04_cpr_training", (*PICTURES, "init_run")), place),
         log:
             place / "notebooks/04_cpr.ipynb",
         params:
@@ -517,4 +537,6 @@ check_pretrained()
 
 
 onstart:
+    if any(PROPOSED):
+        print("settings that follow the videos; each can be given in the parameter file:", *PROPOSED, sep="\n", flush=True)
     write_settings(SETTINGS)  # not before: a dry run, and settings that cannot be run, leave nothing behind

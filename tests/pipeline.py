@@ -1,4 +1,4 @@
-"""Calls the Snakefile with params/smoke.yaml, keeping everything in one temporary folder."""
+"""Calls the Snakefile with params/smoke.yaml or another file, keeping everything in one temporary folder."""
 
 import os
 import re
@@ -14,15 +14,16 @@ ROOT = project_root()
 
 
 class Pipeline:
-    """Runs of the smoke settings that keep everything in one temporary folder."""
+    """Runs, by default of the smoke settings, that keep everything in one temporary folder."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, params: str = "params/smoke.yaml"):
+        self.params = ROOT / params
         self.outputs = folder / "outputs"
         self.folder = folder
 
     def command(self, *arguments, **config):
         config = {"outputs": self.outputs, "run": "smoke"} | config
-        options = ["--configfile", ROOT / "params/smoke.yaml", "--cores", "2", "--nolock"]
+        options = ["--configfile", self.params, "--cores", "2", "--nolock"]
         options += ["--rerun-incomplete", "--directory", self.folder, "--config"]
         pairs = [f"{name}={value}" for name, value in config.items()]
         snakemake = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile"]

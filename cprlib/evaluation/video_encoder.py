@@ -185,6 +185,18 @@ def find_networks(place: Path) -> dict[str, Path]:
     )
 
 
+def network_of(place: str | Path, view: str) -> Path:
+    """The finished training of a view among those that a path means, see :func:`find_networks`.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    networks = find_networks(resolve(place))
+    if view not in networks:
+        raise FileNotFoundError(f"{place} has no finished {view} network; its views are {', '.join(networks)}")
+    return networks[view]
+
+
 def _frames(video: Video, fps: float) -> Iterator[tuple[float, np.ndarray]]:
     """Seconds and uint8 (H, W, 3) of each frame."""
     if isinstance(video, str | Path):

@@ -8,7 +8,8 @@ import torch
 
 from cprlib.encoders import build_encoder
 from cprlib.miners import Miner
-from cprlib.store.checkpoints import load_checkpoint, load_released, save_checkpoint
+from cprlib.store.checkpoints import load_checkpoint, load_encoder, load_released, save_checkpoint
+from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_weights
 from cprlib.store.folders import METRICS, is_finished, open_training, training_folder
 from cprlib.store.sealed import write_sealed
@@ -29,18 +30,21 @@ def untrained(config: TrainingConfig, redo: bool = False) -> Path:
 
 
 def from_released(config: TrainingConfig, path: str | Path, part: str = "encoder_q", redo: bool = False) -> Path:
-    """A folder that holds weights which CoCLR or CPR released, so that everything can start from them.
+    """A folder that holds weights of CoCLR's or CPR's release, or of another training, so that all starts from them.
 
     Args:
-        config: of the training whose place they take; backbone and dim must be those of the file.
-        path: a ``.pth.tar`` file.
+        config: of the training whose place they take; backbone and dim must be theirs.
+        path: a ``.pth.tar`` file, or the folder of a training.
         part: see :func:`cprlib.store.load_released`.
         redo: see :func:`cprlib.training.fit.fit`.
 
     Raises:
         ValueError, FileNotFoundError: the file cannot be read, or does not fit.
     """
-    encoder = load_released(path, config.backbone, part, config.view)
+    if resolve(path).is_dir():
+        encoder = load_encoder(path, config.view)
+    else:
+        encoder = load_released(path, config.backbone, part, config.view)
     if encoder.dim != config.dim:
         raise ValueError(f"{path}: its features have length {encoder.dim}; set dim to {encoder.dim}, not {config.dim}")
     weights = encoder.state_dict()

@@ -137,9 +137,12 @@ def new_state(config: TrainingConfig) -> TrainState:
     torch.manual_seed(config.seed)
     encoder = build_encoder(config.backbone, config.dim)
     if config.init:
-        encoder = load_encoder(resolve(config.init), config.view).train()
-        if encoder.dim != config.dim:
-            raise ValueError(f"init: {config.init} has dim {encoder.dim}, this run dim {config.dim}; they must agree")
+        fresh, encoder = encoder, load_encoder(resolve(config.init), config.view).train()
+        if [x.shape for x in encoder.parameters()] != [x.shape for x in fresh.parameters()]:
+            raise ValueError(
+                f"init: {config.init} is another network than backbone {config.backbone!r} with dim {config.dim}; give "
+                "the backbone and dim of its config.json"
+            )
     encoder = encoder.to(device)
     samplers = {}
     for view, path in config.samplers.items():

@@ -8,14 +8,14 @@ testing, val, valid or validation for <split>, give the split as well. CSV: colu
 CSV) and class_name; without class_name, or where all videos lie in the folder itself, no class is known, and what needs
 classes is left out. split (also unused), source_id (the recording) and group (what stays on one side of a split: a
 person, a camera) may be added. Validation is tested on where nothing is called test, else it is unused. Without split,
-about a fifth of each class's groups is set aside for testing, drawn by a hash of their names: adding videos later
-hardly moves the others.
+about a fifth of each class's groups is set aside for testing, drawn by a hash of their names. Called again, known videos
+keep their number and their side, also after a move or when classes become known; --seed draws all anew.
 """
 
 import argparse
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha1
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from cprlib.data.files import find_videos, printable
 from cprlib.data.manifest import UNLABELLED, Manifest
 from cprlib.data.text_table import read_text_table
 from cprlib.store.files import resolve
+from data_prep.before import in_order_of_before, rows_before, sides_before
 from data_prep.common import MISSING, Entry, describe, run
 from data_prep.near_copies import near_copies
 
@@ -50,8 +51,8 @@ def build(
         seed: of the draw of test groups, where no split is given.
         workers: processes; None = one per core.
         memory: file that keeps what was found in each video, so that it is looked into once.
-        before: the manifest of the last time; if no class was known then, a video stays on the side of the split that
-            it was on, so that the networks need no new training when classes become known.
+        before: the manifest of the last time: where the split is drawn, what was there keeps its number and its side, see
+            :mod:`data_prep.before`.
 
     Returns:
         The manifest, and the problems (columns path, reason). Labels are in alphabetical order.
@@ -69,15 +70,18 @@ def build(
     there = table.path.map(os.path.isfile)
     problems += [{"path": printable(path), "reason": MISSING} for path in table.path[~there]]
     problems += remarks(table)
-    rows = table[there].assign(split=table.get("split", "train")).itertuples(index=False)
+    table = table[there].assign(split=table.get("split", "train"))
+    chosen = {}
+    if before is not None:
+        known = rows_before(table.path, before, memory)
+        chosen = sides_before(table.group, known, before)
+        table = table.iloc[in_order_of_before(known)]
+    rows = table.itertuples(index=False)
     entries = [Entry(Path(r.path), r.class_name, r.source_id, r.split, group=r.group) for r in rows]
     manifest, found = describe(entries, sorted(set(table.class_name)), workers, problems, memory=memory)
     if given:
         return manifest, found
-    split = draw_split(manifest.table, seed)  # of the usable videos: a broken one must not stand for its class
-    if before is not None and not before.is_labelled and manifest.is_labelled:
-        sides = dict(zip(before.table.path, before.table.split, strict=True))
-        split = [sides.get(path, drawn) for path, drawn in zip(manifest.table.path, split, strict=True)]
+    split = draw_split(manifest.table, seed, chosen)  # of the usable videos: a broken one must not stand for its class
     if "test" not in split and manifest.is_labelled:
         raise ValueError(
             f"{source}: no usable video is left for testing, so nothing could be judged; give a class at least "
@@ -222,9 +226,12 @@ def read_csv(path: Path) -> pd.DataFrame:
     return table
 
 
-def draw_split(table: pd.DataFrame, seed: int) -> list[str]:
-    """Train or test for each row: all videos of a group alike, also over classes; a lone group for training."""
-    groups, chosen = table.get("group", table.source_id), {}
+def draw_split(table: pd.DataFrame, seed: int, chosen: Mapping[str, str] | None = None) -> list[str]:
+    """Train or test for each row: all videos of a group alike, also over classes; a lone group for training.
+
+    Groups that are `chosen` already stay on their side.
+    """
+    groups, chosen = table.get("group", table.source_id), dict(chosen or {})
     classes = [list(found.unique()) for _, found in groups.groupby(table.class_name)]
     for names in sorted(classes, key=len):  # where there is least to choose from first
         order = sorted(names, key=lambda name: sha1(f"{seed}/{name}".encode()).hexdigest())
@@ -265,13 +272,14 @@ def tell_counts(manifest: Manifest, problems: pd.DataFrame) -> tuple[Manifest, p
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="folder with one folder per class, or a CSV")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of test recordings")
+    parser.add_argument("--seed", type=int, help="draw test recordings anew (default: 0, known videos keep their side)")
     run(parser, lambda args: tell_recordings(*tell_counts(*with_near_copies(*made(args), args.workers))))
 
 
 def made(args: argparse.Namespace) -> tuple[Manifest, pd.DataFrame]:
     """What the command builds."""
-    return build(args.source, args.seed, args.workers, args.memory, _before(args.out))
+    before = _before(args.out) if args.seed is None else None
+    return build(args.source, args.seed or 0, args.workers, args.memory, before)
 
 
 def _before(out: str) -> Manifest | None:

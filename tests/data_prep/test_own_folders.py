@@ -17,6 +17,7 @@ from cprlib.data.manifest import UNLABELLED, Manifest
 from cprlib.notebook import runner
 from cprlib.store.files import project_root
 from data_prep import common, own_videos
+from data_prep.before import rows_before
 from data_prep.remembered import beside
 from tests.data_prep.test_data_prep import pairs, videos
 
@@ -226,3 +227,33 @@ def test_without_classes_and_with_them_later(tmp_path, capsys):
     assert seen.is_labelled and seen.table.split.tolist() == blind.table.split.tolist()
     assert training_rows(seen) != training_rows(blind) and trained_on(training_rows(blind), seen)
     assert not trained_on(training_rows(seen), blind)
+
+
+def test_what_is_known_keeps_its_number_and_side(tmp_path):
+    """In any order, after a move, with other videos added; a group that was on both sides is drawn again."""
+    folder, memory = videos(tmp_path / "flat", *(f"{i}.mp4" for i in range(10))), tmp_path / "looked.json"
+    blind, _ = own_videos.build(folder, workers=1, memory=memory)
+    hidden = training_rows(blind)
+    (tmp_path / "moved").mkdir()
+    for i in range(10):
+        (folder / f"{i}.mp4").rename(tmp_path / "moved" / f"video {i}.mp4")
+    order = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]
+    rows = pd.DataFrame({"path": [f"moved/video {i}.mp4" for i in order], "class_name": ["a", "b"] * 5})
+    rows.to_csv(tmp_path / "all.csv", index=False)
+    seen = own_videos.build(tmp_path / "all.csv", workers=1, memory=memory, before=blind)[0]
+    assert trained_on(hidden, seen)
+    assert [Path(path).stem for path in seen.table.path] == [f"video {i}" for i in range(10)]
+    assert seen.table.split.tolist() == blind.table.split.tolist()
+    videos(tmp_path / "moved", *(f"late {i}.mp4" for i in range(10)))
+    late = pd.DataFrame({"path": [f"moved/late {i}.mp4" for i in range(10)], "class_name": ["a", "b"] * 5})
+    pd.concat([late, rows]).to_csv(tmp_path / "all.csv", index=False)
+    more = own_videos.build(tmp_path / "all.csv", workers=1, memory=memory, before=seen)[0].table
+    assert more.split[:10].tolist() == seen.table.split.tolist() and (more.split[10:] == "test").any()
+    both = [f"video {i}" for i in (seen.table.split.tolist().index("test"), seen.table.split.tolist().index("train"))]
+    rows["group"] = ["same" if Path(path).stem in both else "" for path in rows.path]
+    rows.to_csv(tmp_path / "all.csv", index=False)
+    joined = own_videos.build(tmp_path / "all.csv", workers=1, memory=memory, before=seen)[0].table
+    assert joined[joined.group == "same"].split.nunique() == 1
+    table = own_videos.build(tmp_path / "moved", workers=1, before=None)[0].table  # the names are the same
+    lost = Manifest(table.assign(path=[f"/gone/{Path(path).name}" for path in table.path]))
+    assert rows_before(table.path[::-1].tolist(), lost) == list(range(len(table)))[::-1]

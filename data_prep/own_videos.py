@@ -8,8 +8,8 @@ testing, val, valid or validation for <split>, give the split as well. CSV: colu
 CSV) and class_name; without class_name, or where all videos lie in the folder itself, no class is known, and what needs
 classes is left out. split (also unused), source_id (the recording) and group (what stays on one side of a split: a
 person, a camera) may be added. Validation is tested on where nothing is called test, else it is unused. Without split,
-about a fifth of each class's groups is set aside for testing, drawn by a hash of their names. Called again, known videos
-keep their number and their side, also after a move or when classes become known; --seed draws all anew.
+about a fifth of each class's groups is set aside for testing, drawn by a hash of their names. Called again, known
+videos keep their number and their side, also after a move or when classes become known; --seed draws all anew.
 """
 
 import argparse
@@ -51,8 +51,8 @@ def build(
         seed: of the draw of test groups, where no split is given.
         workers: processes; None = one per core.
         memory: file that keeps what was found in each video, so that it is looked into once.
-        before: the manifest of the last time: where the split is drawn, what was there keeps its number and its side, see
-            :mod:`data_prep.before`.
+        before: the manifest of the last time: what was there keeps its number and, where the split is drawn, its side;
+            see :mod:`data_prep.before`.
 
     Returns:
         The manifest, and the problems (columns path, reason). Labels are in alphabetical order.

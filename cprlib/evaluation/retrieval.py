@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cprlib.evaluation.chance import chance_recall
+from cprlib.evaluation.chance import chance_recall, interval
 
 KS = (1, 5, 10, 20, 50)
+SMALL = 100  # test videos below which all videos are asked with, too
 CENTRES = ("split", "gallery")
 
 
@@ -159,6 +160,35 @@ def retrieval_table(
             recalls = recall_at_k(query[view], query_labels, gallery[view], gallery_labels, ks)
             rows += [(method, view, k, recall, chance[k], len(query_labels)) for k, recall in recalls.items()]
     return pd.DataFrame(rows, columns=["method", "view", "k", "recall", "chance", "queries"])
+
+
+def left_out_table(
+    features: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]], labels: Any, groups: Sequence[str]
+) -> pd.DataFrame:
+    """R@1 of all videos, each among those of other recordings: for few test videos, whose own R@1 says little.
+
+    Most of the videos were trained on, without their labels; so it is no measure of new videos, but compares methods.
+
+    Args:
+        features: method -> view -> raw features of both splits, see :func:`retrieval_table`; their mean is subtracted.
+        labels: int (N,), of the videos of the first split, then of the second.
+        groups: (N,) of each video, what is left out with it: its recording, or its person or camera.
+
+    Returns:
+        columns method, view, recall, low, high (95 % interval, in [0, 1]), videos, groups. Clips of one recording find
+        the same, so the interval is that of as many videos as there are recordings (Wilson).
+    """
+    codes = torch.as_tensor(pd.factorize(pd.Series(groups))[0])
+    labels, several = _labels(labels, len(codes), "labels"), int(codes.max()) + 1
+    rows = []
+    for method, views in features.items() if several > 1 else ():
+        prepared = {view: prepare_features(torch.cat([*map(torch.as_tensor, pair)])) for view, pair in views.items()}
+        prepared |= {"both": join_views(prepared)} if len(prepared) > 1 else {}
+        for view, x in prepared.items():
+            similarity = (x @ x.T).masked_fill(codes[:, None] == codes, -torch.inf)
+            recall = (labels[similarity.argmax(dim=1)] == labels).double().mean().item()
+            rows.append((method, view, recall, *interval(recall, several), len(codes), several))
+    return pd.DataFrame(rows, columns=["method", "view", "recall", "low", "high", "videos", "groups"])
 
 
 def _finite(x: Any, name: str) -> Tensor:

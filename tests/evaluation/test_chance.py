@@ -74,3 +74,19 @@ def test_notes_say_which_method_is_worse_than_its_start(tmp_path):
     _, worse, advice = notes([tmp_path])
     assert worse == "Training made R@1 worse than the InfoNCE start: CoCLR flow (40.0 against 60.0)."
     assert "for Flow another flow_bound" in advice
+
+
+def test_few_test_videos_are_helped_by_all_others(tmp_path):
+    (tmp_path / "tables").mkdir()
+    rows = [("cpr", view, 1, 0.5, 0.2, 8) for view in ("rgb", "flow", "both")]
+    table = pd.DataFrame(rows, columns=["method", "view", "k", "recall", "chance", "queries"])
+    table.to_csv(tmp_path / "tables/retrieval.csv", index=False)
+    all_asked = pd.DataFrame([("cpr", view, share, 0, 0, 40, 20) for view, share in (("rgb", 0.2), ("both", 0.5))])
+    all_asked.columns = ["method", "view", "recall", "low", "high", "videos", "groups"]
+    all_asked.to_csv(tmp_path / "tables/left_out.csv", index=False)
+    assert notes([tmp_path])[-1] == (
+        "R@1 with all 40 videos as queries, those for training included, each among the videos of other recordings; "
+        "the 95 % interval is that of 20 recordings: CPR both views 50.0 (29.9 to 70.1)."
+    )
+    table.assign(queries=100).to_csv(tmp_path / "tables/retrieval.csv", index=False)
+    assert "other recordings" not in " ".join(notes([tmp_path]))

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from cprlib.evaluation.chance import interval
 from cprlib.evaluation.retrieval import (
     join_views,
+    left_out_table,
     nearest_neighbours,
     prepare_features,
     prepare_views,
@@ -129,3 +131,21 @@ def test_queries_may_be_centred_like_the_gallery():
     assert torch.allclose(one["rgb"], own["rgb"][:1])  # a single query is as good as many
     with pytest.raises(ValueError, match="centre is 'test'; choose one of split, gallery"):
         prepare_views({"rgb": (query, gallery)}, centre="test")
+
+
+@pytest.mark.parametrize("views", [("rgb",), ("rgb", "flow")])
+def test_with_its_own_recording_left_out_equals_a_slow_loop(views):
+    query, query_labels, gallery, gallery_labels = random_split()
+    features = {"cpr": {view: (query + i, gallery - i) for i, view in enumerate(views)}}
+    labels, groups = torch.cat([query_labels, gallery_labels]).tolist(), [f"g{i % 17}" for i in range(80)]
+    table = left_out_table(features, labels, groups).set_index("view")
+    assert len(table) == 2 * len(views) - 1
+    prepared = {view: prepare_features(torch.cat(pair)) for view, pair in features["cpr"].items()}
+    x, right = join_views(prepared), 0
+    for i in range(80):
+        others = [j for j in range(80) if groups[j] != groups[i]]
+        right += labels[max(others, key=lambda j: float(x[i] @ x[j]))] == labels[i]
+    row = table.iloc[-1]
+    assert row.recall == pytest.approx(right / 80) and (row.videos, row.groups) == (80, 17)
+    assert (row.low, row.high) == interval(row.recall, 17)
+    assert left_out_table(features, labels, ["one"] * 80).empty

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from cprlib.evaluation.chance import interval, is_better
+from cprlib.evaluation.retrieval import SMALL
 from cprlib.methods import COTRAINED, METHODS
 from cprlib.report.names import in_order, method_look, view_label, view_order, within_line
 from cprlib.store.files import resolve
@@ -42,7 +43,25 @@ def notes(run_folders: list[str | Path]) -> list[str]:
     weak = [_name(row) for row in _against(first, UNTRAINED) if not is_better(row.recall, row.base, count)]
     if weak:
         lines.append(f"No better than untrained (R@1): {', '.join(weak)}.")
-    return [*lines, *_worse(first, count), *_bounds(first)]
+    left_out = _left_out([path.with_name("left_out.csv") for path in paths]) if count < SMALL else []
+    return [*lines, *_worse(first, count), *_bounds(first), *left_out]
+
+
+def _left_out(paths: list[Path]) -> list[str]:
+    """R@1 of all videos, where there are too few for testing; of several views that of all together."""
+    tables = [pd.read_csv(path) for path in paths if path.exists()]
+    if not any(map(len, tables)):
+        return []
+    table = pd.concat(tables).groupby(["method", "view"], as_index=False).mean()
+    views = sorted(set(table["view"]), key=view_order)
+    told = []
+    for row in in_order(table[table["view"] == views[-1]]).itertuples():
+        low, high = interval(row.recall, int(row.groups))
+        told.append(f"{_name(row)} {100 * row.recall:.1f} ({100 * low:.1f} to {100 * high:.1f})")
+    return [
+        f"R@1 with all {row.videos:.0f} videos as queries, those for training included, each among the videos of other "
+        f"recordings; the 95 % interval is that of {row.groups:.0f} recordings: {'; '.join(told)}."
+    ]
 
 
 def _against(first: pd.DataFrame, base: str) -> list:

@@ -5,10 +5,11 @@
 
 The first trains nothing: every row of the last memories of CPR's networks mines five rows of other recordings.
 Prints the PMR of every rule, and how well the agreement of the views ranks plans by their PMR. The second co-trains one
-cycle with the sum of similarities as miner, from the runs' InfoNCE networks, and prints what the networks are worth.
+cycle with another miner (`--rule`), from the runs' InfoNCE networks, and prints what the networks are worth.
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ import yaml
 from torch import Tensor
 
 from bench.evidence import Run, mined
-from cprlib.cascade import cascade_retrieve, plan_stages
+from cprlib.cascade import Retrieval, cascade_retrieve, plan_stages
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.choice import rank_plans, stages_of, true_share
@@ -78,12 +79,32 @@ def _pmr(rows: Tensor, same: Tensor) -> float:
     return 100 * float(same.gather(1, rows).float().mean())
 
 
-def train(params: dict, run: str) -> dict[str, float]:
-    """R@1, probe, PMR and median CMR, in percent, after one cycle with the sum of similarities as miner."""
+def novel(anchors: Mapping[str, Tensor], bank: Mapping[str, Tensor], exclude: Tensor) -> Retrieval:
+    """Of the 16 rows that a cascade leaves, those that the trained view, the last, finds the least similar."""
+    size, own = exclude.shape[1], list(bank)[-1]
+    kept = cascade_retrieve(anchors, bank, plan_stages(size, tuple(bank), 5, 0.5, 16), exclude)
+    similar = (anchors[own] @ bank[own].T).gather(1, kept.indices).masked_fill(~kept.valid, float("inf"))
+    chosen = similar.topk(TOP_K, dim=1, largest=False).indices
+    return Retrieval(kept.indices.gather(1, chosen), kept.valid.gather(1, chosen), kept.survivors)
+
+
+def mixture(anchors: Mapping[str, Tensor], bank: Mapping[str, Tensor], exclude: Tensor) -> Retrieval:
+    """The three best of a cascade, and the two best of CoCLR's one look."""
+    plans = [plan_stages(exclude.shape[1], tuple(bank), stages, 0.5, top_k) for stages, top_k in ((5, 3), (1, 2))]
+    parts = [cascade_retrieve(anchors, bank, plan, exclude) for plan in plans]
+    rows, valid = (torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("indices", "valid"))
+    return Retrieval(rows, valid, parts[0].survivors)
+
+
+RULES = {"sum": fusion(TOP_K), "novel": novel, "mixture": mixture}
+
+
+def train(params: dict, run: str, rule: str) -> dict[str, float]:
+    """R@1, probe, PMR and median CMR, in percent, after one cycle with a rule as miner."""
     job = Run(params, int(run.rsplit("-seed", 1)[1]))
     inits = {view: training_folder(run, "infonce", view) for view in job.views}
-    config = job.config(method="cpr", out=f"{job.folder}/fusion")
-    networks = {v: str(path) for v, path in cotrain(config, 1, inits, fusion(TOP_K)).items()}
+    config = job.config(method="cpr", out=f"{job.folder}/{rule}")
+    networks = {v: str(path) for v, path in cotrain(config, 1, inits, RULES[rule], redo=True).items()}
     manifest = Manifest.read(resolve(params["manifest"]))
     frames = open_frames(manifest, job.views, params["short_side"] or None, resolve(params["cache"]))
     rows = [*job.features_worth("cpr", networks, manifest, frames), *mined("cpr", networks, manifest)]
@@ -94,11 +115,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", help="run folders with co-trained networks, a seed each")
     parser.add_argument("--figure", help="PNG of the first run: agreement and PMR of every plan")
-    parser.add_argument("--train", help="parameter file of the runs: co-train with the sum of similarities")
+    parser.add_argument("--train", help="parameter file of the runs: co-train with a rule")
+    parser.add_argument("--rule", choices=RULES, default="sum")
     args = parser.parse_args()
     if args.train:
         params = yaml.safe_load(resolve(args.train).read_text())
-        print(pd.DataFrame({run: train(params, run) for run in args.runs}).round(1).to_markdown())
+        print(pd.DataFrame({run: train(params, run, args.rule) for run in args.runs}).round(1).to_markdown())
         return
     judged, ranked, figure = [], [], {}
     for run in args.runs:

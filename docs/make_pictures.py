@@ -1,7 +1,7 @@
 """The pictures of README and docs: `make pictures`.
 
-`python -m docs.make_pictures cotraining why classes` draws those that need no run. The others
-are drawn from three seeds of the built-in data, `make tables` and the same with
+`python -m docs.make_pictures cotraining why classes` draws those that need no run, `screenshots` takes those of the run
+of `make demo`. The others are drawn from three seeds of the built-in data, `make tables` and the same with
 `ARGS="--config run=toy-seed1 seed=1"` and `run=toy-seed2 seed=2`, and from the run of notebook 00. Examples are the
 first of a random draw: none is picked.
 """
@@ -124,11 +124,11 @@ def classes() -> None:
     _keep(PICTURES / "classes.png")
 
 
-def screenshots(folder: Path) -> None:
+def screenshots() -> None:
     """The explorer of the walkthrough in JupyterLab, and the report on a desk and on a phone."""
     report = write_report(RUN).as_uri()
-    with start_browser() as browser, start_lab(folder) as address:
-        notebook = prepare(project_root() / "notebooks/00_coclr_vs_cpr_walkthrough.ipynb", folder)
+    with TemporaryDirectory(prefix="cprlib-") as folder, start_browser() as browser, start_lab(Path(folder)) as address:
+        notebook = prepare(project_root() / "notebooks/00_coclr_vs_cpr_walkthrough.ipynb", Path(folder))
         lab = Lab(browser, address, notebook)
         lab.run_all(seconds=240)
         explorer = lab.explorer(0)
@@ -155,9 +155,9 @@ def _keep(path: Path) -> None:
 
 
 def main() -> None:
-    if sys.argv[1:]:  # those alone that need no run
+    if sys.argv[1:]:
         for name in sys.argv[1:]:
-            {"cotraining": cotraining, "why": why, "classes": classes}[name]()
+            {"cotraining": cotraining, "why": why, "classes": classes, "screenshots": screenshots}[name]()
         return
     needed = {run / "tables/ablation.csv": "make tables, for each seed" for run in SEEDS}
     needed[LESSON / "cpr_rgb_cycle1/metrics.json"] = "notebook 00"
@@ -169,8 +169,7 @@ def main() -> None:
     why()
     flow()
     classes()
-    with TemporaryDirectory(prefix="cprlib-") as folder:
-        screenshots(Path(folder))
+    screenshots()
     for path in sorted(PICTURES.iterdir()):
         print(f"{path.stat().st_size / 1000:7.0f} kB  {path.relative_to(project_root())}")
 

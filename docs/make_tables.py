@@ -51,7 +51,7 @@ POINTS = {  # of bench.when; "toy" is the demo after its first cycle
     "start=15": "InfoNCE for 15 epochs, not 60",
     "classes=9": "9 classes, not 18",
     "top_k=1": "1 positive, not 5",
-    "top_k=20": "20 positives, not 5",
+    "top_k=20,num_stages=4": "20 positives, and 4 stages",
     "drop_self_positive=0": "the own key is always a positive",
     "num_stages=3": "3 stages, the last in the frozen view",
     "num_stages=4": "4 stages, the last in the trained view",

@@ -7,9 +7,7 @@ starts), "other length" (a video that reads as whole, but is shorter or longer),
 """
 
 import argparse
-import datetime
 import json
-import platform
 import random
 import shutil
 from collections import Counter
@@ -18,10 +16,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import get_type_hints
 
 import pandas as pd
 import torch
 
+from bench.faults import DAMAGES, same, tell
 from cprlib.data.flow import extract_flow
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import WorkerKilled, parallel_map
@@ -29,7 +29,7 @@ from cprlib.data.video import probe, read_clip
 from cprlib.evaluation.mining import read_mining_log
 from cprlib.notebook.runner import read_params
 from cprlib.store.checkpoints import load_checkpoint, load_encoder
-from cprlib.store.files import atomic_path, read_json, resolve
+from cprlib.store.files import read_json
 from cprlib.store.fingerprint import Fingerprint
 from cprlib.store.folders import read_config, read_videos
 from cprlib.training.config import TrainingConfig
@@ -42,33 +42,6 @@ from data_prep import toy_actions
 NAMED = (ValueError, OSError)
 
 
-def flip(data: bytes, rng: random.Random) -> bytes:
-    """One bit."""
-    place = rng.randrange(len(data))
-    return data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
-
-
-def zero(data: bytes, rng: random.Random) -> bytes:
-    """A block of up to 512 bytes becomes zeros."""
-    place = rng.randrange(len(data))
-    size = len(data[place : place + 512])
-    return data[:place] + bytes(size) + data[place + size :]
-
-
-def cut(data: bytes, rng: random.Random) -> bytes:
-    """The end is missing."""
-    return data[: rng.randrange(len(data))]
-
-
-def swap(data: bytes, rng: random.Random) -> bytes:
-    """Four bytes become others."""
-    place = rng.randrange(max(1, len(data) - 4))
-    return data[:place] + rng.randbytes(4) + data[place + 4 :]
-
-
-DAMAGES = (flip, zero, cut, swap)
-
-
 def outcome(read: Callable[[], object], path: Path, before: object) -> str:
     """How reading a damaged file ends."""
     try:
@@ -78,17 +51,6 @@ def outcome(read: Callable[[], object], path: Path, before: object) -> str:
     except Exception as error:  # the thing that is counted
         return f"unhandled {type(error).__name__}: {str(error)[:80]}"
     return "harmless" if same(now, before) else "different"
-
-
-def same(a: object, b: object) -> bool:
-    """Whether two results are equal to the last bit."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, pd.DataFrame):
-        return a.equals(b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
-    return len(a) == len(b) and all(map(same, a, b)) if isinstance(a, list | tuple) else a == b
 
 
 def watch(path: str) -> tuple:
@@ -157,11 +119,15 @@ SETTINGS = {
 }  # fmt: skip
 
 
+NUMBERS = [name for name, kind in get_type_hints(TrainingConfig).items() if kind in (int, float)]
+NO_NUMBERS = [float("nan"), float("inf"), -float("inf"), True, None, [1], {}, "1", "nan", b"1"]
+
+
 def damage_settings(config: TrainingConfig, place: Path) -> Counter:
     """Settings out of range or of another type, and parameter files that are no flat YAML."""
     counts = Counter()
-    for name, values in SETTINGS.items():
-        for value in values:
+    for name in {**SETTINGS, **dict.fromkeys(NUMBERS)}:
+        for value in SETTINGS.get(name, []) + (NO_NUMBERS if name in NUMBERS else []):
             try:
                 fit(replace(config, **{"out": str(place / "new"), "method": "cpr", name: value}))
                 counts[f"different: {name} {value!r} was trained"] += 1
@@ -266,12 +232,7 @@ def main() -> None:
         }
     table = pd.DataFrame(counts).T.fillna(0).astype(int)
     table.insert(0, "tried", table.sum(axis=1))
-    machine = f"{platform.machine()}, {platform.system()}, torch {torch.__version__}"
-    text = f"bench.damage, {datetime.date.today()}, {machine}\n\n{table.T.to_string()}\n"
-    print(text)
-    if args.out:
-        with atomic_path(resolve(args.out)) as tmp:
-            tmp.write_text(text)
+    tell("bench.damage", "", table.T, args.out, index=True)
 
 
 if __name__ == "__main__":

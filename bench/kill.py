@@ -1,73 +1,50 @@
-"""Kill a small chain at random moments, and compare how it ends: ``python -m bench.kill [--kills 24] [--out FILE]``.
+"""Kill a small chain in each of its parts, and compare how it ends: ``python -m bench.kill [--rounds 3] [--out FILE]``.
 
-The chain: manifest, flow, frame cache, InfoNCE and CoCLR, features, mining table. Each trial begins in an empty folder,
-is killed (SIGKILL) at a moment drawn evenly over the time that the chain takes, and called again until it ends. All
-that is kept must then be as after a chain that was never killed, bit for bit, and no temporary file may be left.
+The chain is :mod:`bench.chain`: flow, frame cache, InfoNCE, co-training, IIC, features, probe and fine-tuning, tables
+and report. In a round it is killed (SIGKILL) once in each part, at a moment drawn evenly over the time that the part
+takes, and called again after each kill. All that is kept must in the end be as after a chain that was never killed, bit
+for bit, and no temporary file may be left.
 """
 
 import argparse
-import datetime
 import hashlib
 import os
-import platform
 import random
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 import torch
 
-from cprlib.data.flow import extract_flow
-from cprlib.data.frame_cache import build_cache
-from cprlib.data.frames import open_frames
-from cprlib.data.manifest import Manifest
-from cprlib.evaluation.features import network_features
-from cprlib.evaluation.mining import class_mining_recall, read_mining_log
+from bench.chain import PARTS, make_videos
+from bench.faults import tell
 from cprlib.store import files
 from cprlib.store.checkpoints import load_checkpoint
-from cprlib.store.files import atomic_path, remove_leftovers, resolve
+from cprlib.store.files import remove_leftovers
 from cprlib.store.fingerprint import hash_weights
-from cprlib.training.config import TrainingConfig
-from cprlib.training.cotrain import untrained
-from cprlib.training.fit import fit
-from data_prep import toy_actions
 
-LIMIT = 20  # calls after which a chain should long have ended
+KEPT = (".csv", ".bin", ".parquet", ".mp4", ".png")
 
 
 def chain(videos: Path, place: Path) -> None:
-    """All parts, each kept if it is there already; which one is at work is noted for the table."""
-
-    def begin(part: str) -> None:
-        (place / "part").write_text(part)
-
+    """All parts; which one is at work, and since when, stands in a file."""
     remove_leftovers(place)
-    begin("flow")
-    manifest = extract_flow(Manifest.read(videos), place / "flow", "dis", 8.0, workers=1)
-    manifest.write(place / "manifest.csv")
-    begin("cache")
-    build_cache(manifest, place / "cache", ["rgb", "flow"], 30, workers=1)
-    small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, lr_milestones=())
-    small |= dict(K=21, top_k=2, epochs=3, cache=str(place / "cache"), device="cpu")
-    first = TrainingConfig(manifest=str(place / "manifest.csv"), out=str(place / "infonce"), **small)
-    begin("InfoNCE")
-    fit(first)
-    flow = untrained(replace(first, view="flow", out=str(place / "random")))
-    begin("CoCLR")
-    fit(replace(first, method="coclr", init=first.out, samplers={"flow": str(flow)}, out=str(place / "coclr")))
-    begin("features")
-    frames = open_frames(manifest, ["rgb"], 30, place / "cache")
-    for network in ("infonce", "coclr"):
-        for split in ("train", "test"):
-            network_features(place / network, manifest, frames, split)
-    begin("table")
-    with atomic_path(place / "mining.csv") as tmp:
-        class_mining_recall(read_mining_log(place / "coclr"), manifest).to_csv(tmp, index=False)
-    (place / "part").unlink()
+    for number, part in enumerate(PARTS.values()):
+        with (place / "part").open("a") as file:
+            file.write(f"{number} {time.monotonic()}\n")
+        part(videos, place)
+    with (place / "part").open("a") as file:
+        file.write(f"{len(PARTS)} {time.monotonic()}\n")
+
+
+def begun(place: Path) -> list[tuple[int, float]]:
+    """Number and beginning of the parts of the latest call."""
+    lines = (place / "part").read_text().split("\n")[:-1] if (place / "part").exists() else []
+    return [(int(number), float(moment)) for number, moment in map(str.split, lines)]
 
 
 def result_of(place: Path) -> dict[str, str]:
@@ -78,84 +55,93 @@ def result_of(place: Path) -> dict[str, str]:
         if path.name.startswith(files.LEFTOVER):
             found[f"left over: {path.parent.name}"] = name
         elif path.name == "checkpoint.pt":
-            saved = load_checkpoint(path)
-            parts = [hash_weights(saved[part]) for part in ("encoder", "key_encoder", "queue") if part in saved]
-            found[name] = "-".join(parts)
-        elif path.suffix in (".csv", ".bin", ".parquet", ".mp4") or path.name == "metrics.json" or "features_" in name:
+            found[name] = hash_weights(_tensors(load_checkpoint(path)))
+        elif path.suffix in KEPT or path.name == "metrics.json" or "features_" in name:
             content = path.read_bytes().replace(str(place).encode(), b"")
             found[name] = hashlib.sha256(content).hexdigest()
     return found
 
 
-def call(videos: Path, place: Path, seconds: float | None = None, task: Callable[[Path, Path], object] = chain) -> bool:
-    """A task in a process of its own, killed after so many seconds; True if it came to its end."""
+def _tensors(saved: Any, name: str = "") -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint by their names: weights, memory, state of the optimiser."""
+    if isinstance(saved, torch.Tensor):
+        return {name: saved}
+    items = saved.items() if isinstance(saved, Mapping) else enumerate(saved) if isinstance(saved, list) else ()
+    return {k: v for key, value in items for k, v in _tensors(value, f"{name}.{key}").items()}
+
+
+def start(task: Callable[[Path, Path], object], videos: Path, place: Path) -> int:
+    """A task in a process of its own, which says in a file what went wrong."""
+    (place / "part").unlink(missing_ok=True)
     child = os.fork()
     if not child:
-        os.dup2(os.open(place.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
+        log = os.open(place.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1), os.dup2(log, 2)
         try:
             task(videos, place)
             os._exit(0)
         except BaseException as error:
             print(f"{type(error).__name__}: {error}", flush=True)
             os._exit(1)
-    if seconds is not None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if os.waitpid(child, os.WNOHANG)[0]:
-                return True
-            time.sleep(0.005)
-        os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)[1] == 0
+    return child
 
 
-def make_videos(videos: Path, place: Path) -> None:
-    """The videos that all chains begin with."""
-    toy_actions.build(place, recordings=4, takes=1, workers=1).write(videos)
+def ended(child: int, place: Path) -> None:
+    """Wait for the end of a task; SystemExit if that is no good one."""
+    if os.waitpid(child, 0)[1]:
+        raise SystemExit(place.with_suffix(".log").read_text())
 
 
-def trial(videos: Path, place: Path, seconds: float, expected: dict[str, str]) -> dict[str, str]:
-    """One kill, and how the chain ended that was called again."""
-    place.mkdir()
-    if call(videos, place, seconds):
-        return {"killed in": "(had ended)", "outcome": "bit-equal" if result_of(place) == expected else "different"}
-    part = (place / "part").read_text() if (place / "part").exists() else "start"
+def kill(child: int, place: Path, part: int, seconds: float) -> str:
+    """Kill a chain so many seconds after a part began; which part it was in."""
+    while not (moments := dict(begun(place))).get(part) and not os.waitpid(child, os.WNOHANG)[0]:
+        time.sleep(0.002)
+    time.sleep(max(0.0, moments[part] + seconds - time.monotonic()))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
     for path in place.rglob(f"{files.LEFTOVER}*"):
         os.utime(path, (0, 0))  # as if the next call came later than a minute
-    if not call(videos, place):
-        return {"killed in": part, "outcome": f"refused: {place.with_suffix('.log').read_text().splitlines()[-1][:90]}"}
-    now = result_of(place)
-    other = [name for name in {*now, *expected} if now.get(name) != expected.get(name)]
-    return {"killed in": part, "outcome": f"different: {sorted(other)[0]}" if other else "bit-equal"}
+    last = begun(place)[-1][0]
+    return list(PARTS)[last] if last < len(PARTS) else "(had ended)"
+
+
+def a_round(videos: Path, place: Path, seconds: Mapping[int, float], rng: random.Random) -> list[str]:
+    """The parts that a chain was killed in, before it was left to end."""
+    place.mkdir()
+    killed = [
+        kill(start(chain, videos, place), place, part, rng.random() * seconds[part]) for part in range(len(PARTS))
+    ]
+    ended(start(chain, videos, place), place)
+    return killed
 
 
 def main() -> None:
     """Print the table, and write it where --out says."""
     parser = argparse.ArgumentParser(prog="python -m bench.kill", description=__doc__.split("\n")[0])
-    parser.add_argument("--kills", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", help="file to write")
     args = parser.parse_args()
     rng, rows = random.Random(0), []
     with TemporaryDirectory(prefix="cprlib-") as name:
         place = Path(name)
         videos, whole = place / "toy/videos.csv", place / "whole"
-        whole.mkdir()
-        call(videos, place / "toy", task=make_videos)  # decoders that ran here would not survive a fork
-        start = time.monotonic()
-        if not call(videos, whole):
-            raise SystemExit((place / "whole.log").read_text())
-        seconds, expected = time.monotonic() - start, result_of(whole)
-        for number in range(args.kills):
-            moment = (number + rng.random()) / args.kills * seconds
-            rows.append(trial(videos, place / f"t{number}", moment, expected))
-            print(number, rows[-1], flush=True)
-    table = pd.DataFrame(rows).value_counts().rename("chains").reset_index().sort_values("killed in")
-    machine = f"{platform.machine()}, {platform.system()}, torch {torch.__version__}"
-    head = f"bench.kill, {datetime.date.today()}, {machine}; {len(expected)} files compared, {seconds:.0f} s a chain"
-    text = f"{head}\n\n{table.to_string(index=False)}\n"
-    print(text)
-    if args.out:
-        with atomic_path(resolve(args.out)) as tmp:
-            tmp.write_text(text)
+        for folder in (whole, place / "toy"):
+            folder.mkdir()
+        ended(
+            start(make_videos, videos, place / "toy"), place / "toy"
+        )  # decoders that ran here would not survive a fork
+        ended(start(chain, videos, whole), whole)
+        moments, expected = begun(whole), result_of(whole)
+        seconds = {part: end - begin for (part, begin), (_, end) in zip(moments, moments[1:], strict=False)}
+        for number in range(args.rounds):
+            killed, now = a_round(videos, place / f"round{number}", seconds, rng), result_of(place / f"round{number}")
+            other = sorted(name for name in {*now, *expected} if now.get(name) != expected.get(name))
+            outcome = f"different: {', '.join(other[:3])}" if other else "bit-equal"
+            rows += [{"killed in": part, "the chain ended": outcome} for part in killed]
+            print(number, killed, outcome, flush=True)
+    table = pd.DataFrame(rows).value_counts(sort=False).rename("kills").reset_index()
+    about = f"; {len(expected)} files compared, {sum(seconds.values()):.0f} s a chain, {len(rows)} kills"
+    tell("bench.kill", about, table, args.out)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from cprlib.data.flow_file import (
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import fingerprint, resize
-from cprlib.store.files import resolve
+from cprlib.store.files import link, resolve
 
 __all__ = [
     "FlowInfo",
@@ -84,11 +84,12 @@ def extract_flow(
     device: str | None = None,
     weights: str | Path | None = None,
     shard: tuple[int, int] = (0, 1),
+    others: Sequence[str | Path] = (),
 ) -> Manifest:
     """Estimate and store the flow of every video; what is already there and still fits is kept.
 
     A file is named after the content of its video and the settings that decide its own, whatever the video is called:
-    it is found again after a move, and data sets that give the same folder share it.
+    it is found again after a move, data sets that give the same folder share it, and what others have is linked.
 
     Args:
         manifest: the videos.
@@ -97,6 +98,7 @@ def extract_flow(
         bound: see `write_flow`.
         workers: processes; None = one per core. A few that share a GPU keep it busy while they decode and encode.
         shard: (i, n): only every n-th video, from the i-th on (i = 0..n-1), for n jobs that share the folder.
+        others: folders of flow of other data sets, in which the same video may be, whatever it is called there.
 
     Returns:
         The manifest with `flow_path` filled in.
@@ -121,7 +123,7 @@ def extract_flow(
     table = manifest.table.assign(flow_path=[str(place / f"{source}.mp4") for source in sources])
     rows = zip(table.path, table.flow_path, table.num_frames, table.fps, sources, strict=True)
     jobs = list({row[1]: row for row in rows}.values())[shard[0] :: shard[1]]  # copies of a video share their flow
-    todo = [job for job in jobs if not _is_done(job, name, bound, short_side)]
+    todo = [job for job in jobs if not _is_there(job, others, name, bound, short_side)]
     _forecast(todo, estimate_flow, short_side, workers)
     one = partial(_extract_one, name=name, bound=bound, short_side=short_side, setting=(method, device, weights))
     done = parallel_map(one, todo, workers, f"{method} flow")
@@ -146,6 +148,17 @@ def _is_done(job: Job, name: str, bound: float, short_side: int) -> bool:
         return False
     about = (info.method, info.bound, info.num_frames, info.source, info.short_side)
     return about == (name, bound, num_frames - 1, source, short_side)
+
+
+def _is_there(job: Job, others: Sequence[str | Path], name: str, bound: float, short_side: int) -> bool:
+    """Whether the flow of a video is done, or was by another data set, and is then linked."""
+    own = Path(job[1])
+    for path in (own, *(Path(other) / own.parent.name / own.name for other in others)):
+        if _is_done((job[0], str(path), *job[2:]), name, bound, short_side):
+            if path != own:
+                link(path, own)
+            return True
+    return False
 
 
 def _extract_one(job: Job, name: str, bound: float, short_side: int, setting: tuple) -> None:

@@ -4,8 +4,6 @@
 """
 
 import argparse
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from cprlib.encoders import Encoder, ReleasedFlowInput, build_encoder
-from cprlib.store.files import atomic_path, resolve
+from cprlib.store.files import link, resolve
 from cprlib.store.fingerprint import Fingerprint
 from cprlib.store.folders import BEFORE, CHECKPOINT, METRICS
 from cprlib.store.released import export_released, load_released
@@ -47,7 +45,7 @@ def save_checkpoint(folder: str | Path, config: Any, state: Mapping[str, Any]) -
             "lower lr (continue_with: [lr]), or with precision fp32"
         )
     if path.exists():
-        _link(path, path.with_name(BEFORE))
+        link(path, path.with_name(BEFORE))
     save_tensors(path, saved)
 
 
@@ -81,21 +79,11 @@ def resume(folder: str | Path, take: Callable[[dict], T]) -> T | None:
             if newest.exists():
                 print(f"{told[0]}. Put aside as {DAMAGED}; going on from the checkpoint before", flush=True)
                 newest.replace(newest.with_name(DAMAGED))
-            _link(before, newest)
+            link(before, newest)
         return taken
     if told:
         raise ValueError(f"{told[0]}; no other checkpoint is whole: delete the folder to train again")
     return None
-
-
-def _link(path: Path, name: Path) -> None:
-    """Give a file a second name, or make a copy of it where a file can have one name only."""
-    with atomic_path(name) as tmp:
-        tmp.unlink()
-        try:
-            os.link(path, tmp)
-        except OSError:
-            shutil.copyfile(path, tmp)
 
 
 def _not_finite(state: Any, name: str = "") -> str | None:

@@ -106,6 +106,16 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             tmp.unlink(missing_ok=True)
 
 
+def link(path: Path, name: Path) -> None:
+    """Give a file a second name, or make a copy of it where a file can have one name only."""
+    with atomic_path(name) as tmp:
+        tmp.unlink()
+        try:
+            os.link(path, tmp)
+        except OSError:
+            shutil.copyfile(path, tmp)
+
+
 def _told(path: Path, error: OSError, begun: bool) -> OSError:
     """An error of writing with its file and the remedy in one line; one of another kind stays as it is."""
     code = error.errno

@@ -223,7 +223,7 @@ def test_every_video_has_its_own_flow_whatever_it_is_called(tmp_path):
     assert len(lowered) == len(names) and all(Path(path).is_relative_to(tmp_path / "flow") for path in lowered)
 
 
-def test_flow_is_found_again_after_a_move_and_shared_by_copies(tmp_path, monkeypatch):
+def test_flow_is_found_again_after_a_move_and_shared_by_copies_and_data_sets(tmp_path, monkeypatch):
     manifest = manifest_of(tmp_path / "old", a=gliding(6, 1, 0), b=gliding(5, 0, 1), copy=gliding(6, 1, 0))
     done = extract_flow(manifest, tmp_path / "flow", "dis", workers=1).table
     assert done.flow_path[0] == done.flow_path[2] and done.flow_path.nunique() == 2
@@ -231,6 +231,11 @@ def test_flow_is_found_again_after_a_move_and_shared_by_copies(tmp_path, monkeyp
     moved = Manifest(manifest.table.assign(path=manifest.table.path.str.replace("/old/", "/new/")))
     monkeypatch.setattr(flow_module, "write_flow", None)
     assert extract_flow(moved, tmp_path / "flow", "dis", workers=1).table.flow_path.tolist() == done.flow_path.tolist()
+    linked = extract_flow(moved, tmp_path / "other", "dis", workers=1, others=[tmp_path / "flow"]).table.flow_path
+    assert [Path(a).samefile(b) for a, b in zip(linked, done.flow_path, strict=True)] == [True] * 3
+    assert Path(linked[0]).is_relative_to(tmp_path / "other")
+    with pytest.raises(RuntimeError, match="no flow for 2 of 2 videos"):  # another bound is other flow
+        extract_flow(moved, tmp_path / "more", "dis", 8.0, workers=1, others=[tmp_path / "flow"])
 
 
 @pytest.mark.parametrize("method", ["tvl1", "dis"])

@@ -1,18 +1,27 @@
 """Features of videos, windows of several in one batch, against one window at a time; retrieval of Kinetics' size."""
 
+import io
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import cosine_similarity, normalize
+from torchvision.transforms.v2 import functional as TF
 
 from bench.pair import Pair
+from bench.samples import JpegSamples, a_few_videos
 from cprlib.data.augmentation import evaluation_crops, to_input
+from cprlib.data.container import open_video
+from cprlib.data.frames import VideoFrames
 from cprlib.data.manifest import Manifest
-from cprlib.data.sampling import clip_indices
-from cprlib.encoders import build_encoder
-from cprlib.evaluation.features import Windows, extract_features, window_starts
+from cprlib.data.parallel import keep_memory
+from cprlib.data.sampling import clip_indices, window_starts
+from cprlib.encoders import IMAGENET_MEAN, IMAGENET_STD, build_encoder
+from cprlib.evaluation.features import Windows, extract_features
 from cprlib.evaluation.retrieval import nearest_neighbours
 
 FRAMES, SIZE, VIDEOS, LENGTH = 8, 40, 24, 60
@@ -31,9 +40,50 @@ class Noise:
 
 
 def pairs(device: torch.device) -> Iterator[Pair]:
-    """Both."""
+    """Videos of a file, clips that are at hand, retrieval."""
+    keep_memory()
+    with TemporaryDirectory(prefix="cprlib-") as folder:
+        yield _from_files(a_few_videos(Path(folder)), device)
     yield _features(device)
     yield _retrieval()
+
+
+def _from_files(videos: Manifest, device: torch.device) -> Pair:
+    """The reference reads JPEG frames and goes through every window alone, frame by frame."""
+    stored, encoder = JpegSamples(videos), build_encoder("tiny", 64).to(device).eval()
+    windows = Windows(VideoFrames(videos, ("rgb",)), videos, "rgb", FRAMES, 1, SIZE)
+
+    def frame(data: bytes) -> Tensor:
+        picture = Image.open(io.BytesIO(data)).convert("RGB")
+        picture = TF.center_crop(picture, min(picture.size)).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        x = TF.to_dtype(TF.pil_to_tensor(picture), torch.float32, scale=True)
+        return TF.normalize(x, IMAGENET_MEAN, IMAGENET_STD)
+
+    @torch.no_grad()
+    def one_by_one() -> Tensor:
+        sums = torch.zeros(len(windows.lengths), 128)
+        for row, start in windows.windows:
+            numbers = clip_indices(windows.lengths[row], start, FRAMES)
+            clip = torch.stack([frame(stored.stored[row, "rgb"][i]) for i in numbers], dim=1)
+            sums[row] += encoder.features(clip[None].to(device))[0].cpu()
+        return sums
+
+    @torch.no_grad()
+    def floor() -> Tensor:
+        for path in videos.table.path:
+            with open_video(path) as (container, stream):
+                sum(1 for _ in container.decode(stream))
+        clips = torch.zeros(len(windows), 3, FRAMES, SIZE, SIZE, device=device)
+        return torch.cat([encoder.features(part) for part in clips.split(16)])
+
+    def alike(a: Tensor, b: Tensor) -> str:
+        cosine = float(cosine_similarity(a, b).min())
+        assert cosine > 0.999, cosine
+        return f"features differ by JPEG's losses, cosine {cosine:.4f} or more"
+
+    name = f"features of {len(videos.table)} video files, {len(windows)} windows of {FRAMES} x {SIZE} x {SIZE}, tiny"
+    items = len(videos.table), "videos"
+    return Pair(name, one_by_one, lambda: extract_features(encoder, windows), alike, floor, items, 5, device)
 
 
 def _features(device: torch.device) -> Pair:

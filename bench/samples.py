@@ -4,10 +4,11 @@ A sample is two clips of a video in RGB and flow, 32 frames of 128 x 128 each, f
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,13 +24,15 @@ from cprlib.data.files import find_videos
 from cprlib.data.flow import extract_flow
 from cprlib.data.frames import VideoFrames, open_frames
 from cprlib.data.manifest import Manifest
+from cprlib.data.parallel import keep_memory
 from cprlib.data.sampling import ClipPairs, clip_indices, draw_start
+from cprlib.data.seeking import frame_index, pictures_at
 from cprlib.data.video import probe
 from cprlib.encoders import IMAGENET_MEAN, IMAGENET_STD
 from cprlib.store.files import resolve
 from data_prep import toy_actions
 
-VIEWS, LENGTH, SIZE, VIDEOS, LONGEST = ("rgb", "flow"), 32, 128, 4, 200
+VIEWS, LENGTH, SIZE, VIDEOS, LONGEST = {"rgb": 3, "flow": 2}, 32, 128, 4, 200
 
 
 def a_few_videos(folder: Path) -> Manifest:
@@ -117,20 +120,36 @@ def inputs(pairs: ClipPairs, item: tuple[int, int]) -> dict:
     return {"clips": [{view: x[view][n] for view in VIEWS} for n in range(2)], "strong": strong}
 
 
+class Decoding(VideoFrames):
+    """The floor: the frames are decoded and nothing else is done with them."""
+
+    def frames(self, video_id: int, view: str, frame_indices: Sequence[int]) -> Tensor:
+        path = self.files[video_id][0 if view == "rgb" else 1]
+        index = frame_index(path)
+        for _ in pictures_at(path, sorted({min(i, len(index.stamps) - 1) for i in frame_indices}), index):
+            pass
+        return torch.zeros(len(frame_indices), 1, 1, VIEWS[view], dtype=torch.uint8)
+
+
 def pairs(device: torch.device) -> Iterator[Pair]:
     """From the files as they are, and from a frame cache of the papers' short side."""
     with TemporaryDirectory(prefix="cprlib-") as folder:
         manifest = a_few_videos(Path(folder))
         reference, rows = JpegSamples(manifest), len(manifest.table)
-        for name, frames in (
-            ("from video files", VideoFrames(manifest, VIEWS)),
-            ("from a frame cache of short side 128", open_frames(manifest, VIEWS, SIZE, Path(folder) / "cache")),
+        keep_memory()
+
+        def samples(frames: Any, change: Callable, size: int = SIZE) -> Callable[[], list[dict]]:
+            made = ClipPairs(manifest.table, manifest.source_codes, frames, VIEWS, VIEWS, LENGTH, 1, size)
+            return _some(lambda item: change(made, item), rows)
+
+        cached = open_frames(manifest, VIEWS, SIZE, Path(folder) / "cache")
+        decoded = samples(Decoding(manifest, VIEWS), ClipPairs.__getitem__, 1)
+        for name, frames, floor in (
+            ("from video files", VideoFrames(manifest, VIEWS), decoded),
+            ("from a frame cache of short side 128", cached, None),
         ):
-            ours = ClipPairs(manifest.table, manifest.source_codes, frames, VIEWS, VIEWS, LENGTH, 1, SIZE)
-            here = _some(lambda item, ours=ours: inputs(ours, item), rows)
-            yield Pair(
-                f"{rows} samples {name}", _some(reference.__getitem__, rows), here, _alike, items=(rows, "samples")
-            )
+            sides = _some(reference.__getitem__, rows), samples(frames, inputs)
+            yield Pair(f"{rows} samples {name}", *sides, _alike, floor, (rows, "samples"))
 
 
 def _some(function: Callable[[tuple[int, int]], dict], rows: int) -> Callable[[], list[dict]]:

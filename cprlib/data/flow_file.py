@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import av
+import cv2
 import numpy as np
 import torch
 
@@ -165,5 +166,5 @@ def _plane(levels: np.ndarray) -> np.ndarray:
 def _levels(plane: np.ndarray, info: FlowInfo) -> np.ndarray:
     """The stored plane → (H, W, 2) uint8."""
     rows, columns = _padded(info.height, info.width)
-    levels = plane[: 2 * rows, :columns].reshape(2, rows, columns)
-    return levels[:, : info.height, : info.width].transpose(1, 2, 0)
+    u, v = plane[: 2 * rows, :columns].reshape(2, rows, columns)[:, : info.height, : info.width]
+    return cv2.merge([u, v])  # u and v side by side in memory, as all that follows wants them

@@ -30,6 +30,33 @@ def clip_indices(num_frames: int, start: int, clip_len: int, stride: int = 1) ->
     return [start] * (clip_len - len(inside)) + list(inside)
 
 
+def window_starts(num_frames: int, clip_len: int, stride: int = 1, overlap: float = 0.5) -> list[int]:
+    """First frames of the windows that cover a video, the last one flush with its end.
+
+    Args:
+        num_frames: frames of the video, at least 1.
+        clip_len: frames of a window.
+        stride: video frames from one frame of a window to the next.
+        overlap: share of a window that the next one repeats, in [0, 1); 0.5 in the paper.
+
+    Returns:
+        increasing starts, in frames; [0] for a video no longer than one window.
+
+    >>> window_starts(50, clip_len=16)
+    [0, 8, 16, 24, 32, 34]
+    """
+    if num_frames < 1 or clip_len < 1 or stride < 1 or not 0 <= overlap < 1:
+        raise ValueError(
+            f"no windows for num_frames={num_frames}, clip_len={clip_len}, stride={stride}, "
+            f"overlap={overlap}: the first three must be at least 1, overlap in [0, 1)"
+        )
+    last = num_frames - ((clip_len - 1) * stride + 1)
+    if last <= 0:
+        return [0]
+    step = max(1, int(clip_len * stride * (1 - overlap)))
+    return [*range(0, last, step), last]
+
+
 def draw_start(num_frames: int, clip_len: int, stride: int, generator: torch.Generator) -> int:
     """A uniformly drawn first frame, such that the clip fits where it can."""
     last = max(0, num_frames - (clip_len - 1) * stride - 1)

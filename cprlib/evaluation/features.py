@@ -1,9 +1,12 @@
 """Features of whole videos: windows over the video, encoded in batches, averaged (section 3)."""
 
 from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -11,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from cprlib.data.augmentation import CROPS, evaluation_crops, to_input
 from cprlib.data.content import view_contents
 from cprlib.data.manifest import Manifest
-from cprlib.data.sampling import clip_indices
+from cprlib.data.parallel import clip_loader
+from cprlib.data.sampling import clip_indices, window_starts
 from cprlib.evaluation.judged import check_judged
 from cprlib.evaluation.on_devices import on_devices
 from cprlib.methods import VIEWS
@@ -22,32 +26,7 @@ from cprlib.store.tensors import load_kept, save_tensors
 from cprlib.training import ranks
 from cprlib.training.schedule import pick_device
 
-
-def window_starts(num_frames: int, clip_len: int, stride: int = 1, overlap: float = 0.5) -> list[int]:
-    """First frames of the windows that cover a video, the last one flush with its end.
-
-    Args:
-        num_frames: frames of the video, at least 1.
-        clip_len: frames of a window.
-        stride: video frames from one frame of a window to the next.
-        overlap: share of a window that the next one repeats, in [0, 1); 0.5 in the paper.
-
-    Returns:
-        increasing starts, in frames; [0] for a video no longer than one window.
-
-    >>> window_starts(50, clip_len=16)
-    [0, 8, 16, 24, 32, 34]
-    """
-    if num_frames < 1 or clip_len < 1 or stride < 1 or not 0 <= overlap < 1:
-        raise ValueError(
-            f"no windows for num_frames={num_frames}, clip_len={clip_len}, stride={stride}, "
-            f"overlap={overlap}: the first three must be at least 1, overlap in [0, 1)"
-        )
-    last = num_frames - ((clip_len - 1) * stride + 1)
-    if last <= 0:
-        return [0]
-    step = max(1, int(clip_len * stride * (1 - overlap)))
-    return [*range(0, last, step), last]
+AT_ONCE = 64  # frames of a video in memory before they are resized
 
 
 class Windows(Dataset):
@@ -88,11 +67,19 @@ class Windows(Dataset):
         return len(self.windows)
 
     def __getitem__(self, index: int) -> tuple[int, Tensor]:
-        row, start = self.windows[index]
-        indices = clip_indices(self.lengths[row], start, self.clip_len, self.stride)
-        source = VIEWS[self.view].source
-        clip = self.frames.frames(self.video_ids[row], source, indices)
-        return row, evaluation_crops(clip, self.size, source, self.crops)
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[int, Tensor]]:
+        """Several items; a frame that is in several windows of a video is read and resized once."""
+        items, source = [], VIEWS[self.view].source
+        for row, group in groupby((self.windows[i] for i in indices), itemgetter(0)):
+            clips = [clip_indices(self.lengths[row], start, self.clip_len, self.stride) for _, start in group]
+            numbers, places = np.unique(clips, return_inverse=True)
+            parts = (numbers[i : i + AT_ONCE].tolist() for i in range(0, len(numbers), AT_ONCE))
+            frames = (self.frames.frames(self.video_ids[row], source, part) for part in parts)
+            crops = torch.cat([evaluation_crops(part, self.size, source, self.crops) for part in frames], dim=1)
+            items += [(row, crops[:, clip]) for clip in places.reshape(len(clips), -1)]
+        return items
 
 
 def mean_over_windows(
@@ -144,11 +131,11 @@ def mean_over_windows(
 
 def _loader(windows: Windows, batch_size: int, workers: int) -> DataLoader:
     own = [n for n, (row, _) in enumerate(windows.windows) if row % ranks.size() == ranks.rank()]
-    return DataLoader(
+    return clip_loader(
         windows,
-        batch_size,
+        workers,
+        batch_size=batch_size,
         sampler=own or [0],  # of more processes than videos each looks at one, to know how long a feature is
-        num_workers=workers,
         prefetch_factor=1 if workers else None,
         generator=torch.Generator(),  # else the loader draws from torch's global generator
     )

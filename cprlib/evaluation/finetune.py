@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from cprlib.data.content import training_rows, video_contents, view_contents
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
+from cprlib.data.parallel import clip_loader
 from cprlib.data.sampling import ClipPairs, EpochSampler
 from cprlib.evaluation.classification import held_out, top_k_accuracy
 from cprlib.evaluation.classifier import Classifier, make_optimizer, train_epoch
@@ -126,7 +126,7 @@ def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
     if is_finished(folder) and len(metrics) == config.epochs:
         return folder
     trained = ranks.parallel(model)
-    loader = DataLoader(clips, batch_sampler=ranks.OwnPart(sampler), num_workers=config.workers)
+    loader = clip_loader(clips, config.workers, batch_sampler=ranks.OwnPart(sampler))
     for epoch in progress(range(len(metrics), config.epochs), folder.name, status=lambda: _status(metrics)):
         sampler.epoch = epoch
         row = train_epoch(config, trained, optimizer, loader, view, epoch)

@@ -60,7 +60,7 @@ def stream_windows(
     flow: Mapping[str, Any] | None = None,
     overlap: float = 0.5,
 ) -> Iterator[Window]:
-    """The windows of :func:`cprlib.evaluation.features.window_starts`, each as soon as its last frame is there.
+    """The windows of :func:`cprlib.data.sampling.window_starts`, each as soon as its last frame is there.
 
     Args:
         frames: in order, from :func:`timed_frames`.

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cprlib.data.content import video_contents
 from cprlib.data.manifest import Manifest
-from cprlib.data.parallel import short_sockets
+from cprlib.data.parallel import clip_loader, short_sockets
 from cprlib.data.sampling import EpochSampler
 from cprlib.methods import METHODS
 from cprlib.store.checkpoints import resume, save_checkpoint
@@ -62,8 +62,8 @@ def run_epochs(
     check_bf16(config, state.encoder)
     short_sockets()
     items, sampler = data
-    loader = DataLoader(
-        items, batch_sampler=ranks.OwnPart(sampler), num_workers=config.workers, persistent_workers=config.workers > 0
+    loader = clip_loader(
+        items, config.workers, batch_sampler=ranks.OwnPart(sampler), persistent_workers=config.workers > 0
     )
     with scalar_writer(folder, state.epoch) as write_scalars:
         for epoch in progress(range(state.epoch, config.all_epochs), folder.name, status=lambda: _status(metrics)):

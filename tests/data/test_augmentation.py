@@ -42,6 +42,16 @@ def test_flip_negates_u_and_keeps_v():
     assert flipped[0, 0, :, 1].tolist() == [255, 100, 0]  # mirrored alone
 
 
+@pytest.mark.parametrize("frames", [1, 2, 5])
+@pytest.mark.parametrize("planar", [False, True])
+def test_flow_that_is_resized_in_pairs_is_as_if_each_frame_was_alone(frames, planar):
+    levels = torch.randint(0, 256, (frames, 40, 50, 2), dtype=torch.uint8, generator=generator())
+    levels = levels.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1) if planar else levels
+    crop = Crop(area=0.5, aspect=1.2, y=0.3, x=0.6, flip=False)
+    alone = [resized_crop(torch.cat([frame, frame[..., :1]], dim=2)[None], crop, 24, "rgb") for frame in levels]
+    assert torch.equal(resized_crop(levels, crop, 24, "flow"), torch.cat(alone)[..., :2])
+
+
 def test_views_of_a_clip_share_their_geometry():
     """A bright patch lies at the same place in RGB and in flow after the same crop."""
     rgb, flow = torch.zeros(2, 40, 50, 3, dtype=torch.uint8), torch.zeros(2, 40, 50, 2, dtype=torch.uint8)

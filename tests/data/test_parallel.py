@@ -1,12 +1,15 @@
 import os
+import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from torch.utils.data import Dataset
 
-from cprlib.data.parallel import WorkerKilled, cores, parallel_map
+from cprlib.data.parallel import WorkerKilled, clip_loader, cores, parallel_map
 
 
 def invert(x: float) -> float:
@@ -22,6 +25,30 @@ def test_results_and_failures_come_with_their_items(workers):
     found = dict(parallel_map(invert, [1, 2, 0, 4], workers, "inverting"))
     assert isinstance(found.pop(0), ZeroDivisionError)
     assert found == {1: 1.0, 2: 0.5, 4: 0.25}
+
+
+def faults(block: int) -> int:
+    """Pages that the system gives for a block of so many bytes, once one like it was freed."""
+    np.ones(block, np.uint8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(block, np.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+class Faults(Dataset):
+    """What a worker needs anew for 20 MB."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        return faults(20_000_000)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="malloc of Linux")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_memory_of_a_clip_is_kept_for_the_next_one(workers):
+    assert next(iter(clip_loader(Faults(), workers))) < 100  # of 4883 pages
 
 
 def test_nothing_to_do():

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from cprlib.data.manifest import Manifest
-from cprlib.evaluation.features import Windows, extract_features, mean_over_windows, window_starts
+from cprlib.data.sampling import window_starts
+from cprlib.evaluation.features import Windows, extract_features, mean_over_windows
 
 LENGTHS = {7: 3, 2: 40, 9: 8, 4: 21}  # video_id -> frames; neither sorted nor contiguous
 
@@ -107,7 +108,14 @@ def test_decodes_no_more_than_one_batch_ahead():
     original = encoder.features
     encoder.features = lambda clips: (ahead.append(len(frames.reads)), original(clips))[1]
     extract(frames, encoder, batch_size=3)
-    assert ahead[:3] == [3, 6, 9]
+    assert ahead[:3] == [2, 3, 4]  # one window of the first video, two of the second, then three of that one
+
+
+def test_frames_of_overlapping_windows_are_read_once():
+    frames = FakeFrames()
+    extract(frames, lengths={2: 200}, batch_size=100)
+    reads = [set(numbers) for _, _, numbers in frames.reads]
+    assert sum(map(len, reads)) == 200 == len(set().union(*reads)) and max(map(len, reads)) == 64
 
 
 def test_eval_mode_no_gradient_and_everything_put_back():
@@ -140,7 +148,7 @@ def test_no_videos_and_broken_weights_are_errors():
 
 def test_crops_are_averaged_and_never_more_than_a_batch_is_held():
     """Five crops of frames that are brighter on the right: those on the left miss the brightest columns."""
-    levels = torch.arange(10, dtype=torch.uint8).view(1, 1, 10, 1).expand(8, 8, 10, 3)
+    levels = torch.arange(10, dtype=torch.uint8).view(1, 1, 10, 1).expand(20, 8, 10, 3)
     seen = []
 
     class Ramp:

@@ -87,6 +87,16 @@ def rgb(picture: av.VideoFrame) -> np.ndarray:
     return upright(frame, display_matrix(picture))
 
 
+def in_places(frames: Iterable[np.ndarray], places: np.ndarray) -> np.ndarray | None:
+    """Frame n wherever `places` (T,) says n → (T, H, W, C) uint8; None where frames are missing."""
+    clip, number = None, -1
+    for number, frame in enumerate(frames):  # each is written while the processor still has it at hand
+        if clip is None:
+            clip = np.empty((len(places), *frame.shape), np.uint8)
+        clip[places == number] = frame
+    return clip if number == places.max() else None
+
+
 def display_matrix(picture: av.VideoFrame) -> tuple[int, int, int, int]:
     """(a, b, c, d): a stored pixel (x, y) is shown at (a x + c y, b x + d y), up to shift and scale."""
     data = picture.side_data.get("DISPLAYMATRIX")

@@ -21,6 +21,7 @@ from cprlib.data.container import (
     brightness,
     encode,
     grey_picture,
+    in_places,
     open_video,
 )
 from cprlib.data.seeking import frame_index, pictures_at
@@ -112,10 +113,10 @@ def read_flow_levels(path: str | Path, frame_indices: Sequence[int]) -> torch.Te
         raise IndexError(f"{path}: frames {asked.tolist()} asked for, its video has {info.num_frames + 1}")
     indices, places = np.unique(asked.clip(max=info.num_frames - 1), return_inverse=True)
     pictures = pictures_at(path, indices.tolist(), frame_index(path))
-    levels = [_levels(brightness(picture), info) for picture in pictures]
-    if len(levels) < len(indices):
+    levels = in_places((_levels(brightness(picture), info) for picture in pictures), places)
+    if levels is None:
         raise VideoError(path, "flow frames are missing; delete the file and extract flow again")
-    return torch.from_numpy(np.stack([levels[place] for place in places]))
+    return torch.from_numpy(levels)
 
 
 def read_flow(path: str | Path, frame_indices: Sequence[int]) -> torch.Tensor:

@@ -6,7 +6,7 @@ so training, cache and flow see the same pixels. decord is there for whoever ask
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 
-from cprlib.data.container import VideoError, decode, encode, is_upright, open_video, rgb
+from cprlib.data.container import VideoError, decode, encode, in_places, is_upright, open_video, rgb
 from cprlib.data.probing import VideoInfo, probe
 from cprlib.data.seeking import frame_index, pictures_at
 
@@ -59,10 +59,14 @@ def read_clip(
     try:
         frames = _read_decord(path, indices.tolist()) if reader == "decord" and _suits_decord(path) else None
         if frames is None:
-            frames = _read(path, indices.tolist(), short_side, reader)
+            frames = _read(path, indices.tolist(), reader)
+        clip = in_places((resize(frame[None], short_side)[0] for frame in frames), places)
     except av.FFmpegError as error:
         raise VideoError(path, f"cannot be read ({error}); make the manifest again") from error
-    return torch.from_numpy(np.stack([resize(frames[place][None], short_side)[0] for place in places]))
+    if clip is None:
+        _check_range(path, indices, _count(path))
+        raise VideoError(path, "cannot be read (frames are missing); make the manifest again")
+    return torch.from_numpy(clip)
 
 
 def write_video(
@@ -157,16 +161,12 @@ def _suits_decord(path: str | Path) -> bool:
     return _decord() is not None and _suits(str(path), stat.st_size, stat.st_mtime_ns)
 
 
-def _read(path: str | Path, indices: list[int], short_side: int | None, reader: str) -> list[np.ndarray]:
-    """(H, W, 3) uint8 each, of sorted, distinct frame numbers; each is resized before the next is decoded."""
+def _read(path: str | Path, indices: list[int], reader: str) -> Iterator[np.ndarray]:
+    """(H, W, 3) uint8 each, of sorted, distinct frame numbers, as far as they are there."""
     index = None if reader == "pyav" else frame_index(path, any_container=reader == "seek")
     if index is not None or indices[0] < 0:
         _check_range(path, indices, _count(path) if index is None else len(index.stamps))
-    frames = [resize(rgb(picture)[None], short_side)[0] for picture in pictures_at(path, indices, index)]
-    if len(frames) < len(indices):
-        _check_range(path, indices, _count(path))
-        raise VideoError(path, "cannot be read (frames are missing); make the manifest again")
-    return frames
+    return map(rgb, pictures_at(path, indices, index))
 
 
 def _count(path: str | Path) -> int:

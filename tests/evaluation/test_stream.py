@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from cprlib.data.flow import estimate, quantise
-from cprlib.data.sampling import clip_indices
+from cprlib.data.sampling import clip_indices, window_starts
 from cprlib.data.video import write_video
-from cprlib.evaluation.features import window_starts
 from cprlib.evaluation.stream import stream_windows, timed_frames
 
 

@@ -64,6 +64,7 @@ class FeatureQueue(_Rows):
         for name in ("video_id", "source_id", "label"):
             self.register_buffer(name, torch.full((size,), -1))
         self.register_buffer("enqueued", torch.tensor(0))  # rows ever written
+        self._count: int | None = 0  # the same number, for which no GPU need be waited; None: not known yet
 
     @property
     def filled(self) -> Tensor:
@@ -71,9 +72,20 @@ class FeatureQueue(_Rows):
         return torch.arange(self.size, device=self.enqueued.device) < self.enqueued
 
     @property
+    def count(self) -> int:
+        """Rows ever written."""
+        if self._count is None:
+            self._count = int(self.enqueued)
+        return self._count
+
+    def _load_from_state_dict(self, *args) -> None:
+        super()._load_from_state_dict(*args)
+        self._count = None
+
+    @property
     def is_full(self) -> bool:
         """Whether every row holds a clip."""
-        return int(self.enqueued) >= self.size
+        return self.count >= self.size
 
     @torch.no_grad()
     def enqueue(self, features: Mapping[str, Tensor], video_id: Tensor, source_id: Tensor, label: Tensor) -> None:
@@ -95,11 +107,12 @@ class FeatureQueue(_Rows):
             if rows.shape != (batch, self.dim):
                 raise ValueError(f"{view} features have shape {tuple(rows.shape)}; expected ({batch}, {self.dim})")
         kept = slice(max(0, batch - self.size), batch)  # of a batch larger than the queue only the end would stay
-        rows = (int(self.enqueued) + torch.arange(batch, device=self.enqueued.device)[kept]) % self.size
+        rows = (self.count + torch.arange(batch, device=self.enqueued.device)[kept]) % self.size
         for view in self.views:
             self.features[view][rows] = features[view][kept].to(self.features[view].dtype)
         for name, values in (("video_id", video_id), ("source_id", source_id), ("label", label)):
             getattr(self, name)[rows] = values[kept].to(rows)
+        self._count = self.count + batch
         self.enqueued += batch
 
 
@@ -145,4 +158,4 @@ class InstanceBank(_Rows):
         for view, new in features.items():
             bank = self.features[view]
             bank[rows] = normalize(bank[rows].lerp(new.to(bank.dtype), 1 - momentum), dim=1)
-        self.filled[rows] = True
+        self.filled.index_fill_(0, rows, True)

@@ -136,17 +136,22 @@ def to_inputs(
         source: clips[source].permute(0, 4, 1, 2, 3).contiguous().float().div_(255) for source in sources_of(views)
     }
     if "rgb" in x and strong is not None and strong.any():
-        chosen = strong.nonzero().flatten().to(x["rgb"].device)
+        chosen = _on(x["rgb"], strong.nonzero().flatten())
         x["rgb"][chosen] = (photometry or photometric)(x["rgb"][chosen], generator)
     derived = {view: VIEWS[view].derive(x[VIEWS[view].source]) for view in views if VIEWS[view].derive}
     return {view: derived[view] if view in derived else _normalised(x[view], view) for view in views}
+
+
+def _on(x: Tensor, values: Tensor) -> Tensor:
+    """Values from the host on the device of `x`, without waiting for what that is doing."""
+    return values.to(x.device, non_blocking=True)
 
 
 def _normalised(x: Tensor, view: str) -> Tensor:
     """Clips (B, C, T, H, W) float in 0..1 → the input of "rgb" or "flow"; `x` is used up."""
     if view == "flow":
         return F.pad(x.mul_(2).sub_(1), (0, 0, 0, 0, 0, 0, 0, 1))
-    mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (_on(x, torch.tensor(v)).view(3, 1, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     return x.sub_(mean).div_(std)
 
 
@@ -171,7 +176,7 @@ def photometric(x: Tensor, generator: torch.Generator) -> Tensor:
         (grey, lambda part, _: luma(part).expand_as(part), draws),
         (blur, gaussian_blur, sigma * x.shape[-1] / 128),
     ):
-        rows = chosen.nonzero().flatten().to(x.device)
+        rows = _on(x, chosen.nonzero().flatten())
         if len(rows):
             x[rows] = change(x[rows], values[chosen])
     return x
@@ -180,7 +185,7 @@ def photometric(x: Tensor, generator: torch.Generator) -> Tensor:
 def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
     """Colour jitter 0.4/0.4/0.4/0.1 of every clip: fine-tuning in the released code. As :func:`photometric`."""
     draws = 2 * torch.rand(len(x), JITTER_DRAWS, generator=generator) - 1
-    return colour_jitter(x, torch.cat([1 + 0.4 * draws[:, :3], 0.1 * draws[:, 3:]], dim=1).to(x.device))
+    return colour_jitter(x, torch.cat([1 + 0.4 * draws[:, :3], 0.1 * draws[:, 3:]], dim=1))
 
 
 def luma(x: Tensor) -> Tensor:
@@ -198,7 +203,7 @@ def colour_jitter(x: Tensor, factors: Tensor) -> Tensor:
     Returns:
         The same shape, in 0..1.
     """
-    brightness, contrast, saturation, hue = (f.view(-1, 1, 1, 1, 1) for f in factors.to(x.device).unbind(1))
+    brightness, contrast, saturation, hue = (f.view(-1, 1, 1, 1, 1) for f in _on(x, factors).unbind(1))
     x = (x * brightness).clamp_(0, 1)
     mean = luma(x).mean(dim=(2, 3, 4), keepdim=True)
     x = x.sub_(mean).mul_(contrast).add_(mean).clamp_(0, 1)
@@ -214,7 +219,7 @@ def shift_hue(x: Tensor, turns: Tensor) -> Tensor:
     chroma = value - x.amin(1, keepdim=True)
     safe = chroma.clamp(min=1e-8)
     sixths = torch.where(value == r, (g - b) / safe, torch.where(value == g, 2 + (b - r) / safe, 4 + (r - g) / safe))
-    k = torch.tensor([5.0, 3.0, 1.0], device=x.device).view(1, 3, 1, 1, 1)  # the closed form of HSV → RGB
+    k = _on(x, torch.tensor([5.0, 3.0, 1.0])).view(1, 3, 1, 1, 1)  # the closed form of HSV → RGB
     k = (k + sixths).add_(6 * turns)
     k.sub_((k / 6).floor_().mul_(6))  # remainder_ takes four times as long
     return value - torch.minimum(k, 4 - k).clamp_(0, 1).mul_(chroma)
@@ -232,7 +237,7 @@ def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
     """
     batch, _, _, height, width = x.shape
     radius = min(max(1, math.ceil(2 * float(sigma.max()))), height - 1, width - 1)
-    steps, sigma = torch.arange(-radius, radius + 1, device=x.device), sigma.to(x.device)
+    steps, sigma = torch.arange(-radius, radius + 1, device=x.device), _on(x, sigma)
     kernel = torch.exp(-0.5 * (steps / sigma[:, None].clamp(min=1e-3)) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).T[..., None, None, None]  # (2 radius + 1, B, 1, 1, 1)
     y = x.flatten(1, 2)

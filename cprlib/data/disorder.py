@@ -49,7 +49,7 @@ def shuffle_segments(clips: Tensor, generator: torch.Generator) -> Tensor:
 
 def _in_order(clips: Tensor, frames: Tensor) -> Tensor:
     """The frames (B, T) int64 of each clip."""
-    index = frames.to(clips.device)[:, None, :, None, None].expand_as(clips)
+    index = frames.to(clips.device, non_blocking=True)[:, None, :, None, None].expand_as(clips)
     return clips.gather(2, index)
 
 

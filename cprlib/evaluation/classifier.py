@@ -11,7 +11,7 @@ from cprlib.data.augmentation import JITTER_DRAWS, PHOTOMETRIC_DRAWS, jitter, to
 from cprlib.data.sampling import step_seed
 from cprlib.encoders import Encoder
 from cprlib.training import ranks
-from cprlib.training.schedule import decay, pick_device
+from cprlib.training.schedule import CHECKED, check_losses, decay, pick_device
 
 
 class Settings(Protocol):
@@ -107,16 +107,17 @@ def train_epoch(
             strong, photometry, each = ranks.own_part(chosen), jitter, JITTER_DRAWS
         with ranks.own_draws(draws, strong, each if "rgb" in clips else 0):
             clips = to_inputs(clips, (view,), strong, draws, photometry)[view]
-        labels = batch["label"].to(device)
+        labels = batch["label"].to(device, non_blocking=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = model(clips)
         loss = F.cross_entropy(logits.float(), labels)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss became {loss.item()} in epoch {epoch}; lower lr, or use fp32")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
         right.append((logits.argmax(dim=1) == labels).float().mean())
+        if step % CHECKED == CHECKED - 1:
+            check_losses(losses[-CHECKED:], epoch)
+    check_losses(losses, epoch)
     loss, train = ranks.gathered(torch.stack([torch.stack(losses).mean(), torch.stack(right).mean()])[None]).mean(dim=0)
     return {"loss": float(loss), "lr": lr, "train": float(train)}

@@ -112,7 +112,7 @@ def mean_over_windows(
     with torch.no_grad():
         for rows, clips in _loader(windows, max(1, batch_size // CROPS[windows.crops]), workers):
             rows = rows.repeat_interleave(clips.shape[1])
-            values = function(to_input(clips.flatten(0, 1).to(device), windows.view))
+            values = function(to_input(clips.flatten(0, 1).to(device, non_blocking=True), windows.view))
             values = values.float().cpu()  # sums on the CPU: index_add_ on a GPU adds in no fixed order
             if total is None:
                 total = torch.zeros(len(count), values.shape[1])

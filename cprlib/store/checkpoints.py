@@ -4,6 +4,7 @@
 """
 
 import argparse
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ def save_checkpoint(folder: str | Path, config: Any, state: Mapping[str, Any]) -
     """
     settings = asdict(config) if is_dataclass(config) else dict(config)
     fingerprint = Fingerprint.read(Path(folder))
-    saved = {"config": settings, "fingerprint": fingerprint.hash if fingerprint else "", **state}
+    saved = {"config": settings, "fingerprint": fingerprint.hash if fingerprint else "", **_on_cpu(state)}
     path = Path(folder) / CHECKPOINT
     if broken := _not_finite(saved):
         raise FloatingPointError(
@@ -84,6 +85,17 @@ def resume(folder: str | Path, take: Callable[[dict], T]) -> T | None:
     if told:
         raise ValueError(f"{told[0]}; no other checkpoint is whole: delete the folder to train again")
     return None
+
+
+def _on_cpu(state: Any) -> Any:
+    """The same with its tensors on the CPU: they are looked at and written there."""
+    if isinstance(state, dict):
+        there = copy.copy(state)  # keeps what torch notes beside the weights of a network
+        there.update({key: _on_cpu(value) for key, value in state.items()})
+        return there
+    if isinstance(state, list):
+        return [_on_cpu(value) for value in state]
+    return state.cpu() if isinstance(state, torch.Tensor) else state
 
 
 def _not_finite(state: Any, name: str = "") -> str | None:

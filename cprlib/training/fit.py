@@ -1,5 +1,6 @@
 """Contrastive pre-training: one configuration and a miner make InfoNCE, UberNCE, CoCLR or CPR."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -58,8 +59,10 @@ def fit(
     sampler = EpochSampler(len(pairs), config.batch_size, config.seed)
     config = replace(settle_siblings(config, miners[0], manifest), loss=config.loss_form)
     check_precision(config)
-    _check_queue_fills(config, miners[0], len(sampler) * sampler.batch_size)
+    clips = len(sampler) * sampler.batch_size  # of an epoch
+    _check_queue_fills(config, miners[0], clips)
     state = new_state(config)
+    state.most_taken = math.inf if own_miner else most_taken(config, manifest, clips)
     state.parallel = ranks.parallel(state.encoder, state.key_encoder)
     fingerprint = training_fingerprint(config, manifest, state, own_miner)
 
@@ -180,6 +183,13 @@ def training_fingerprint(
             "miner": miner_name(miner) if miner else None,
         }
     )
+
+
+def most_taken(config: TrainingConfig, manifest: Manifest, clips_per_epoch: int) -> int:
+    """Rows of the memory that are at most positive or left out for a query: mined, or of its recording or class."""
+    alike = "label" if METHODS[config.method].needs_labels else "source_id"
+    visits = math.ceil(config.K / clips_per_epoch) + 1  # of a video, as long as a row stays
+    return max(config.phases) + visits * int(manifest.split("train").table[alike].value_counts().max())
 
 
 def rows_of(config: TrainingConfig, manifest: Manifest) -> str:

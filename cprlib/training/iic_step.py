@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,8 +15,9 @@ from cprlib.encoders import Encoder
 from cprlib.losses import multi_instance_nce, noise_contrastive
 from cprlib.memory import InstanceBank
 from cprlib.miners import Miner, positives_mask
+from cprlib.training.mining_log import mining_log
 from cprlib.training.state import State
-from cprlib.training.step import mining_log, optimise
+from cprlib.training.step import optimise
 
 
 @dataclass
@@ -41,7 +41,7 @@ class IICState(State):
 
 def train_step(
     config: Any, state: IICState, miner: Miner | None, batch: dict, generator: torch.Generator
-) -> tuple[Tensor, pd.DataFrame | None]:
+) -> tuple[Tensor, dict[str, Tensor] | None]:
     """One step.
 
     Args:
@@ -52,7 +52,7 @@ def train_step(
         generator: CPU generator of the step's draws.
 
     Returns:
-        The loss (scalar), the sum over both views, and the mining log's rows (None if none).
+        The loss (scalar), the sum over both views, and its part of the mining log (None if none).
     """
     device = state.memory.video_id.device
     clips = {source: x.to(device, non_blocking=True) for source, x in batch["q"].items()}
@@ -61,7 +61,7 @@ def train_step(
         inputs["intra"] = DISORDERS[config.intra](inputs[config.view], generator)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         features = {view: embed(state.encoder, x, config.standardise) for view, x in inputs.items()}
-    ids = {name: batch[name].to(device) for name in ("video_id", "source_id", "label")}
+    ids = {name: batch[name].to(device, non_blocking=True) for name in ("video_id", "source_id", "label")}
     positives, counted, log = choose_rows(config, state, miner, ids, generator)
     loss = sum(_loss(config, state, features[a], b, positives, counted) for a, b in _crosswise(config.views))
     optimise(state, loss)
@@ -82,14 +82,14 @@ def embed(encoder: Encoder, clips: Tensor, standardise: bool) -> Tensor:
 
 def choose_rows(
     config: Any, state: IICState, miner: Miner | None, ids: Mapping[str, Tensor], generator: torch.Generator
-) -> tuple[Tensor, Tensor, pd.DataFrame | None]:
+) -> tuple[Tensor, Tensor, dict[str, Tensor] | None]:
     """The rows that every query is compared with: those of a bank of videos, then those of the disordered ones.
 
     The anchors of mining are the own rows, means of the video's earlier features. Nothing is mined in the first epoch,
     which fills the banks, nor by a query or from a row that has not been filled yet.
 
     Returns:
-        Positives (B, 2N) bool; positives and negatives (B, 2N) bool; and the mining log's rows, None without mining.
+        Positives (B, 2N) bool; positives and negatives (B, 2N) bool; and the step's mining log, None without mining.
     """
     bank = state.memory
     own, siblings = bank.own_rows(ids["video_id"]), bank.siblings(ids["source_id"])
@@ -110,7 +110,7 @@ def choose_rows(
 
 def _draw(own: Tensor, number: int, generator: torch.Generator) -> Tensor:
     """So many rows for each query, none of them its own: (B, N) bool."""
-    chances = torch.rand(own.shape, generator=generator).to(own.device).masked_fill(own, -1.0)
+    chances = torch.rand(own.shape, generator=generator).to(own.device, non_blocking=True).masked_fill(own, -1.0)
     drawn = chances.topk(min(number, own.shape[1] - 1), dim=1).indices
     return torch.zeros_like(own).scatter_(1, drawn, True)
 

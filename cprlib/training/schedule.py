@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 PRECISIONS = ("fp32", "bf16")
+CHECKED = 50  # steps after which it is looked whether the losses are numbers: a look makes a GPU wait
 
 
 def pick_device(name: str) -> torch.device:
@@ -19,6 +20,15 @@ def pick_device(name: str) -> torch.device:
 def decay(epoch: int, milestones: Sequence[int]) -> float:
     """Factor of the learning rate in an epoch: a tenth of what it was, from each milestone on."""
     return 0.1 ** sum(epoch >= milestone for milestone in milestones)
+
+
+def check_losses(losses: Sequence[torch.Tensor], epoch: int) -> None:
+    """Raise a FloatingPointError where one of the losses of an epoch is no longer a number."""
+    if losses and not (values := torch.stack(list(losses))).isfinite().all():
+        raise FloatingPointError(
+            f"the loss became {values[~values.isfinite()][0].item()} in epoch {epoch}; the checkpoint of the epoch "
+            "before is kept: go on from it with a lower lr (continue_with: [lr]), or with precision fp32"
+        )
 
 
 def check_precision(config: Any) -> None:

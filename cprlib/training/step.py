@@ -1,5 +1,6 @@
 """One epoch and one step of contrastive training: encode, mine, pull and push, enqueue."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cprlib.cascade import Retrieval
 from cprlib.data.augmentation import PHOTOMETRIC_DRAWS, to_inputs
 from cprlib.data.sampling import step_seed
 from cprlib.encoders import Encoder, momentum_update
 from cprlib.losses import LOSSES, contrastive_logits
-from cprlib.memory import FeatureQueue, InstanceBank
+from cprlib.memory import FeatureQueue
 from cprlib.methods import METHODS
 from cprlib.miners import Miner, label_positives, positives_mask
 from cprlib.training import ranks
 from cprlib.training.config import TrainingConfig
-from cprlib.training.schedule import decay
+from cprlib.training.mining_log import log_table, mining_log
+from cprlib.training.schedule import CHECKED, check_losses, decay
 from cprlib.training.state import State
 
 
@@ -36,6 +37,7 @@ class TrainState(State):
         optimizer: of the encoder.
         epoch: finished epochs.
         parallel: the encoder as it is called in training, see :func:`cprlib.training.ranks.parallel`; None = itself.
+        most_taken: rows of the memory that are at most positive or left out for one query.
     """
 
     encoder: Encoder
@@ -45,6 +47,7 @@ class TrainState(State):
     optimizer: torch.optim.Optimizer
     epoch: int = 0
     parallel: nn.Module | None = None
+    most_taken: float = math.inf
 
     @property
     def memory(self) -> FeatureQueue:
@@ -58,7 +61,7 @@ def train_epoch(
     loader: DataLoader,
     miner: Miner | None,
     rank: int = 0,
-    step_of: Callable[..., tuple[Tensor | None, pd.DataFrame | None]] | None = None,
+    step_of: Callable[..., tuple[Tensor | None, dict[str, Tensor] | None]] | None = None,
 ) -> tuple[dict, pd.DataFrame]:
     """One pass over the training videos.
 
@@ -77,21 +80,21 @@ def train_epoch(
         group["lr"] = lr
     state.train()
     start, losses, logs, clips = time.monotonic(), [], [], 0
-    for step, batch in enumerate(loader):
+    for step, batch in enumerate(loader):  # numbers stay on the device, so that the next step need not wait for them
         generator = torch.Generator().manual_seed(step_seed(config.seed, state.epoch, step, rank))
         loss, log = (step_of or train_step)(config, state, miner, batch, generator)
         clips += len(batch["video_id"]) * ranks.size()
-        if loss is not None:
-            losses.append(loss)
-        if log is not None:
-            logs.append(log.assign(epoch=state.epoch, step=step))
-    seconds = time.monotonic() - start
-    log = ranks.gathered_log(pd.concat(logs) if logs else pd.DataFrame())
+        losses += [] if loss is None else [loss]
+        logs.append(log)
+        if step % CHECKED == CHECKED - 1:
+            check_losses(losses[-CHECKED:], state.epoch)
+    check_losses(losses, state.epoch)
+    log, seconds = ranks.gathered_log(log_table(logs, state.epoch)), time.monotonic() - start
     return {
         "loss": float(ranks.gathered(torch.stack(losses).mean()[None]).mean()) if losses else None,
         "lr": lr,
-        "pmr": float(log.groupby(["step", "query"])["correct"].mean().mean()) if logs else None,
-        "mining_r1": float(log["correct"][log["rank"] == 0].mean()) if logs else None,
+        "pmr": float(log.groupby(["step", "query"])["correct"].mean().mean()) if len(log) else None,
+        "mining_r1": float(log["correct"][log["rank"] == 0].mean()) if len(log) else None,
         "clips_per_s": round(clips / seconds, 2),
         "seconds": round(seconds, 2),
     }, log
@@ -99,7 +102,7 @@ def train_epoch(
 
 def train_step(
     config: TrainingConfig, state: TrainState, miner: Miner | None, batch: dict, generator: torch.Generator
-) -> tuple[Tensor | None, pd.DataFrame | None]:
+) -> tuple[Tensor | None, dict[str, Tensor] | None]:
     """One step: encode, mine, pull and push, enqueue.
 
     Args:
@@ -109,8 +112,8 @@ def train_step(
         generator: CPU generator of the step's draws.
 
     Returns:
-        The loss (scalar; None while a miner's queue is not full yet, or where no row is a negative) and the mining
-        log's rows (None if none).
+        The loss (scalar; None while a miner's queue is not full yet, or where no row is a negative) and its part of
+        the mining log (None if none).
     """
     view, queue = config.view, state.queue
     device = queue.enqueued.device
@@ -131,15 +134,14 @@ def train_step(
 
     with torch.no_grad():
         keys = encode("k", {**state.samplers, view: state.key_encoder})
-    ids = {name: batch[name].to(device) for name in ("video_id", "source_id", "label")}
+    ids = {name: batch[name].to(device, non_blocking=True) for name in ("video_id", "source_id", "label")}
     loss = log = None
     # A half-empty memory mines noise, so nothing is learned before it is full; InfoNCE only lacks negatives then.
     if queue.is_full or miner is None:
         q = encode("q", {view: state.parallel or state.encoder})[view]
         anchors = keys if config.anchor == "paper" else {**keys, view: q.detach()}
         positives, ignored, log = find_positives(config, queue, miner, anchors, ids, generator)
-        negatives = (~positives[:, 1:] & ~ignored).any(dim=1)
-        if ranks.gathered(negatives).any():  # without one there is nothing to learn
+        if has_negatives(state, positives, ignored):  # without one there is nothing to learn
             logits = contrastive_logits(q, keys[view], queue.features[view], config.tau)
             logits[:, 1:] = logits[:, 1:].masked_fill(ignored, -float("inf"))
             loss = LOSSES[config.loss_form](logits, positives)
@@ -148,6 +150,13 @@ def train_step(
     whole = {name: ranks.gathered(keys[name]) for name in queue.views}
     queue.enqueue(whole, **{name: ranks.gathered(values) for name, values in ids.items()})
     return (None if loss is None else loss.detach()), log
+
+
+def has_negatives(state: TrainState, positives: Tensor, ignored: Tensor) -> bool:
+    """Whether some row of the memory is a negative of some query; looked up only where it is not certain."""
+    if min(state.queue.count, state.queue.size) > state.most_taken:
+        return True
+    return bool(ranks.gathered((~positives[:, 1:] & ~ignored).any(dim=1)).any())
 
 
 def encode_in_groups(
@@ -172,7 +181,7 @@ def encode_in_groups(
         return encoder(clips)
     if generator is None:
         return torch.cat([encoder(part) for part in clips.chunk(groups)])
-    order = torch.randperm(len(clips), generator=generator).to(clips.device)
+    order = torch.randperm(len(clips), generator=generator).to(clips.device, non_blocking=True)
     return torch.cat([encoder(part) for part in clips[order].chunk(groups)])[order.argsort()]
 
 
@@ -183,11 +192,11 @@ def find_positives(
     anchors: Mapping[str, Tensor],
     ids: Mapping[str, Tensor],
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor, pd.DataFrame | None]:
+) -> tuple[Tensor, Tensor, dict[str, Tensor] | None]:
     """The positive set P of every query, and the rows that are neither positive nor negative.
 
     Returns:
-        (B, 1 + K) bool, column 0 the own key; (B, K) bool; and the mining log's rows, None without a miner.
+        (B, 1 + K) bool, column 0 the own key; (B, K) bool; and the step's mining log, None without a miner.
     """
     siblings, own = queue.siblings(ids["source_id"]), queue.own_rows(ids["video_id"])
     rows, ignored, log = torch.zeros_like(own), (~queue.filled).expand_as(own), None
@@ -208,30 +217,8 @@ def find_positives(
     return torch.cat([~rows.any(dim=1, keepdim=True) if drops else key, rows], dim=1), ignored, log
 
 
-def mining_log(mined: Retrieval, queue: FeatureQueue | InstanceBank, ids: Mapping[str, Tensor]) -> pd.DataFrame:
-    """One row for each mined row: who asked, its rank, which video was found, whether it is of the same class."""
-    query, rank = mined.valid.nonzero(as_tuple=True)
-    rows = mined.indices[query, rank]
-    columns = {
-        "query": ids["video_id"][query],
-        "rank": rank,
-        "mined": queue.video_id[rows],
-        "query_label": ids["label"][query],
-        "mined_label": queue.label[rows],
-        "query_source": ids["source_id"][query],
-        "mined_source": queue.source_id[rows],
-    }
-    columns["correct"] = columns["query_label"] == columns["mined_label"]
-    return pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
-
-
 def optimise(state: Any, loss: Tensor) -> None:
-    """A step of the optimiser; a FloatingPointError where the loss is no longer a number."""
-    if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"the loss became {loss.item()} in epoch {state.epoch}; the checkpoint of the epoch before is kept: go on "
-            "from it with a lower lr (continue_with: [lr]), or with precision fp32"
-        )
+    """A step of the optimiser."""
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     state.optimizer.step()

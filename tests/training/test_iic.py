@@ -20,6 +20,7 @@ from cprlib.training.cotrain import untrained
 from cprlib.training.iic import IICConfig, fit_iic, new_state, open_clips
 from cprlib.training.iic_step import choose_rows, train_step
 from cprlib.training.loop import read_metrics
+from cprlib.training.mining_log import log_table
 from cprlib.training.snapshots import read_memory
 
 iic, iic_step = (importlib.import_module(f"cprlib.training.{name}") for name in ("iic", "iic_step"))
@@ -50,7 +51,7 @@ def test_rows_are_drawn_mined_and_left_out_as_told(config):
     state, ids = small_state(config)
     miner = build_miner("iic_cpr", config.views, 12, 2, 0.5, 2)
     positives, counted, log = choose_rows(config, state, miner, ids, torch.Generator().manual_seed(0))
-    bank = state.memory.features
+    bank, log = state.memory.features, log_table([log], 1)
     for query, row in enumerate([0, 7]):
         may = [j for j in range(11) if j // 3 != row // 3]  # other recordings, filled
         six = sorted(may, key=lambda j: -float(bank["residual"][row] @ bank["residual"][j]))[:6]

@@ -20,6 +20,7 @@ import yaml
 
 from cprlib.cascade import plan_stages
 from cprlib.methods import COTRAINED, METHODS, sources_of, views_of
+from cprlib.notebook import gpus
 from cprlib.notebook.parameters import PICTURES, RECORDED
 from cprlib.notebook.runner import check_shared, notebook_parameters, read_params
 from cprlib.store.files import atomic_path, project_root, resolve
@@ -208,6 +209,8 @@ SWEPT = {point: RUN / "ablation" / point.replace(" ", ",") for point in CONFIG.g
 SETTINGS = RUN / "params.yaml"
 PYTHON = shlex.quote(sys.executable)
 NOTEBOOK = f"{PYTHON} -m cprlib.notebook.runner notebooks"
+DEVICES = 0 if CONFIG.get("device") == "cpu" else CONFIG.get("devices", 1)  # GPUs of a step that computes on them
+ON_GPU = f"{PYTHON} -m cprlib.notebook.gpus {DEVICES} {NOTEBOOK}"
 CORES = workflow.cores or 1
 HALF = max(1, CORES // 2)  # two trainings side by side
 SOURCES = sources_of(CONFIG["views"])
@@ -292,8 +295,10 @@ rule infonce:
         released=lambda wildcards: released(wildcards.view),
         old=marks("infonce_{view}"),
     threads: HALF
+    resources:
+        gpu=DEVICES,
     shell:
-        "{NOTEBOOK}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
+        "{ON_GPU}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
         " -p view {wildcards.view} {params.released} && rm -f {params.old} && touch {output:q}"
 
 
@@ -309,8 +314,10 @@ rule ubernce:
     params:
         old=marks("ubernce_{view}"),
     threads: HALF
+    resources:
+        gpu=DEVICES,
     shell:
-        "{NOTEBOOK}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
+        "{ON_GPU}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
         " -p view {wildcards.view} -p method ubernce && rm -f {params.old} && touch {output:q}"
 
 
@@ -328,8 +335,10 @@ rule iic:
     params:
         old=marks("iic"),
     threads: HALF
+    resources:
+        gpu=DEVICES,
     shell:
-        "{NOTEBOOK}/08_iic.ipynb {log:q} -f {SETTINGS:q} --html -p redo true && rm -f {params.old} && touch {output:q}"
+        "{ON_GPU}/08_iic.ipynb {log:q} -f {SETTINGS:q} --html -p redo true && rm -f {params.old} && touch {output:q}"
 
 
 # CoCLR has a notebook of its own; all other methods that mine share that of CPR.
@@ -352,8 +361,10 @@ for method in COTRAINED:
             method="" if method == "coclr" else f"-p method {method} -p init_run {CONFIG['run']}",
             old=marks(method),
         threads: HALF
+        resources:
+            gpu=DEVICES,
         shell:
-            "{NOTEBOOK}/{params.notebook}.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
+            "{ON_GPU}/{params.notebook}.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
             " {params.method} && rm -f {params.old} && touch {output:q}"
 
 
@@ -373,8 +384,10 @@ for point, place in SWEPT.items():
             point=f"-p run {os.path.relpath(place, resolve(CONFIG['outputs']))} -p init_run {CONFIG['run']} {setting(point)}",
             old=marks("cpr", place),
         threads: HALF
+        resources:
+            gpu=DEVICES,
         shell:
-            "{NOTEBOOK}/04_cpr_training.ipynb {log:q} -f {SETTINGS:q} --html -p redo true {params.point}"
+            "{ON_GPU}/04_cpr_training.ipynb {log:q} -f {SETTINGS:q} --html -p redo true {params.point}"
             " && rm -f {params.old} && touch {output:q}"
 
 
@@ -390,8 +403,10 @@ rule retrieval:
     params:
         old=marks("retrieval"),
     threads: HALF
+    resources:
+        gpu=DEVICES,
     shell:
-        "{NOTEBOOK}/05_retrieval.ipynb {log:q} -f {SETTINGS:q} --html && rm -f {params.old} && touch {output:q}"
+        "{ON_GPU}/05_retrieval.ipynb {log:q} -f {SETTINGS:q} --html && rm -f {params.old} && touch {output:q}"
 
 
 # After retrieval, which leaves the features that a probe is trained on.
@@ -413,8 +428,10 @@ for protocol in PROTOCOLS:
             protocol=protocol,
             old=marks(f"{protocol}_{{method}}"),
         threads: HALF
+        resources:
+            gpu=DEVICES,
         shell:
-            "{NOTEBOOK}/06_classification.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
+            "{ON_GPU}/06_classification.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
             " -p protocol {params.protocol} -p method {wildcards.method} && rm -f {params.old} && touch {output:q}"
 
 
@@ -429,8 +446,10 @@ rule search:
     params:
         method=CONFIG["methods"][-1],
     threads: HALF
+    resources:
+        gpu=DEVICES,
     shell:
-        "{NOTEBOOK}/10_search.ipynb {log:q} -f {SETTINGS:q} --html -p method {params.method}"
+        "{ON_GPU}/10_search.ipynb {log:q} -f {SETTINGS:q} --html -p method {params.method}"
         " -p videos {input[0]:q} -p workers {threads}"
 
 
@@ -534,6 +553,8 @@ rule show:
 
 
 check_pretrained()
+if gpus.visible() and not workflow.nodes and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", len(gpus.visible()))  # a step that finds none free waits; --resources gpu=N lets N share
 
 
 onstart:

@@ -1,0 +1,70 @@
+"""GPUs of this machine for the steps of the pipeline: ``python -m cprlib.notebook.gpus NUMBER COMMAND ...``.
+
+A command gets the GPUs that the fewest other commands have, in ``CUDA_VISIBLE_DEVICES``, and has them until it ends,
+however it ends. It never waits: how many steps run at once is for the pipeline to say.
+"""
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+
+def visible() -> list[str]:
+    """The GPUs that this process may use, as CUDA names them: those of ``CUDA_VISIBLE_DEVICES`` where it is set."""
+    if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        names = [name.strip() for name in given.split(",")]
+        return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.splitlines()
+    return [str(number) for number, _ in enumerate(line for line in listed if line.startswith("GPU "))]
+
+
+def take(number: int) -> list[str]:
+    """So many of the visible GPUs, for this process and what it becomes; all where there are fewer."""
+    gpus, mine = visible(), []
+    folder = Path(tempfile.gettempdir()) / f"cprlib-gpus-{getattr(os, 'getuid', int)()}"
+    folder.mkdir(exist_ok=True)
+    for others in itertools.count():  # first those that nobody has, then those that one other has
+        for gpu in gpus:
+            if len(mine) < min(number, len(gpus)) and gpu not in mine and _locked(folder / f"{gpu}.{others}"):
+                mine.append(gpu)
+        if len(mine) >= min(number, len(gpus)):
+            return mine
+
+
+def _locked(path: Path) -> bool:
+    """Whether this process has got a file for itself, until it ends."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    if not fcntl:
+        return True
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.set_inheritable(handle, True)  # the lock stays with the command
+        return True
+    os.close(handle)
+    return False
+
+
+def main() -> None:
+    """Become the command, with GPUs of its own where there are any."""
+    number, *command = sys.argv[1:]
+    if gpus := take(int(number)):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    if os.name == "nt":
+        sys.exit(subprocess.run(command).returncode)
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Two steps of the pipeline take two GPUs: a list of GPUs stands for them, so that none is needed."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from cprlib.notebook.gpus import visible
+from tests.pipeline import ROOT, Pipeline
+
+TELL = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'), flush=True); input()"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("0,2", ["0", "2"]), ("GPU-ab, 1", ["GPU-ab", "1"]), ("-1", []), ("", [])]
+)
+def test_the_gpus_of_a_job_are_those_it_was_given(monkeypatch, given, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert visible() == expected
+
+
+def test_commands_get_gpus_that_others_have_not(tmp_path):
+    running = []
+
+    def start(number, gpus="5,7"):
+        env = {**os.environ, "CUDA_VISIBLE_DEVICES": gpus, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "cprlib.notebook.gpus", str(number), sys.executable, "-c", TELL]
+        running.append(subprocess.Popen(command, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        return running[-1].stdout.readline().strip()
+
+    try:
+        assert [start(1), start(1)] == ["5", "7"]
+        assert start(1) == "5"  # the pipeline let a third one run: it shares
+        running[1].kill()
+        running[1].wait()
+        assert start(1) == "7"  # free again
+        assert start(2) == "7,5"  # first the one that fewer have
+        assert sorted(start(3)) == sorted("5,7") and start(1, "") == ""
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "config", "expected"),
+    [
+        ("0,1", {}, "1"),
+        ("0,1", {"devices": 2, "batch_size": 16}, "2"),
+        ("0", {"devices": 2}, "1"),
+        ("0,1", {"device": "cpu"}, "0"),
+    ],
+)
+def test_trainings_ask_the_pipeline_for_gpus(tmp_path, monkeypatch, gpus, config, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    status, printed = Pipeline(tmp_path).run("--dry-run", **config)
+    assert status == 0, printed
+    jobs = dict(re.findall(r"^rule (\w+):\n(?: .*\n)*?    resources: (.*)\n", printed, re.MULTILINE))
+    asked = {name: (re.findall(r"\bgpu=(\d)", told) or ["none"])[0] for name, told in jobs.items()}
+    assert {asked[name] for name in ("infonce", "coclr", "cpr", "retrieval", "probe")} == {expected}
+    assert asked.get("flow", "none") == "none"

@@ -86,7 +86,8 @@ def measure(params: dict, seed: int, point: str, methods: list[str]) -> pd.DataF
         stages = {"coclr": 1, "cpr": run.params["num_stages"]}.get(method, 0)
         cycle = 0 if method == "infonce" else run.params["cycles"]
         tables.append(pd.DataFrame(rows).assign(method=method, stages=stages, cycle=cycle))
-    table = pd.concat(tables).assign(run=f"when-{point}-seed{seed}", seed=seed, dataset="built-in")
+    table = pd.concat(tables).assign(run=f"when-{point}-seed{seed}", seed=seed)
+    table["dataset"] = params.get("evaluated_on", "built-in").lower()
     table = table.assign(epoch=table.cycle * run.config(method="coclr").all_epochs, date=date.today().isoformat())
     return table.assign(value=(100 * table.value).round(3))
 

@@ -1,12 +1,15 @@
 """Features out: the vectors of the encoder, with what is known of each video."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from cprlib import load_encoder
 from cprlib.data.manifest import Manifest
-from cprlib.features import main
+from cprlib.features import feature_table, main, write_features
+from cprlib.store.files import project_root
 
 
 def test_a_table_and_arrays_say_what_the_encoder_says(small_run, toy_manifest, tmp_path):
@@ -25,3 +28,19 @@ def test_a_table_and_arrays_say_what_the_encoder_says(small_run, toy_manifest, t
     )
     with pytest.raises(SystemExit, match="parquet or .npz"):
         main([str(small_run / "infonce"), "--out", str(tmp_path / "features.txt")])
+
+
+@pytest.mark.parametrize(("library", "language"), [("sklearn", "python"), ("duckdb", "sql")])
+def test_the_recipes_of_the_docs_run_on_such_a_table(small_run, tmp_path, monkeypatch, library, language):
+    module = pytest.importorskip(library)
+    monkeypatch.chdir(tmp_path)
+    write_features(feature_table(small_run / "infonce"), "features.parquet")
+    text = (project_root() / "docs/own-videos.md").read_text(encoding="utf-8").split("\n## 3. ")[1]
+    recipe = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)[1]
+    if language == "sql":
+        nearest = module.sql(recipe.replace("slide_ball_g10_c01", "slide_ball_g01_c01")).df()
+        assert len(nearest) == 5 and nearest.similarity.is_monotonic_decreasing
+    else:
+        names: dict = {}
+        exec(recipe, names)
+        assert names["table"].cluster.nunique() == 18 and len(names["table"]) == 72

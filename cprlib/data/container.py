@@ -15,6 +15,7 @@ from av.video.reformatter import VideoReformatter
 from cprlib.store.files import atomic_path
 
 RATES = (Fraction(1, 36000), Fraction(1000))  # frames per second that an mp4 can hold: from one in ten hours
+FILE_HEADS = (b"RIFF", b"\x1aE\xdf\xa3")  # AVI; Matroska and WebM
 _own = threading.local()  # what a thread keeps for its next frame
 FULL_RANGE = av.video.reformatter.ColorRange.JPEG  # 0..255 where television has 16..235
 
@@ -28,6 +29,14 @@ class VideoError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.args[0]}: {self.reason}"
+
+
+def unreadable(path: str | Path) -> VideoError:
+    """What is wrong with a file that cannot be decoded: it is cut off, empty, or no video at all."""
+    with Path(path).open("rb") as file:
+        head = file.read(8)
+    known = head[4:] == b"ftyp" or head[:4] in FILE_HEADS
+    return VideoError(path, "truncated" if known else "not a video" if head else "empty")
 
 
 def decode(path: str | Path) -> Iterator[np.ndarray]:

@@ -10,12 +10,11 @@ from zlib import crc32
 import av
 import numpy as np
 
-from cprlib.data.container import VideoError, open_video, rgb
+from cprlib.data.container import VideoError, open_video, rgb, unreadable
 from cprlib.data.seeking import FrameIndex, IndexMaker, pictures_at
 
 SEEK_CHECKS = 8  # frames that are read singly, each behind another key frame
 MARK = 24  # pixels in height and width that a frame is known by
-FILE_HEADS = (b"RIFF", b"\x1aE\xdf\xa3")  # AVI; Matroska and WebM
 DECLARING = {"matroska", "webm", "avi", "flv"}  # containers whose head says how long they are
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of the file: its size, …
 
@@ -48,17 +47,12 @@ def probe(path: str | Path, min_frames: int = 2) -> VideoInfo:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no video at {path}")
-    if path.stat().st_size == 0:
-        raise VideoError(path, "empty")
     try:
         with open_video(path) as (container, stream):
             found = _scan(path, container, stream)
             fps = _rate(stream, found.stamps)
     except av.FFmpegError as error:
-        with path.open("rb") as file:
-            head = file.read(8)
-        known = head[4:] == b"ftyp" or head[:4] in FILE_HEADS
-        raise VideoError(path, "truncated" if known else "not a video") from error
+        raise unreadable(path) from error
     if len(found.marks) < min_frames:
         raise VideoError(path, f"too short ({len(found.marks)} frames)")
     height, width = found.size

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cprlib.data.container import VideoError, open_video, rgb
+from cprlib.data.container import VideoError, open_video, rgb, unreadable
 from cprlib.data.flow import flow_frames, quantise
 from cprlib.data.sampling import clip_indices
 from cprlib.data.video import resize, resize_to, resized_size
@@ -46,7 +46,7 @@ def timed_frames(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
                     raise VideoError(path, "frame size changes")
                 yield seconds - first, frame
     except av.FFmpegError as error:
-        raise VideoError(path, f"cannot be read ({error})") from error
+        raise VideoError(path, f"cannot be read ({unreadable(path).reason})") from error
     if first is None:
         raise VideoError(path, "no frame can be read")
 

@@ -1,21 +1,29 @@
-"""What grows with what: the cascade over K and stages, a training step over batch and clip. ``python -m bench.costs``
+"""What grows with what: ``python -m bench.costs``
 
-CPU seconds of this process, the median of three calls; tables in Markdown.
+The cascade over K and stages, a training step over batch and clip, flow extraction over videos, and the batches that
+fit a card. CPU seconds of this process, the median of three calls (of one of flow); tables in Markdown.
 """
 
 import statistics
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 from bench.cascade import DIM, example
 from bench.pair import CPU, machine, peak, seconds
+from bench.samples import a_few_videos
 from bench.step import clips_of_noise, one_step
 from cprlib.cascade import cascade_retrieve, plan_stages
+from cprlib.data.flow import extract_flow
+from cprlib.data.manifest import Manifest
+from cprlib.encoders import build_encoder
 from cprlib.training.config import TrainingConfig
 from cprlib.training.fit import new_state
 
-BATCH, SIZES = 16, (2048, 4096, 16384, 65536, 540_000)  # the last one: a row for every video of Kinetics-700
+BATCH, SIZES = 16, (2048, 4096, 16384, 65536, 650_000)  # the last one: a row for every video of Kinetics-700
+CARDS = (16, 24, 80)  # GB
 CLIPS = ((16, 8, 40), (32, 8, 40), (64, 8, 40), (16, 16, 40), (16, 8, 80), (16, 16, 112))  # B, T, side
 
 
@@ -54,11 +62,49 @@ def step_table() -> None:
         print(f"| {batch} | {frames} | {side} | " + " | ".join(f"{value:.4g}" for value in row) + " |", flush=True)
 
 
+def flow_table() -> None:
+    """DIS flow of video files; it is to be linear in frames."""
+    print("\n| videos | frames | DIS flow, s | ms a frame | KB a frame |\n|--:|--:|--:|--:|--:|")
+    with TemporaryDirectory(prefix="cprlib-") as folder:
+        table = a_few_videos(Path(folder)).table
+        for count in (1, 2, 4):
+            part, place = Manifest(table[:count].assign(flow_path="")), Path(folder) / str(count)
+            time = seconds(lambda part=part, place=place: extract_flow(part, place, "dis", 20.0, workers=1), 1, CPU)
+            frames = int(part.table.num_frames.sum())
+            size = sum(file.stat().st_size for file in place.rglob("*.mp4"))
+            row = time, 1e3 * time / frames, size / 1e3 / frames
+            print(f"| {count} | {frames} | " + " | ".join(f"{value:.4g}" for value in row) + " |", flush=True)
+
+
+def card_table() -> None:
+    """Computed, not tried: what autograd keeps of a clip in fp32; a fifth of a card is left for what comes and goes."""
+    print("\n| network | T | side | of a clip, MB | networks and optimiser, MB | B on 16, 24, 80 GB |")
+    print("|:--|--:|--:|--:|--:|--:|")
+    for backbone, frames, side in (("tiny", 8, 40), ("r3d_18", 16, 112), ("s3d", 32, 128)):
+        encoder, kept = build_encoder(backbone), {}
+
+        def keep(x: torch.Tensor, kept: dict = kept) -> torch.Tensor:
+            kept[x.data_ptr()] = x.nbytes
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            result = encoder(torch.rand(2, 3, frames, side, side))  # kept until its graph was counted
+        weights = {p.data_ptr(): p.nbytes for p in encoder.parameters()}
+        clip = sum(size for place, size in kept.items() if place not in weights) / len(result) / 1e6
+        fixed = 6 * sum(weights.values()) / 1e6  # network, key network, sampler, gradients, Adam's two
+        fits = [int((0.8 * 1e3 * card - fixed) / clip) for card in CARDS]
+        print(
+            f"| {backbone} | {frames} | {side} | {clip:.4g} | {fixed:.4g} | {', '.join(map(str, fits))} |", flush=True
+        )
+
+
 def main() -> None:
     torch.set_num_threads(1)
     print(", ".join(f"{name} {value}" for name, value in machine(CPU).items()))
     cascade_table()
     step_table()
+    flow_table()
+    card_table()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The benchmarks that a GPU is for. Beside torch, torchvision and this checkout it needs what cprlib.training and
+# The benchmarks that a GPU is for: mining, a step of S3D with and without bf16 and the like, TV-L1. Beside torch, torchvision and this checkout it needs what cprlib.training and
 # cprlib.data import: pandas, pyarrow, OpenCV, PyAV, tensorboard and the like.  bench/gpu.sh [FILE]
 cd "$(dirname "$0")/.." || exit 1
 PYTHON=python3; [ -x .venv/bin/python ] && PYTHON=.venv/bin/python

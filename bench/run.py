@@ -1,10 +1,12 @@
 """Measure speed against straightforward references: ``python -m bench.run [NAMES] [--out FILE] [--device cuda]``.
 
 Each pair runs in turns in one process, so other work on the machine slows both down. A row for each, with date and
-machine, is added to ``bench/results/speed.csv`` where ``--out`` says so.
+machine, is added to ``bench/results/speed.csv`` where ``--out`` says so; ``python -m docs.make_tables`` makes the
+tables of README and docs from the last whole run in it.
 """
 
 import argparse
+import datetime
 from importlib import import_module
 from pathlib import Path
 
@@ -25,7 +27,7 @@ def main() -> None:
     for name in args.names:
         if name not in GROUPS:
             parser.error(f"no benchmark {name!r}; choose from {', '.join(GROUPS)}")
-    device = torch.device(args.device)
+    device, run = torch.device(args.device), datetime.datetime.now().isoformat(" ", "minutes")
     about = machine(device)
     print(", ".join(f"{name} {value}" for name, value in about.items()), flush=True)
     for name in args.names or GROUPS:
@@ -33,9 +35,8 @@ def main() -> None:
             row = measure(pair)
             print(text_of(row), flush=True)
             if args.out:
-                append_row(
-                    resolve(Path(args.out)), {**machine(device), **row, "command": f"python -m bench.run {name}"}
-                )
+                command = f"python -m bench.run {name}"
+                append_row(resolve(Path(args.out)), {"run": run, **machine(device), **row, "command": command})
 
 
 if __name__ == "__main__":

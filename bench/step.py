@@ -18,6 +18,9 @@ from cprlib.training.fit import new_state
 from cprlib.training.step import TrainState, train_step
 
 BATCH, FRAMES, SIZE = 32, 8, 40
+LAST, HALF = {"channels_last": True}, {"precision": "bf16"}
+SWITCHES = {"channels last": LAST}  # of a CPU
+GPU_SWITCHES = {"bf16": HALF, "bf16, channels last": HALF | LAST, "these and compiled": HALF | LAST | {"compile": True}}
 
 
 def wide_tiny() -> tuple[nn.Module, int]:
@@ -33,25 +36,40 @@ def wide_tiny() -> tuple[nn.Module, int]:
 
 
 def pairs(device: torch.device) -> Iterator[Pair]:
-    """InfoNCE on clips of noise, built-in size: augmentation, key, query, loss, backward, update."""
+    """InfoNCE on clips of noise: augmentation, key, query, loss, backward, update.
+
+    Yields:
+        `tiny` against its forerunner; then a step with settings of its own against the plain one in fp32.
+    """
     for view, channels in (("rgb", 3), ("flow", 2)):
         config = TrainingConfig("", "", view=view, backbone="tiny", dim=64, K=256, momentum=0.99, device=str(device))
         state, batch = new_state(config), clips_of_noise(view, channels)
         with patch.dict(encoders.BACKBONES, tiny=wide_tiny):
             reference = new_state(config)
         name = f"training step, {view}, {BATCH} pairs of clips of {FRAMES} x {SIZE} x {SIZE}"
-        step = one_step(config, state, batch)
         yield Pair(
             f"{name}, `tiny` for a wide network",
             one_step(config, reference, batch),
-            step,
+            one_step(config, state, batch),
             items=(BATCH, "pairs of clips"),
             device=device,
         )
-        if view == "rgb":
-            last = replace(config, channels_last=True)
-            fast = one_step(last, new_state(last), batch)
-            yield Pair(f"{name}, channels last", step, fast, items=(BATCH, "pairs of clips"), device=device)
+    if device.type == "cuda":
+        yield from switched(device, "s3d", (32, 32, 128), GPU_SWITCHES)
+    else:
+        yield from switched(device, "tiny", (BATCH, FRAMES, SIZE), SWITCHES)
+
+
+def switched(
+    device: torch.device, backbone: str, size: tuple[int, int, int], switches: dict[str, dict]
+) -> Iterator[Pair]:
+    """A step with each of the settings against the plain one; (B, T, side)."""
+    plain = TrainingConfig("", "", backbone=backbone, dim=64, K=256, momentum=0.99, device=str(device))
+    batch = clips_of_noise("rgb", 3, size)
+    for label, values in switches.items():
+        sides = [one_step(c, new_state(c), batch) for c in (plain, replace(plain, **values))]
+        name = f"training step, {backbone}, {size[0]} pairs of clips of {size[1]} x {size[2]} x {size[2]}, {label}"
+        yield Pair(name, *sides, items=(size[0], "pairs of clips"), device=device)
 
 
 def one_step(config: TrainingConfig, state: TrainState, batch: dict[str, Tensor]) -> Callable[[], None]:

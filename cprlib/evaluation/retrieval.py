@@ -195,7 +195,7 @@ def _finite(x: Any, name: str) -> Tensor:
     x = torch.as_tensor(x, dtype=torch.float32)
     if x.ndim != 2:
         raise ValueError(f"{name}: expected (N, F) features, not the shape {tuple(x.shape)}")
-    if not x.isfinite().all():
+    if x.numel() and not torch.stack(x.aminmax()).isfinite().all():  # needs no copy, as isfinite of all would
         raise ValueError(f"{name}: NaN or infinity in the features, check the encoder's weights")
     return x
 

@@ -557,7 +557,16 @@ if gpus.visible() and not workflow.nodes and "gpu" not in workflow.global_resour
     workflow.register_resource("gpu", len(gpus.visible()))  # a step that finds none free waits; --resources gpu=N lets N share
 
 
-onstart:
+def begin():
+    """Not before: a dry run, and settings that cannot be run, leave nothing behind."""
     if any(PROPOSED):
         print("settings that follow the videos; each can be given in the parameter file:", *PROPOSED, sep="\n", flush=True)
-    write_settings(SETTINGS)  # not before: a dry run, and settings that cannot be run, leave nothing behind
+    write_settings(SETTINGS)
+
+
+workflow.begins = [*getattr(workflow, "begins", []), begin]  # of this run, and in paper.smk of all
+
+
+onstart:
+    for start in workflow.begins:
+        start()

@@ -1,0 +1,80 @@
+"""Several runs with several seeds as one pipeline, for a paper: what they share is made once.
+
+    snakemake -s paper.smk --cores 2 --keep-going --configfile params/paper.yaml
+
+A step that fails leaves those running that do not need it; at the end `paper.md` in the folder of the outputs names it
+and all that is still to be done. Called again, finished steps are not done again.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from cprlib.notebook.runner import read_params
+from cprlib.store.files import atomic_path, project_root, resolve
+
+RUNS = {}  # name of a module -> the settings of its run
+EVERY = {name: value for name, value in config.items() if name not in ("runs", "seeds")}  # settings of all runs
+if not config.get("runs") or not config.get("seeds"):
+    raise WorkflowError("no runs or no seeds: give --configfile params/paper.yaml, or another one with runs and seeds")
+try:
+    for file in config["runs"]:
+        for seed in config["seeds"]:
+            given = read_params(resolve(file)) | EVERY | {"seed": seed}
+            for name in ("run", "pretrained", "init_run"):
+                given |= {name: f"{given[name]}-seed{seed}"} if given.get(name) else {}
+            if (name := re.sub(r"\W", "_", given["run"])) in RUNS:
+                raise ValueError(f"runs: {given['run']} is named twice; give each parameter file a run of its own")
+            RUNS[name] = given
+except (ValueError, OSError) as error:
+    raise WorkflowError(str(error)) from None
+
+for name, given in RUNS.items():
+    workflow.module(name=name, snakefile=str(project_root() / "Snakefile"), config=given)
+
+    @workflow.userule(rules=["*"], from_module=name, exclude_rules=[], name_modifier=f"{name}_*", lineno=0)
+    def use():
+        pass
+
+
+for shared in ("data", "flow", "cache"):  # runs on the same videos name the same files: the first one makes them
+    workflow.ruleorder(*(f"{name}_{shared}" for name in RUNS if f"{name}_{shared}" in {rule.name for rule in workflow.rules}))
+
+
+# Snakemake runs the commands with the names of each run's own, but shows them with those of this file.
+PYTHON, NOTEBOOK, ON_GPU, SETTINGS, RUN, CACHE, SOURCES, TOLD = "python", "notebooks", "notebooks", "params.yaml", "RUN", "CACHE", "", ""
+
+
+rule paper:
+    default_target: True
+    input:
+        [getattr(rules, f"{name}_all").input for name in RUNS],
+        [getattr(rules, f"{name}_tables").output for name in RUNS],
+
+
+def report(log):
+    """The steps that failed and those that wait for them, with their logs, as a table."""
+    failed, rows = workflow.scheduler.failed if workflow.scheduler else (), []
+    for job in workflow.dag.jobs:
+        if job.rule.name != "paper" and not job.rule.name.endswith(("_all", "_show")) and workflow.dag.needrun(job):
+            state = "failed" if job in failed else "done" if workflow.dag.finished(job) else "not done"
+            values = " ".join(f"{k}={v}" for k, v in job.wildcards_dict.items())
+            rows.append((state != "failed", state != "not done", f"| {job.rule.name} {values} | {state} | {' '.join(map(str, job.log))} |"))
+    counts = {state: sum(f"| {state} |" in row[-1] for row in rows) for state in ("done", "failed", "not done")}
+    head = ", ".join(f"{count} {state}" for state, count in counts.items())
+    with atomic_path(resolve(EVERY.get("outputs", "outputs")) / "paper.md") as tmp:
+        tmp.write_text("\n".join([f"Steps of this call: {head}.", "", "| step | state | log |", "|---|---|---|", *(r[-1] for r in sorted(rows)), ""]))
+    print(f"{head}; see paper.md")
+
+
+onstart:
+    for start in workflow.begins:
+        start()
+
+
+onsuccess:
+    report(log)
+
+
+onerror:
+    report(log)

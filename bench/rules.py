@@ -137,7 +137,9 @@ def main() -> None:
                 rho = plans[["agreement", "pmr"]].corr(method="spearman").iloc[0, 1]
                 ranked.append({"view": view, "spearman": rho, **{n: 100 * v for n, v in chosen.items()}})
     by_seed = pd.DataFrame(judged).groupby(["view", "run"]).mean().groupby("view")
-    table = by_seed.mean().T.round(1).astype(str) + " ± " + by_seed.std().T.round(1).astype(str)
+    table = by_seed.mean().T.round(1)
+    if len(args.runs) > 1:
+        table = table.astype(str) + " ± " + by_seed.std().T.round(1).astype(str)
     print(table.to_markdown(), "\n")
     print(pd.DataFrame(ranked).groupby("view").mean().round(2).to_markdown())
     if args.figure:

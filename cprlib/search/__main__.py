@@ -84,7 +84,7 @@ def _query(options: argparse.Namespace) -> None:
     elif options.html:
         print(write_results(Path(options.html), index, options.video, found, options.at))
     else:
-        print(readable(found, index).to_string(index=False))
+        print(readable(found, index).to_string(index=False) if len(found) else "the index holds no other video")
 
 
 def readable(found: pd.DataFrame, index: Index) -> pd.DataFrame:

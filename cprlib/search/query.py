@@ -38,14 +38,16 @@ def search(
     Returns:
         A row for each video, the most similar first: rank, path, similarity (cosine, -1..1), a column for each view
         where there are several, start and end of its most similar window in seconds, copies (further files with the
-        same content).
+        same content); no row where there is no other video.
 
     Raises:
         FileNotFoundError, ValueError: no such file, no video, a moment behind its end, an impossible setting.
     """
     by = by or ("whole" if at is None else "windows")
-    if by not in KINDS or top < 1 or not len(index):
-        raise ValueError(f"by is {by!r} ({' or '.join(KINDS)}), top {top} (at least 1), {len(index)} videos to search")
+    if by not in KINDS or top < 1:
+        raise ValueError(f"by is {by!r} ({' or '.join(KINDS)}), top {top} (at least 1)")
+    if not len(index):
+        raise ValueError(f"{index.folder} holds no video to search; {len(index.problems)} files are left out")
     asked = index.vectors(video, run)
     query = asked.whole if at is None else asked.windows[moment(asked.seconds, at, video)].astype(np.float32)
     found = index.similarities(query, by, view)
@@ -53,7 +55,9 @@ def search(
         found[(index.videos.content == fingerprint(video)).to_numpy()] = -np.inf
     best = np.argsort(-found, kind="stable")[:top]
     rows = [_row(index, index.videos.iloc[i], query, by, view) for i in best if np.isfinite(found[i])]
-    return pd.DataFrame([{"rank": rank, **row} for rank, row in enumerate(rows, 1)])
+    views = index.parts if len(index.parts) > 1 else ()
+    columns = ["rank", "path", "similarity", *views, "start", "end", "copies"]
+    return pd.DataFrame([{"rank": rank, **row} for rank, row in enumerate(rows, 1)], columns=columns)
 
 
 def moment(seconds: np.ndarray, at: float, video: str | Path) -> int:

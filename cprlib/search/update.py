@@ -61,7 +61,7 @@ def update_index(
 
     Raises:
         FileNotFoundError: no such folder, no video in it, or no network.
-        ValueError: the index is of other networks or of another folder.
+        ValueError: the index is of other networks, or of another folder that is still there.
     """
     source, folder = Path(videos).resolve(), Path(out).resolve() if out else default_index(videos)
     encoder = cached_encoder(str(run))
@@ -98,22 +98,21 @@ def videos_of(source: Path) -> list[Path]:
 
 def _open(folder: Path, source: Path, paths: list[Path], encoder: VideoEncoder) -> None:
     """Make the folder of an index, or check that it is of these networks and videos."""
-    if (folder / ABOUT).exists():
-        about = read_json(folder / ABOUT)
-        check_same_encoder(folder, about, encoder)
-        if about["source"] != str(source):
-            raise ValueError(
-                f"{folder} is an index of {about['source']}, not of {source}; give another folder with --out"
-            )
-        return
-    parts = {view: [columns.start, columns.stop] for view, columns in encoder.parts().items()}
-    about = {
-        "encoder": str(encoder.path),
-        "fingerprint": encoder.fingerprint.parts,
-        "parts": parts,
-        "source": str(source),
-    }
+    about = {"source": str(source)}
     about["root"] = str(source) if source.is_dir() else os.path.commonpath([path.parent for path in paths])
+    if (folder / ABOUT).exists():
+        known = read_json(folder / ABOUT)
+        check_same_encoder(folder, known, encoder)
+        if known["source"] == str(source):
+            return
+        if Path(known["source"]).exists():  # else the videos were moved
+            raise ValueError(
+                f"{folder} is an index of {known['source']}, not of {source}; give another folder with --out"
+            )
+        about = known | about
+    else:
+        parts = {view: [columns.start, columns.stop] for view, columns in encoder.parts().items()}
+        about |= {"encoder": str(encoder.path), "fingerprint": encoder.fingerprint.parts, "parts": parts}
     write_json(folder / ABOUT, about)
 
 

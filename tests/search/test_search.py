@@ -13,6 +13,7 @@ from cprlib.data.container import decode
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import write_video
 from cprlib.evaluation.video_encoder import load_encoder
+from cprlib.report.explorers.search import neighbours, search_figure
 from cprlib.search import open_index, update_index
 from cprlib.search import update as update_module
 from cprlib.search.__main__ import main
@@ -151,3 +152,34 @@ def test_blocks_and_shards_give_what_one_product_gives(tmp_path, monkeypatch):
     whole = [videos[i].whole @ query for i in alive]
     assert best_of_each(tmp_path, table, query, "whole", slice(None)) == pytest.approx(whole, abs=1e-4)
     assert to_merge(table, tmp_path) == [["a"]]  # 9 of its 13 windows are of the video that is gone
+
+
+def test_an_index_of_one_video_or_none(run, videos, tmp_path, capsys):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "text").mkdir()
+    shutil.copy(videos / "2.mp4", tmp_path / "one/пример №1.mp4")
+    shutil.copy(videos / "text.mp4", tmp_path / "text")
+    one, _ = update_index(tmp_path / "one", run, tmp_path / "index", workers=1)
+    found = search(one, videos / "2.mp4")
+    assert found.empty and list(found) == ["rank", "path", "similarity", "flow", "rgb", "start", "end", "copies"]
+    main(["query", str(one.folder), str(videos / "2.mp4")])
+    assert "no other video" in capsys.readouterr().out
+    main(["query", str(one.folder), str(videos / "2.mp4"), "--json"])
+    assert json.loads(capsys.readouterr().out) == []
+    main(["query", str(one.folder), str(videos / "2.mp4"), "--html", str(tmp_path / "page.html")])
+    main(["query", str(one.folder), str(videos / "2.mp4"), "--itself"])
+    assert "пример №1.mp4" in capsys.readouterr().out
+    none, _ = update_index(tmp_path / "text", run, tmp_path / "nothing", workers=1)
+    with pytest.raises(ValueError, match="holds no video to search; 1 files are left out"):
+        search(none, videos / "2.mp4")
+
+
+def test_a_folder_that_moved_keeps_its_index(run, videos, tmp_path):
+    update_index(videos, run, tmp_path / "index", workers=1)
+    moved = videos.rename(tmp_path / "elsewhere")
+    index, update = update_index(moved, run, tmp_path / "index", workers=1)
+    assert index.root == moved and len(index) == 6 and update.new == 0
+    (moved / "4.mp4").unlink()  # after the index was made
+    found = neighbours(index, moved / "2.mp4", 5)
+    assert str(moved / "4.mp4") in set(found["both"].path)
+    search_figure(index, moved / "2.mp4", found)

@@ -137,13 +137,20 @@ def _clips(video: str, found: Mapping[str, pd.DataFrame]) -> str:
 
 @lru_cache(512)
 def _clip(video: str, start: float = 0.0, end: float | None = None) -> str:
-    data, name = base64.b64encode(moving(video, start, end)).decode(), html.escape(Path(video).name)
+    name = html.escape(Path(video).name)
+    try:
+        data = base64.b64encode(moving(video, start, end)).decode()
+    except (OSError, ValueError):
+        return f"<p>No picture: {name} cannot be read any more.</p>"
     return f'<img style="width:100%" alt="{name}" src="data:image/webp;base64,{data}">'
 
 
 @lru_cache(512)
 def _still(video: str, start: float, end: float | None) -> np.ndarray:
-    """The middle frame of a part of a video, uint8 (H, W, 3)."""
-    frames = [frame for s, frame in timed_frames(video) if s >= start - 1e-3 and (end is None or s <= end + 1e-3)]
+    """The middle frame of a part of a video, uint8 (H, W, 3); white where the file cannot be read any more."""
+    try:
+        frames = [frame for s, frame in timed_frames(video) if s >= start - 1e-3 and (end is None or s <= end + 1e-3)]
+    except (OSError, ValueError):
+        return np.full((HEIGHT, HEIGHT, 3), 255, np.uint8)
     middle = frames[len(frames) // 2]
     return resize(middle[None], min(HEIGHT, *middle.shape[:2]))[0]

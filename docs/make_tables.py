@@ -53,6 +53,7 @@ POINTS = {  # of bench.when; "toy" is the demo after its first cycle
     "top_k=1": "1 positive, not 5",
     "top_k=20,num_stages=4": "20 positives, and 4 stages",
     "drop_self_positive=0": "the own key is always a positive",
+    "drop_self_positive=0,cycles=2": "the same, two cycles",
     "num_stages=3": "3 stages, the last in the frozen view",
     "num_stages=4": "4 stages, the last in the trained view",
     "num_stages=7,ratio=0.6": "7 stages, keeping six in ten",
@@ -165,12 +166,12 @@ def when(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Columns coclr and cpr over (point, measure, view, seed), after the first cycle or the only one.
+    """Columns coclr and cpr over (point, measure, view, seed), of the demo after its first cycle.
 
     Where only the cascade is another, CoCLR is that of the demo.
     """
     numbers = numbers.assign(point=numbers["series"].str.removeprefix("when-"))
-    first = numbers[numbers["point"].isin(POINTS) & (numbers["cycle"] == 1)]
+    first = numbers[numbers["point"].isin(POINTS) & ((numbers["point"] != "toy") | (numbers["cycle"] == 1))]
     table = first.pivot_table("value", ["point", "measure", "view", "seed"], "method")[["coclr", "cpr"]]
     demo = table["coclr"].xs("toy").reindex(table.index.droplevel("point"))
     return table.assign(coclr=table["coclr"].fillna(pd.Series(demo.to_numpy(), table.index))).dropna()

@@ -2,11 +2,10 @@
 
 Each pair runs in turns in one process, so other work on the machine slows both down. A row for each, with date and
 machine, is added to ``bench/results/speed.csv`` where ``--out`` says so; ``python -m docs.make_tables`` makes the
-tables of README and docs from the last whole run in it.
+tables of README and docs from the newest row of each benchmark.
 """
 
 import argparse
-import datetime
 from importlib import import_module
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def main() -> None:
     for name in args.names:
         if name not in GROUPS:
             parser.error(f"no benchmark {name!r}; choose from {', '.join(GROUPS)}")
-    device, run = torch.device(args.device), datetime.datetime.now().isoformat(" ", "minutes")
+    device = torch.device(args.device)
     about = machine(device)
     print(", ".join(f"{name} {value}" for name, value in about.items()), flush=True)
     for name in args.names or GROUPS:
@@ -36,7 +35,7 @@ def main() -> None:
             print(text_of(row), flush=True)
             if args.out:
                 command = f"python -m bench.run {name}"
-                append_row(resolve(Path(args.out)), {"run": run, **machine(device), **row, "command": command})
+                append_row(resolve(Path(args.out)), {**machine(device), **row, "command": command})
 
 
 if __name__ == "__main__":

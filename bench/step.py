@@ -20,7 +20,11 @@ from cprlib.training.step import TrainState, train_step
 BATCH, FRAMES, SIZE = 32, 8, 40
 LAST, HALF = {"channels_last": True}, {"precision": "bf16"}
 SWITCHES = {"channels last": LAST}  # of a CPU
-GPU_SWITCHES = {"bf16": HALF, "bf16, channels last": HALF | LAST, "these and compiled": HALF | LAST | {"compile": True}}
+GPU_SWITCHES = {
+    "s3d, bf16": HALF,
+    "s3d, bf16, channels last": HALF | LAST,
+    "s3d, bf16, channels last, compiled": HALF | LAST | {"compile": True},
+}
 
 
 def wide_tiny() -> tuple[nn.Module, int]:
@@ -68,7 +72,7 @@ def switched(
     batch = clips_of_noise("rgb", 3, size)
     for label, values in switches.items():
         sides = [one_step(c, new_state(c), batch) for c in (plain, replace(plain, **values))]
-        name = f"training step, {backbone}, {size[0]} pairs of clips of {size[1]} x {size[2]} x {size[2]}, {label}"
+        name = f"training step, rgb, {size[0]} pairs of clips of {size[1]} x {size[2]} x {size[2]}, {label}"
         yield Pair(name, *sides, items=(size[0], "pairs of clips"), device=device)
 
 

@@ -1,4 +1,4 @@
-"""The tables of README and docs, made from docs/results.csv.
+"""The tables of README and docs, made from docs/results.csv; those of speed from bench/results/speed.csv.
 
     python -m docs.make_tables [--check]
 
@@ -21,9 +21,11 @@ import pandas as pd
 
 from cprlib.methods import MEASURES
 from cprlib.report.names import method_look, method_order, view_label, view_order
+from docs import speed_tables
 
 DOCS = Path(__file__).parent
-PAGES = (DOCS.parent / "README.md", DOCS / "results.md")
+PAGES = (DOCS.parent / "README.md", DOCS / "results.md", DOCS / "speed.md")
+LEFT = ("Method", "View", "Setting", "Loss", "Positives", "What is other", "Speed", "Agreement")  # columns
 COLUMNS = "dataset run seed method stages cycle epoch view measure value command date".split()
 SHOWN = ("r1", "r5", "probe", "finetune", "pmr", "cmr")
 LABELS = {
@@ -202,6 +204,8 @@ TABLES = {
     "differences": differences,
     "steps": steps,
     "labels": labels,
+    "ratios": speed_tables.ratios,
+    "speed": speed_tables.speed,
 }
 
 
@@ -214,10 +218,7 @@ def filled(text: str, numbers: pd.DataFrame) -> str:
         if part.empty:
             raise ValueError(f"docs/results.csv has no run {series!r}, which a table asks for")
         words = TABLES[kind](part)
-        align = [
-            "left" if name in ("Method", "View", "Setting", "Loss", "Positives", "What is other") else "right"
-            for name in words
-        ]
+        align = ["left" if name in LEFT else "right" for name in words]
         return f"{start}{words.to_markdown(index=False, disable_numparse=True, colalign=align)}\n{end}"
 
     return BLOCK.sub(fill, text)

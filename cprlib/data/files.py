@@ -32,6 +32,8 @@ def find_videos(folder: str | Path, problems: list[dict] | None = None) -> list[
             problems.append({"path": printable(path), "reason": f"{kind} not looked at"})
         elif not is_text(str(path)):
             problems.append({"path": printable(path), "reason": "name is not UTF-8; rename the file"})
+        elif not path.is_file():
+            problems.append({"path": printable(path), "reason": "no file (a broken link, a pipe or a device)"})
         elif (same := first.setdefault(os.path.realpath(path), path)) != path:
             problems.append({"path": str(path), "reason": f"same file as {same}"})
         else:

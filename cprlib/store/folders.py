@@ -152,7 +152,10 @@ def empty_training(folder: Path) -> None:
     Raises:
         FileExistsError: the folder holds files that no training writes.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise FileExistsError(f"{folder}: {error.filename} is a file, no folder; choose another place") from None
     foreign = [path.name for path in folder.iterdir() if not fnmatch_any(path.name, OWN_FILES)]
     if foreign:
         raise FileExistsError(

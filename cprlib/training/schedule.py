@@ -12,9 +12,19 @@ CHECKED = 50  # steps after which it is looked whether the losses are numbers: a
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" takes a GPU if there is one; any other name is taken as it is."""
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(automatic if name == "auto" else name)
+    """ "auto" takes a GPU if there is one; any other name is taken as it is.
+
+    Raises:
+        ValueError: torch knows no such device, or this machine has none.
+    """
+    gpus = torch.cuda.device_count()
+    try:
+        device = torch.device(("cuda" if gpus else "cpu") if name == "auto" else name)
+    except RuntimeError as error:
+        raise ValueError(f"device: {name!r} is no device; give auto, cpu, cuda or cuda:0") from error
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise ValueError(f"device: {name!r} is not there, torch sees {gpus} GPUs; give auto or cpu")
+    return device
 
 
 def decay(epoch: int, milestones: Sequence[int]) -> float:
@@ -38,9 +48,10 @@ def check_precision(config: Any) -> None:
         config: settings with `device` and `precision`.
 
     Raises:
-        ValueError: before anything starts.
+        ValueError: that, or a device that is not there; before anything starts.
     """
-    if config.precision == "bf16" and pick_device(config.device).type == "cpu":
+    device = pick_device(config.device)
+    if config.precision == "bf16" and device.type == "cpu":
         raise ValueError("precision: bf16 needs a GPU, its 3-D convolutions are wrong on a CPU; set precision to fp32")
 
 

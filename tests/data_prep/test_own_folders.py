@@ -89,6 +89,8 @@ def test_links_are_followed_once(tmp_path):
     (folder / "jump/0.mp4").symlink_to(folder / "jump/1.mp4")
     (folder / "run/linked").symlink_to(tmp_path / "elsewhere")
     (folder / "dangling").symlink_to(tmp_path / "gone")
+    (folder / "gone.mp4").symlink_to(tmp_path / "gone.mp4")
+    os.mkfifo(folder / "jump/pipe.mp4")  # reading it would wait for ever
     problems: list[dict] = []
     found = find_videos(folder, problems)
     assert [str(path.relative_to(folder)) for path in found] == [
@@ -97,6 +99,8 @@ def test_links_are_followed_once(tmp_path):
         "run/3.mp4",
         "run/linked/4.mp4",
     ]
+    left = [Path(p["path"]).name for p in problems if p["reason"].startswith("no file")]
+    assert sorted(left) == ["gone.mp4", "pipe.mp4"]
     assert {"path": str(folder / "jump/0.mp4"), "reason": f"same file as {folder / 'jump/1.mp4'}"} in problems
     made, told = own_videos.build(folder, workers=1)
     assert made.class_names == ["jump", "run"] and ("0.mp4", f"same file as {folder / 'jump/1.mp4'}") in pairs(told)

@@ -141,6 +141,12 @@ def test_groups_of_a_batch_have_statistics_of_their_own():
     assert torch.equal(encode_in_groups(frozen, clips, 3, torch.Generator()), frozen(clips))
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", "cuda:x"])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(ValueError, match=f"device: '{device}' is"):
+        check_precision(settings(device=device))
+
+
 def test_bf16_is_refused_on_a_cpu_and_checked_elsewhere(monkeypatch):
     with pytest.raises(ValueError, match="precision: bf16 needs a GPU"):
         check_precision(settings(precision="bf16", device="cpu"))

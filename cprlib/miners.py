@@ -15,7 +15,7 @@ from cprlib.cascade import Retrieval, Stage, cascade_retrieve, plan_stages
 if TYPE_CHECKING:
     from torch import Tensor
 
-Miner = Callable[[Mapping[str, "Tensor"], Mapping[str, "Tensor"], "Tensor"], Retrieval]
+Miner = Callable[..., Retrieval]  # (anchors, bank, exclude)
 
 
 def coclr(

@@ -41,7 +41,7 @@ def test_other_settings_are_noticed_where_the_run_was_moved(moved):
 
 
 def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(moved):
-    config = {"run": "killed", "methods": "[infonce,coclr,cpr]"}
+    config = {"run": "killed", "methods": "[infonce,coclr]"}
     process = moved.start(**config)
     for line in process.stdout:
         if "03_coclr | started" in line:
@@ -58,6 +58,6 @@ def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(move
     status, printed = moved.run(**config)
     assert status == 0, printed
     found = moved.results("killed")
-    expected = moved.results().query("method in ['infonce', 'coclr', 'cpr']").reset_index(drop=True)
+    expected = moved.results().query("method in ['infonce', 'coclr']").reset_index(drop=True)
     assert found.finetune.isna().all()
     pd.testing.assert_frame_equal(found.drop(columns="finetune"), expected.drop(columns="finetune"))

@@ -109,6 +109,8 @@ def test_a_name_that_plain_papermill_let_in_is_refused():
     assert from_notebook(Settings, own_heading) == Settings()
 
 
-@pytest.mark.parametrize("path", sorted((project_root() / "params").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(  # paper.yaml, of all runs, has names of its own: tests/test_cluster.py
+    "path", sorted((project_root() / "params").glob("[!p]*.yaml")), ids=lambda path: path.stem
+)
 def test_every_parameter_file_names_what_some_notebook_or_the_pipeline_knows(path):
     check_shared(yaml.safe_load(path.read_text()))

@@ -130,22 +130,23 @@ class Lab(Page):
         """Run > Run All Cells, as a person would, and wait until the last cell has been run."""
         self.page.wait_for_selector(".jp-NotebookPanel-toolbar [data-status=idle]", timeout=60_000)
         prompts = self.page.locator(".jp-CodeCell .jp-InputPrompt")
-        for _ in range(5):  # a click before JupyterLab has settled does nothing; a person would click again
-            self._answer()
-            with contextlib.suppress(BrowserTimeout):  # a question that came up meanwhile is in the way
-                self.page.get_by_role("menuitem", name="Run", exact=True).click(timeout=5000)
-                self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=5000)
-            self.page.wait_for_timeout(3000)
-            if any(text.strip("[]: ") for text in prompts.all_inner_texts()):
-                break
         last = prompts.nth(prompts.count() - 1)
-        for _ in range(int(seconds * 5)):
+        for _ in range(int(seconds)):
             if last.inner_text().strip("[]: ").isdigit() or self.errors():
                 break
-            self.page.wait_for_timeout(200)
+            if not any("*" in text for text in prompts.all_inner_texts()):
+                self._click_run_all()  # before JupyterLab has settled a click does nothing, or runs one cell
+            self.page.wait_for_timeout(1000)
         else:
             raise TimeoutError(f"in {seconds} s these cells were run: {prompts.all_inner_texts()}")
         self.page.wait_for_timeout(500)  # pictures of the last cell
+
+    def _click_run_all(self) -> None:
+        self._answer()
+        with contextlib.suppress(BrowserTimeout):  # a question that came up meanwhile is in the way
+            self.page.get_by_role("menuitem", name="Run", exact=True).click(timeout=5000)
+            self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=5000)
+        self.page.wait_for_timeout(3000)
 
     def _answer(self) -> None:
         """On a slow machine JupyterLab may ask for the kernel: take the one that it proposes."""

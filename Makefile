@@ -57,8 +57,9 @@ lint: .venv/.installed
 	$(PYTHON) -m pip install -qq -e '.[dev,examples]' -c constraints.txt
 	@touch $@
 
+# On one core, as all that is compared takes the time of the processor.
 bench: .venv/.installed
-	$(PYTHON) -m bench.run --out bench/results/speed.csv $(ARGS)
+	OMP_NUM_THREADS=1 $(PYTHON) -m bench.run --out bench/results/speed.csv $(ARGS)
 
 # torch and torchvision in one step, as each build of one fits one build of the other.
 .venv/.installed: pyproject.toml constraints.txt

@@ -132,9 +132,10 @@ class Lab(Page):
         prompts = self.page.locator(".jp-CodeCell .jp-InputPrompt")
         last = prompts.nth(prompts.count() - 1)
         for _ in range(int(seconds)):
-            if last.inner_text().strip("[]: ").isdigit() or self.errors():
+            busy = any("*" in text for text in prompts.all_inner_texts())  # also of a second click, which runs all again
+            if not busy and (last.inner_text().strip("[]: ").isdigit() or self.errors()):
                 break
-            if not any("*" in text for text in prompts.all_inner_texts()):
+            if not busy:
                 self._click_run_all()  # before JupyterLab has settled a click does nothing, or runs one cell
             self.page.wait_for_timeout(1000)
         else:

@@ -45,6 +45,8 @@ def complete(given):
         raise WorkflowError("no run to make: give --configfile params/toy.yaml, or another one")
     given = {name: with_numbers(value) for name, value in given.items()}
     check_shared(given)
+    if str(given.get("init_run", "")).endswith((".tar", ".pth", ".pt")):
+        raise WorkflowError(f"init_run: '{given['init_run']}' is no run; published weights are released_rgb=FILE and released_flow=FILE")
     shared = {"outputs": "outputs", "dataset": "toy", "views": ["rgb", "flow"], "cycles": 1, "methods": SHARED} | given
     if shared["dataset"] == "folder" and "videos" in given:
         from data_prep import proposals  # here, as it takes long to import
@@ -193,7 +195,7 @@ except (ValueError, FileNotFoundError) as error:
     raise WorkflowError(str(error)) from None
 LABELLED = True
 if CONFIG["dataset"] == "folder":
-    from data_prep.own_videos import is_labelled  # here, as it takes as long to import as a plan to be made
+    from data_prep.own_sources import is_labelled  # here, as it takes as long to import as a plan to be made
 
     LABELLED = is_labelled(folder("videos"))
 if not LABELLED or CONFIG.get("infonce_epochs") == 0:  # then UberNCE, too, would not be trained

@@ -17,13 +17,15 @@ from cprlib.data.container import VideoError, open_video
 from cprlib.evaluation.centre import training_centre
 from cprlib.evaluation.video_encoder import find_networks
 from cprlib.store.files import read_json, resolve
-from data_prep.own_videos import TEST_SHARE, read_csv, read_folder
+from data_prep.own_sources import read_videos
+from data_prep.own_videos import TEST_SHARE
 
 SAMPLE = 50  # videos whose heads are read
 USUAL = {"width": 320, "height": 240, "frames": 100, "fps": 25.0}  # where no head says it
 SHAPE = ("backbone", "dim", "clip_len", "clip_stride", "clip_size", "short_side")
 SMALL = {"side": 64, "crop": 56, "clip_len": 8, "least": 4, "seconds": 0.64}  # of the network for a CPU
 LARGE = {"side": 128, "crop": 128, "clip_len": 32, "least": 16, "seconds": 1.28}  # the papers'
+PUBLISHED = dict(zip(SHAPE, ("s3d", 128, 32, 1, 128, 128), strict=True)) | {"flow_method": "tvl1", "flow_bound": 20.0}
 Proposals = dict[str, tuple[Any, str]]
 
 
@@ -40,7 +42,7 @@ def look(source: str | Path) -> tuple[int, pd.DataFrame]:
         FileNotFoundError, ValueError: as :func:`data_prep.own_videos.build`.
     """
     with redirect_stdout(io.StringIO()):  # the data step says it again
-        table = read_csv(Path(source)) if Path(source).suffix.lower() == ".csv" else read_folder(Path(source))
+        table = read_videos(Path(source))
     count = (table.split == "train").sum() if "split" in table else round((1 - TEST_SHARE) * len(table))
     heads = [head for path in table.path[:: -(-len(table) // SAMPLE)] if (head := _head(path))]
     return int(count), pd.DataFrame(heads, columns=list(USUAL))
@@ -71,9 +73,10 @@ def for_videos(source: str | Path, given: Mapping[str, Any]) -> Proposals:
         FileNotFoundError, ValueError: no video, or no such networks.
     """
     run = given.get("pretrained") or given.get("init_run")
-    theirs = of_networks(f"{given['outputs']}/{run}") if run else {}
+    published = given.get("released_rgb") or given.get("released_flow")
+    theirs = of_networks(f"{given['outputs']}/{run}") if run else PUBLISHED if published else {}
     theirs = {name: value for name, value in theirs.items() if name not in given}
-    reasons = {name: (value, f"that of the networks of {run}") for name, value in theirs.items()}
+    reasons = {name: (value, f"that of the networks of {run or published}") for name, value in theirs.items()}
     return reasons | propose(*look(source), {**given, **theirs})
 
 

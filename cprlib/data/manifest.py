@@ -198,7 +198,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             value = values.tolist()[row]
-            raise ValueError(f"row {row}: {column} is {value!r}, not a number ({dtype})")
+            raise ValueError(f"row {row}: {column} is {value!r}, not a number such as {np.dtype(dtype).type(25)}")
         typed[column] = numbers.astype(dtype)
     return pd.DataFrame(typed)
 

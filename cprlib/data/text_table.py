@@ -6,6 +6,7 @@ Every value is text and stays as it is, but for blanks around it: "007", "NA" an
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def read_text_table(path: str | Path, needed: Sequence[str] = (), strip: bool = 
         ValueError: file, line, what was seen and what to do.
     """
     text = read_text(Path(path))
-    first = next((line for line in text.split("\n") if line.strip()), "")
+    if told := re.match(r"\s*sep=([,;\t])\r?$", text, re.MULTILINE):  # a spreadsheet's own line above the columns
+        text = text[: told.start(1) - 4] + text[told.end(1) :]
+    first = next((line for line in text.splitlines() if line.strip()), "")
     if not first:
         columns = " and ".join(needed) or "of a manifest"
         raise ValueError(f"{path} is empty; its first line names the columns {columns}")
@@ -52,10 +55,13 @@ def read_text_table(path: str | Path, needed: Sequence[str] = (), strip: bool = 
 
 
 def _header(path: str | Path, line: int, names: list[str], needed: Sequence[str]) -> list[str]:
-    """The names of the columns; what a trailing comma adds is none."""
+    """The names of the columns; what a trailing comma adds is none, and a first one without a name numbers the rows."""
     header = [name.strip().casefold() for name in names]
+    header[0] = header[0] or "index"
     while header and not header[-1]:
         header.pop()
+    if len(header) == 1 and any(mark in header[0] for mark in DELIMITERS):
+        raise ValueError(f"{path}, line {line}: the whole line is one text between double quotes; remove these")
     for place, name in enumerate(header):
         if not name or name in header[:place]:
             what = f"column {name!r} appears twice" if name else f"column {place + 1} has no name"

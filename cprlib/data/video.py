@@ -97,7 +97,13 @@ def write_video(
 
 
 def fingerprint(path: str | Path) -> str:
-    """Hash of a file's content: of all of it up to 1 MiB, else of its size and 16 blocks spread from head to tail."""
+    """Hash of a file's content: of all of it up to 1 MiB, else of its size and 16 blocks spread from head to tail.
+
+    Raises:
+        FileNotFoundError: no file, or nothing that could be read twice, such as a pipe.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file at {path}; correct the path")
     size = Path(path).stat().st_size
     starts = [0] if size <= BLOCK * BLOCKS else [round(i * (size - BLOCK) / (BLOCKS - 1)) for i in range(BLOCKS)]
     content = hashlib.sha1(b"%d" % size)

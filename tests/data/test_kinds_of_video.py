@@ -192,6 +192,13 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path):
     assert peak < 8_000 * 100  # marks of about 24 x 24 pixels would be 8,000 x 3,072 bytes
 
 
+def test_what_is_no_file_has_no_fingerprint(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")  # reading it would wait for ever
+    for path in (tmp_path / "pipe.mp4", tmp_path, tmp_path / "nothing.mp4"):
+        with pytest.raises(FileNotFoundError, match=f"no file at {path}; correct the path"):
+            fingerprint(path)
+
+
 def test_a_change_in_the_middle_changes_the_fingerprint(tmp_path):
     content = np.random.default_rng(0).integers(0, 256, 2**20, dtype=np.uint8).tobytes()
     path, marks = tmp_path / "v.mp4", set()

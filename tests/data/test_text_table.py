@@ -22,6 +22,9 @@ def read(tmp_path, content: str | bytes, **options):
         "path\tclass_name\na\tRun\nb\tWalk\n",
         'path,class_name,\n"a",Run,\n,,\nb,"Walk",,\n',
         "\ufeffpath,class_name\na,Run\nb,Walk\n",
+        "sep=;\r\npath;class_name\r\na;Run\r\nb;Walk\r\n",
+        "\ufeffsep=,\n\npath,class_name\na,Run\nb,Walk\n\n\n",
+        "path,class_name\ra,Run\rb,Walk\r",
         "\n\npath,class_name\na,Run\nb,Walk\n",
         "\ufeffpath,class_name\na,Run\nb,Walk\n".encode("utf-16-le"),
         "\ufeffpath,class_name\na,Run\nb,Walk\n".encode("utf-16-be"),
@@ -30,6 +33,11 @@ def read(tmp_path, content: str | bytes, **options):
 def test_what_is_certain_is_read(tmp_path, content):
     table, _ = read(tmp_path, content)
     assert table.to_dict("list") == {"path": ["a", "b"], "class_name": ["Run", "Walk"]}
+
+
+def test_a_column_that_numbers_the_rows_is_one_more(tmp_path):
+    table, _ = read(tmp_path, ',path,class_name\n0,a,Run\n1,"b, c",Walk\n')
+    assert table.to_dict("list") == {"index": ["0", "1"], "path": ["a", "b, c"], "class_name": ["Run", "Walk"]}
 
 
 def test_values_are_text_and_lines_are_those_of_the_file(tmp_path):
@@ -46,6 +54,7 @@ def test_values_are_text_and_lines_are_those_of_the_file(tmp_path):
         (" \n\n", "is empty"),
         ("path,kind\na,b\n", "no column 'class_name'; it has path, kind, it needs path and class_name"),
         ("path,class_name\n\na,Run\nb,Run, fast\n", "line 4: 3 fields .*'Run', 'fast'.* names 2; .*double quotes"),
+        ('"path,class_name"\n"a,Run"\n', "line 1: the whole line is one text between double quotes"),
         ("path,class_name,Path\na,b,c\n", "line 1: column 'path' appears twice"),
         ("path,,class_name\na,b,c\n", "line 1: column 2 has no name"),
         ('path,class_name\n\na,"Run\nb,Walk\n', "line 3: .*double quote"),

@@ -16,7 +16,7 @@ from cprlib.data.frames import open_frames
 from cprlib.data.manifest import UNLABELLED, Manifest
 from cprlib.notebook import runner
 from cprlib.store.files import project_root
-from data_prep import common, own_videos
+from data_prep import common, own_sources, own_videos
 from data_prep.before import rows_before
 from data_prep.remembered import beside
 from tests.data_prep.test_data_prep import pairs, videos
@@ -215,7 +215,7 @@ def test_odd_names_go_all_the_way(tmp_path, monkeypatch):
 
 def test_without_classes_and_with_them_later(tmp_path, capsys):
     folder = videos(tmp_path / "flat", *(f"{i}.mp4" for i in range(10)))
-    assert not own_videos.is_labelled(folder)
+    assert not own_sources.is_labelled(folder)
     blind, _ = own_videos.build(folder, workers=1)
     assert not blind.is_labelled and blind.table.split.value_counts().to_dict() == {"train": 8, "test": 2}
     assert "without classes" in capsys.readouterr().out
@@ -223,7 +223,7 @@ def test_without_classes_and_with_them_later(tmp_path, capsys):
     rows.to_csv(folder / "all.csv", index=False)
     rows[["path"]].to_csv(folder / "paths.csv", index=False)
     rows.rename(columns={"class_name": "class"}).to_csv(folder / "misspelt.csv", index=False)
-    assert own_videos.is_labelled(folder / "all.csv") and not own_videos.is_labelled(folder / "paths.csv")
+    assert own_sources.is_labelled(folder / "all.csv") and not own_sources.is_labelled(folder / "paths.csv")
     assert own_videos.build(folder / "paths.csv", workers=1)[0].class_names == [UNLABELLED]
     with pytest.raises(ValueError, match="class_name"):
         own_videos.build(folder / "misspelt.csv", workers=1)

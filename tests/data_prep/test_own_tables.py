@@ -103,3 +103,21 @@ def test_one_file_in_two_spellings_is_listed_twice(tmp_path):
     path = table(tmp_path, path=["0.mp4", "./0.mp4", *(f"{i}.mp4" for i in range(2, 8))])
     with pytest.raises(ValueError, match=r"line 3: .*/0.mp4 is listed twice"):
         own_videos.build(path, workers=1)
+
+
+def test_paths_may_have_the_backslashes_of_windows(tmp_path):
+    path = table(tmp_path, path=[f"in\\{i}.mp4" for i in range(8)])
+    (tmp_path / "in").mkdir()
+    for video in tmp_path.glob("*.mp4"):
+        video.rename(tmp_path / "in" / video.name)
+    made, problems = own_videos.build(path.rename(tmp_path / "own.TSV"), workers=1)
+    assert problems.empty and sorted(made.table.path) == [str(tmp_path / f"in/{i}.mp4") for i in range(8)]
+
+
+def test_what_leads_to_no_video_is_refused(tmp_path):
+    path = table(tmp_path, path=[f"C:\\videos\\{i}.mp4" for i in range(8)])
+    with pytest.raises(FileNotFoundError, match=r"own.csv: none of its 8 videos is there, the first .*C:.videos.0.mp4"):
+        own_videos.build(path, workers=1)
+    path.rename(tmp_path / "own.xlsx")
+    with pytest.raises(ValueError, match="own.xlsx is neither a folder nor a CSV; save a spreadsheet as CSV"):
+        own_videos.build(tmp_path / "own.xlsx", workers=1)

@@ -64,9 +64,7 @@ def write_features(table: pd.DataFrame, out: str | Path) -> Path:
     Raises:
         ValueError: another suffix.
     """
-    out = Path(out)
-    if out.suffix not in (".parquet", ".npz"):
-        raise ValueError(f"{out}: features are written as .parquet or .npz")
+    out = check_out(out)
     with atomic_path(out) as tmp:
         if out.suffix == ".parquet":
             table.to_parquet(tmp, index=False)
@@ -78,6 +76,13 @@ def write_features(table: pd.DataFrame, out: str | Path) -> Path:
     return out
 
 
+def check_out(out: str | Path) -> Path:
+    """A file that features can be written to; a ValueError for another suffix."""
+    if Path(out).suffix not in (".parquet", ".npz"):
+        raise ValueError(f"{out}: features are written as .parquet or .npz")
+    return Path(out)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """``python -m cprlib.features RUN --out features.parquet``."""
     parser = argparse.ArgumentParser(prog="python -m cprlib.features", description=__doc__.splitlines()[0])
@@ -85,6 +90,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", required=True, help="features.parquet or features.npz")
     options = parser.parse_args(args)
     try:
+        check_out(options.out)  # before minutes of work
         table = feature_table(options.run)
         print(f"{write_features(table, options.out)}: {len(table)} vectors of {table.path.nunique()} videos")
     except (ValueError, OSError, RuntimeError) as error:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cprlib.data.augmentation import evaluation_crops, to_input
+from cprlib.data.container import VideoError
 from cprlib.data.files import find_videos
 from cprlib.encoders import Encoder
 from cprlib.evaluation.centre import training_centre
@@ -94,13 +95,21 @@ class VideoEncoder:
         Raises:
             FileNotFoundError: no such file.
             VideoError: a file that is no video, or is broken.
-            ValueError: frames of another shape or type.
+            ValueError: frames of another shape or type, or nothing to embed.
         """
-        return torch.stack([self.vectors(video, fps).whole for video in self._each(videos)])
+        found = [self.vectors(video, fps).whole for video in self._each(videos)]
+        if not found:
+            raise ValueError("the list holds no video; give one or more")
+        return torch.stack(found)
 
     def vectors(self, video: Video, fps: float = 25.0) -> VideoVectors:
         """The vector of one video and those of its windows; see :meth:`embed`."""
-        raw, seconds = self._features(_frames(video, fps))
+        try:
+            raw, seconds = self._features(_frames(video, fps))
+        except ValueError as error:
+            if isinstance(error, VideoError) or not isinstance(video, str | Path):
+                raise
+            raise VideoError(video, str(error)) from error  # with its name
         whole = {view: x.mean(dim=0, keepdim=True) for view, x in raw.items()}
         return VideoVectors(self._joined(whole)[0], self._joined(raw), seconds)
 
@@ -204,6 +213,8 @@ def _frames(video: Video, fps: float) -> Iterator[tuple[float, np.ndarray]]:
     frames = np.asarray(video)
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise ValueError(f"frames are {frames.dtype} {frames.shape}; expected uint8 (T, H, W, 3)")
+    if not fps > 0:
+        raise ValueError(f"fps is {fps}; give the frames per second, above 0")
     return ((number / fps, frame) for number, frame in enumerate(frames))
 
 

@@ -56,25 +56,27 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _index(options: argparse.Namespace, tell=print) -> Index:
-    out = Path(options.out) if options.out else default_index(options.videos)
-    run = options.run or (open_index(out).about["encoder"] if (out / ABOUT).exists() else None)
+    before = Path(options.out or default_index(options.videos))
+    run = options.run or (open_index(before).about["encoder"] if (before / ABOUT).exists() else None)
     if run is None:
         raise ValueError("no networks: give --run, e.g. --run outputs/toy/cpr")
-    index, update = update_index(options.videos, run, out, options.workers)
-    tell(f"{out}: {len(index)} videos ({update.new} new, {update.known} known, {update.gone} gone)")
+    index, update = update_index(options.videos, run, options.out, options.workers)
+    tell(f"{index.folder}: {len(index)} videos ({update.new} new, {update.known} known, {update.gone} gone)")
     for path, problem in index.problems.items():
         tell(f"  left out: {os.path.relpath(path, index.root)}: {problem}")
     return index
 
 
 def _query(options: argparse.Namespace) -> None:
+    if options.html and Path(options.html).suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"--html {options.html}: name the page that is to be written, ….html")
     if (Path(options.index) / ABOUT).is_file():
         index = open_index(options.index)
     elif Path(options.index).is_dir() and options.run:
         options.videos = options.index
         index = _index(options, tell=(lambda line: None) if options.json or options.csv else print)
     else:
-        index = open_index(default_index(options.index))
+        index = open_index(options.out or default_index(options.index))
     chosen = {name: getattr(options, name) for name in ("top", "at", "by", "view", "itself", "run")}
     found = search(index, options.video, **chosen)
     if options.json:

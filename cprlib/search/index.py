@@ -1,5 +1,7 @@
 """An index as it lies on disk: which videos, where their vectors are, and the networks that made them."""
 
+import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,7 +34,7 @@ class Index:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        self.about = read_json(self.folder / ABOUT)
+        self.about = read_about(self.folder)
         table = read_table(self.folder)
         self.problems = dict(table[table.problem != ""][["path", "problem"]].itertuples(index=False))
         usable = table[table.problem == ""]
@@ -65,7 +67,8 @@ class Index:
     def vectors(self, video: str | Path, run: str | Path | None = None) -> Vectors:
         """The vectors of a file: from the index if it holds them, else made now."""
         if not Path(video).is_file():
-            raise FileNotFoundError(f"no video file at {video}; correct the path")
+            told = "is a folder; ask with one of its files" if Path(video).is_dir() else "is no file; correct the path"
+            raise FileNotFoundError(f"{video} {told}")
         same = self.videos[self.videos.content == fingerprint(video)]
         if len(same):
             return read_vectors(self.folder, same.iloc[0])
@@ -80,6 +83,18 @@ class Index:
         return share * best_of_each(self.folder, self.videos, query, by, columns)
 
 
+def read_about(folder: Path) -> dict:
+    """What an index says of itself: source and root of its videos, its encoder with fingerprint, and parts.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    about = read_json(folder / ABOUT)
+    if not isinstance(about, dict) or not {"source", "root", "encoder", "fingerprint", "parts"} <= about.keys():
+        raise ValueError(f"{folder / ABOUT} is not that of an index; delete {folder} and make the index again")
+    return about
+
+
 def open_index(folder: str | Path) -> Index:
     """Read an index.
 
@@ -91,10 +106,32 @@ def open_index(folder: str | Path) -> Index:
     return Index(folder)
 
 
-def default_index(videos: str | Path) -> Path:
-    """Where the index of a folder lies if nothing else is said."""
-    place = Path(videos).resolve()
-    return resolve("outputs/search") / f"{place.name}-{Fingerprint({'folder': str(place)}).hash[:8]}"
+def default_index(videos: str | Path, encoder: VideoEncoder | None = None) -> Path:
+    """Where an index lies if nothing else is said.
+
+    Args:
+        videos: its folder; the index of one that was moved stays where it is.
+        encoder: its networks; None: of several indexes the one that was brought up to date last.
+    """
+    place, indexes = Path(videos).resolve(), resolve("outputs/search")
+    there = [about.parent for about in indexes.glob(f"*/{ABOUT}") if _is_of(about, place, encoder)]
+    parts = {"folder": str(place), "encoder": encoder and encoder.fingerprint.hash}
+    new = indexes / f"{place.name}-{Fingerprint(parts).hash[:8]}"
+    return max(there, key=lambda folder: folder.stat().st_mtime, default=new)
+
+
+def _is_of(about: Path, place: Path, encoder: VideoEncoder | None) -> bool:
+    """Whether an index is of these networks, and of this folder: it says so, or most of its files are only here."""
+    with suppress(ValueError, OSError):  # a damaged one says so where it is asked
+        known = read_about(about.parent)
+        if encoder and Fingerprint(known["fingerprint"]).differences(encoder.fingerprint):
+            return False
+        if known["source"] == str(place) or Path(known["source"]).exists():
+            return known["source"] == str(place)
+        files = read_table(about.parent)[["path", "size"]].itertuples(index=False)
+        inside = [(place / os.path.relpath(path, known["root"]), size) for path, size in files]
+        return sum(path.is_file() and path.stat().st_size == size for path, size in inside) > len(inside) / 2
+    return False
 
 
 def check_same_encoder(folder: Path, about: dict, encoder: VideoEncoder) -> None:
@@ -115,4 +152,7 @@ def cached_encoder(path: str) -> VideoEncoder:
 def read_table(folder: Path) -> pd.DataFrame:
     """A row for each file, copies and those that are left out too."""
     path = folder / VIDEOS
-    return pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
+    try:
+        return pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
+    except (ValueError, OSError) as error:  # pyarrow's derive from them
+        raise ValueError(f"{path} is damaged; delete {folder} and make the index again") from error

@@ -48,6 +48,8 @@ def search(
         raise ValueError(f"by is {by!r} ({' or '.join(KINDS)}), top {top} (at least 1)")
     if not len(index):
         raise ValueError(f"{index.folder} holds no video to search; {len(index.problems)} files are left out")
+    if run is not None:
+        index.encoder(run)  # other networks are refused, also where the index knows the file
     asked = index.vectors(video, run)
     query = asked.whole if at is None else asked.windows[moment(asked.seconds, at, video)].astype(np.float32)
     found = index.similarities(query, by, view)

@@ -54,12 +54,14 @@ def open_shard(folder: Path, shard: str, kind: str) -> np.ndarray:
     """The rows of a shard, as a memory map.
 
     Raises:
-        FileNotFoundError: the shard is gone.
+        ValueError: the shard is gone or damaged.
     """
     path = shard_file(folder, shard, kind)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is gone; delete the index and make it again")
-    return np.load(path, mmap_mode="r")
+    try:
+        return np.load(path, mmap_mode="r")
+    except (ValueError, OSError, EOFError) as error:
+        what = "damaged" if path.exists() else "gone"
+        raise ValueError(f"{path} is {what}; delete {folder} and make the index again") from error
 
 
 def read_vectors(folder: Path, place: pd.Series) -> Vectors:

@@ -27,10 +27,11 @@ from cprlib.search.index import (
     cached_encoder,
     check_same_encoder,
     default_index,
+    read_about,
     read_table,
 )
 from cprlib.search.shards import Vectors, read_vectors, shard_file, to_merge, write_shard
-from cprlib.store.files import atomic_path, locked, read_json, write_json
+from cprlib.store.files import atomic_path, locked, write_json
 
 SECONDS, BYTES = 60.0, 2**28  # finished vectors are written when they are so old, or so many
 
@@ -63,8 +64,8 @@ def update_index(
         FileNotFoundError: no such folder, no video in it, or no network.
         ValueError: the index is of other networks, or of another folder that is still there.
     """
-    source, folder = Path(videos).resolve(), Path(out).resolve() if out else default_index(videos)
-    encoder = cached_encoder(str(run))
+    source, encoder = Path(videos).resolve(), cached_encoder(str(run))
+    folder = Path(out).resolve() if out else default_index(source, encoder)
     if workers is None and torch.cuda.is_available():
         workers = min(4, os.cpu_count() or 1)
     with locked(folder):
@@ -101,7 +102,7 @@ def _open(folder: Path, source: Path, paths: list[Path], encoder: VideoEncoder) 
     about = {"source": str(source)}
     about["root"] = str(source) if source.is_dir() else os.path.commonpath([path.parent for path in paths])
     if (folder / ABOUT).exists():
-        known = read_json(folder / ABOUT)
+        known = read_about(folder)
         check_same_encoder(folder, known, encoder)
         if known["source"] == str(source):
             return

@@ -78,8 +78,15 @@ def test_what_is_no_video_is_named(encoder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="no video in"):
         encoder.embed(tmp_path / "empty")
+    write_video(tmp_path / "still.mp4", torch.zeros(1, 16, 16, 3, dtype=torch.uint8))
+    with pytest.raises(VideoError, match="still.mp4: a video of a single frame has no flow"):
+        encoder.embed(tmp_path / "still.mp4")
     with pytest.raises(ValueError, match="expected uint8"):
         encoder.embed(torch.zeros(4, 8, 8, 3))
+    with pytest.raises(ValueError, match="fps is 0"):
+        encoder.embed(torch.zeros(4, 8, 8, 3, dtype=torch.uint8), fps=0)
+    with pytest.raises(ValueError, match="the list holds no video"):
+        encoder.embed([])
 
 
 def test_the_mean_stays_when_the_videos_go(small_run, encoder, videos, tmp_path):

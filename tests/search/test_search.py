@@ -17,6 +17,7 @@ from cprlib.report.explorers.search import neighbours, search_figure
 from cprlib.search import open_index, update_index
 from cprlib.search import update as update_module
 from cprlib.search.__main__ import main
+from cprlib.search.index import default_index
 from cprlib.search.query import search
 from cprlib.search.shards import Vectors, best_of_each, read_vectors, to_merge, write_shard
 
@@ -127,11 +128,18 @@ def test_an_index_of_other_networks_or_nothing_is_refused(run, small_run, videos
     with pytest.raises(ValueError, match="is an index of"):
         update_index(videos / "deep", run, tmp_path / "index")
     (tmp_path / "empty").mkdir()
+    query = str(videos / "2.mp4")
     for arguments, told in (
         (["index", str(tmp_path / "empty"), "--run", str(run)], "no video in"),
         (["index", str(tmp_path / "new")], "give --run"),
         (["query", str(tmp_path / "nothing"), str(videos / "2.mp4")], "no index at"),
-        (["query", str(tmp_path / "index"), str(tmp_path / "gone.mp4")], "no video file at"),
+        (["query", str(tmp_path / "index"), str(tmp_path / "gone.mp4")], "is no file; correct the path"),
+        (["query", str(tmp_path / "index"), str(videos)], "is a folder; ask with one of its files"),
+        (["query", str(tmp_path / "index"), query, "--html", query], "name the page that is to be written"),
+        (
+            ["query", str(tmp_path / "index"), query, "--run", str(small_run / "infonce_rgb")],
+            "made with other networks",
+        ),
         (["query", str(tmp_path / "index"), str(videos / "text.mp4")], r"text.mp4: cannot be read \(not a video\)"),
     ):
         with pytest.raises(SystemExit, match=told):
@@ -174,11 +182,32 @@ def test_an_index_of_one_video_or_none(run, videos, tmp_path, capsys):
         search(none, videos / "2.mp4")
 
 
-def test_a_folder_that_moved_keeps_its_index(run, videos, tmp_path):
-    update_index(videos, run, tmp_path / "index", workers=1)
+def test_a_damaged_index_says_which_file(run, videos, tmp_path):
+    index, _ = update_index(videos / "deep", run, tmp_path / "index", workers=1)
+    shard = next((tmp_path / "index/shards").glob("*.whole.npy"))
+    for path in (shard, tmp_path / "index/videos.parquet", tmp_path / "index/index.json"):
+        whole = path.read_bytes()
+        for content in (b"", whole[: len(whole) // 2], b"{}"):
+            path.write_bytes(content)
+            with pytest.raises(ValueError, match=f"{path.name}.*(delete|is damaged)"):
+                search(open_index(tmp_path / "index"), videos / "deep/1.mp4")
+        path.write_bytes(whole)
+    shard.unlink()
+    with pytest.raises(ValueError, match="is gone; delete"):
+        search(index, videos / "deep/1.mp4")
+
+
+def test_a_folder_that_moved_keeps_its_index(run, videos, tmp_path, monkeypatch):
+    monkeypatch.setenv("CPR_ROOT", str(tmp_path))
+    made, _ = update_index(videos, run, workers=1)
     moved = videos.rename(tmp_path / "elsewhere")
-    index, update = update_index(moved, run, tmp_path / "index", workers=1)
+    assert default_index(moved) == made.folder
+    index, update = update_index(moved, run, workers=1)
+    assert index.folder == made.folder == default_index(moved) and default_index(videos) != made.folder
     assert index.root == moved and len(index) == 6 and update.new == 0
+    other, _ = update_index(moved, run.parent / "infonce_rgb", workers=1)  # beside it
+    assert other.folder == default_index(moved, other.encoder()) == default_index(moved) != made.folder
+    assert default_index(moved, index.encoder()) == made.folder
     (moved / "4.mp4").unlink()  # after the index was made
     found = neighbours(index, moved / "2.mp4", 5)
     assert str(moved / "4.mp4") in set(found["both"].path)

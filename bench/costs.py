@@ -1,29 +1,37 @@
-"""What grows with what: ``python -m bench.costs``
+"""What grows with what: ``python -m bench.costs [cascade | step | flow | loading | card ...]``
 
-The cascade over K and stages, a training step over batch and clip, flow extraction over videos, and the batches that
-fit a card. CPU seconds of this process, the median of three calls (of one of flow); tables in Markdown.
+The cascade over K and stages, a training step over batch and clip, flow extraction over videos, loading over worker
+processes, and the batches that fit a card. CPU seconds of this process, the median of three calls (of one of flow), but
+for loading, which is by the clock and wants a quiet machine; tables in Markdown.
 """
 
 import statistics
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import psutil
 import torch
 
 from bench.cascade import DIM, example
 from bench.pair import CPU, machine, peak, seconds
-from bench.samples import a_few_videos
+from bench.samples import LENGTH, SIZE, VIEWS, a_few_videos
 from bench.step import clips_of_noise, one_step
 from cprlib.cascade import cascade_retrieve, plan_stages
 from cprlib.data.flow import extract_flow
+from cprlib.data.frames import VideoFrames
 from cprlib.data.manifest import Manifest
+from cprlib.data.parallel import clip_loader
+from cprlib.data.sampling import ClipPairs
 from cprlib.encoders import build_encoder
 from cprlib.training.config import TrainingConfig
 from cprlib.training.fit import new_state
 
 BATCH, SIZES = 16, (2048, 4096, 16384, 65536, 650_000)  # the last one: a row for every video of Kinetics-700
 CARDS = (16, 24, 80)  # GB
+SAMPLES = (500, 1000, 2000)  # after which the memory is looked at
 CLIPS = ((16, 8, 40), (32, 8, 40), (64, 8, 40), (16, 16, 40), (16, 8, 80), (16, 16, 112))  # B, T, side
 
 
@@ -76,6 +84,24 @@ def flow_table() -> None:
             print(f"| {count} | {frames} | " + " | ".join(f"{value:.4g}" for value in row) + " |", flush=True)
 
 
+def loading_table() -> None:
+    """Samples from video files by worker processes (0 = this one), and what all processes hold after some of them."""
+    print(f"\n| workers | samples a second | {' | '.join(f'MB after {n}' for n in SAMPLES)} |\n|--:|--:|--:|--:|--:|")
+    with TemporaryDirectory(prefix="cprlib-") as folder:
+        manifest = a_few_videos(Path(folder))
+        frames = VideoFrames(manifest, VIEWS)
+        clips = ClipPairs(manifest.table, manifest.source_codes, frames, VIEWS, VIEWS, LENGTH, 1, SIZE)
+        items = [(n % len(manifest.table), n) for n in range(SAMPLES[-1])]
+        for workers in (0, 1, 2):
+            held, start, own = [], time.perf_counter(), psutil.Process()
+            for n, _ in enumerate(clip_loader(clips, workers, sampler=items, batch_size=None), 1):
+                if n in SAMPLES:
+                    processes = (own, *own.children(recursive=True))
+                    held.append(sum(process.memory_full_info().uss for process in processes) / 1e6)
+            row = SAMPLES[-1] / (time.perf_counter() - start), *held
+            print(f"| {workers} | " + " | ".join(f"{value:.4g}" for value in row) + " |", flush=True)
+
+
 def card_table() -> None:
     """Computed, not tried: what autograd keeps of a clip in fp32; a fifth of a card is left for what comes and goes."""
     print("\n| network | T | side | of a clip, MB | networks and optimiser, MB | B on 16, 24, 80 GB |")
@@ -100,11 +126,16 @@ def card_table() -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
+    tables = {
+        "cascade": cascade_table,
+        "step": step_table,
+        "flow": flow_table,
+        "loading": loading_table,
+        "card": card_table,
+    }
     print(", ".join(f"{name} {value}" for name, value in machine(CPU).items()))
-    cascade_table()
-    step_table()
-    flow_table()
-    card_table()
+    for name in sys.argv[1:] or tables:
+        tables[name]()
 
 
 if __name__ == "__main__":

@@ -92,7 +92,8 @@ def rgb(picture: av.VideoFrame) -> np.ndarray:
     """(H, W, 3) uint8, upright: phones store a turned or mirrored picture and how to put it right."""
     if not hasattr(_own, "reformatter"):
         _own.reformatter = VideoReformatter()  # one for all frames: making its tables takes 3 ms
-    frame = _own.reformatter.reformat(picture, format="rgb24").to_ndarray()
+    # no threads: a worker that is forked has none of this process's and would wait for them for ever
+    frame = _own.reformatter.reformat(picture, format="rgb24", threads=1).to_ndarray()
     return upright(frame, display_matrix(picture))
 
 

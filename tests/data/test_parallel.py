@@ -10,6 +10,8 @@ import pytest
 from torch.utils.data import Dataset
 
 from cprlib.data.parallel import WorkerKilled, clip_loader, cores, parallel_map
+from cprlib.data.video import read_clip
+from tests.data.made import encoded, moving
 
 
 def invert(x: float) -> float:
@@ -92,3 +94,21 @@ def test_a_long_folder_for_temporary_files_is_no_hindrance(tmp_path):
     )
     assert done.returncode == 0 and done.stdout.endswith("[-1, 2]\n"), done.stderr
     assert list(deep.iterdir()) == []
+
+
+class Clips(Dataset):
+    """Clips of a video file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __getitem__(self, start: int) -> np.ndarray:
+        return np.asarray(read_clip(self.path, range(start, start + 4)))
+
+
+def test_workers_read_videos_after_this_process_has(tmp_path):
+    """As in a notebook that shows clips and then trains: a forked worker must not wait for this process's threads."""
+    clips = Clips(encoded(tmp_path / "video.mp4", moving(8, 240, 320)))
+    here = clips[2]
+    (there,) = clip_loader(clips, 1, sampler=[2], batch_size=None, timeout=30)
+    assert np.array_equal(here, there)

@@ -19,9 +19,9 @@ from tests.pipeline import Pipeline
 
 torch.set_num_threads(1)
 
-# Tests in three processes (`make test`): those of a file stay together and share its fixtures. Making the smoke run takes
-# longest and is begun first; what needs it finished comes later: the browser, which waits more than it computes, where
-# the others have still enough to do.
+# Tests in three processes (`make test`): those of a file stay together and share its fixtures. Making the smoke run
+# takes longest and is begun first; what needs it finished comes later: the browser, which waits more than it computes,
+# where the others have still enough to do.
 FIRST, LAST = "tests/test_pipeline.py", "tests/test_pipeline_again.py"
 
 

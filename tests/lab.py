@@ -132,7 +132,7 @@ class Lab(Page):
         prompts = self.page.locator(".jp-CodeCell .jp-InputPrompt")
         last = prompts.nth(prompts.count() - 1)
         for _ in range(int(seconds)):
-            busy = any("*" in text for text in prompts.all_inner_texts())  # also of a second click, which runs all again
+            busy = any("*" in text for text in prompts.all_inner_texts())  # perhaps of a second click
             if not busy and (last.inner_text().strip("[]: ").isdigit() or self.errors()):
                 break
             if not busy:

@@ -19,7 +19,7 @@ from cprlib.report.explorers.widgets import cascade_explorer, embedding_explorer
 from cprlib.report.figures import cascade_view
 from cprlib.report.figures.cascade_view import cascade_figure
 from cprlib.report.figures.embedding import embedding_html, preview, project
-from cprlib.report.figures.examples import neighbour_figure
+from cprlib.report.figures.strips import neighbour_figure
 from cprlib.training.snapshots import Memory
 from data_prep import toy_actions
 

@@ -23,7 +23,7 @@ from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.choice import rank_plans, stages_of, true_share
 from cprlib.miners import fusion
-from cprlib.report.figures.choice import choice_figure
+from cprlib.report.figures.curves import choice_figure
 from cprlib.store.files import resolve
 from cprlib.store.folders import cotrained_networks, training_folder
 from cprlib.training.cotrain import cotrain

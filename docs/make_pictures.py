@@ -17,10 +17,9 @@ from PIL import Image
 
 from cprlib.data.flow import estimate
 from cprlib.data.manifest import Manifest
-from cprlib.report.figures.ablation import ablation_curves
 from cprlib.report.figures.cascade_view import cascade_figure, typical_query
 from cprlib.report.figures.catalogue import figures_of_run
-from cprlib.report.figures.curves import cotraining_curves
+from cprlib.report.figures.curves import ablation_curves, cotraining_curves
 from cprlib.report.figures.flow_view import look, looping_bytes
 from cprlib.report.figures.strips import thumbnails
 from cprlib.report.figures.style import RC, WIDTH, new_figure, save_figure

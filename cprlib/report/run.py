@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,20 +146,15 @@ class Run:
     @cached_property
     def logs(self) -> dict[str, dict[str, pd.DataFrame]]:
         """View of the trained network -> method -> mining log of all its cycles."""
-        found = {v: {m: paths for m in COTRAINED if (paths := self.trainings(m, v, LOGS))} for v in self.views}
-        if not any(found.values()):
+        logs: dict[str, dict[str, pd.DataFrame]] = {}
+        for view, method in product(self.views, COTRAINED):
+            if paths := self.trainings(method, view, LOGS):
+                log = join_cycles(map(read_mining_log, paths))
+                known = log["query_label"].nunique() > 1  # else no class was known in training
+                logs.setdefault(view, {})[method] = log if known else with_labels(log, self.manifest)
+        if not logs:
             raise FileNotFoundError("no network of this run has mined positives; train them in notebooks 03 and 04")
-        return {
-            view: {
-                method: self._labelled(join_cycles(map(read_mining_log, paths))) for method, paths in by_method.items()
-            }
-            for view, by_method in found.items()
-            if by_method
-        }
-
-    def _labelled(self, log: pd.DataFrame) -> pd.DataFrame:
-        """A mining log, with the classes of the manifest where none was known in training."""
-        return with_labels(log, self.manifest) if log["query_label"].nunique() == 1 else log
+        return logs
 
     def recalls(self, view: str, by: str) -> dict[str, pd.DataFrame]:
         """Method -> table of :func:`class_mining_recall` for the networks of a view, by "source" or "video"."""

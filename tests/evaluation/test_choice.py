@@ -5,7 +5,7 @@ from torch.nn.functional import normalize
 
 from cprlib.cascade import Stage, plan_stages
 from cprlib.evaluation.choice import agreement, rank_plans, stages_of, true_share
-from cprlib.report.figures.choice import choice_figure
+from cprlib.report.figures.curves import choice_figure
 from cprlib.training.snapshots import Memory
 
 

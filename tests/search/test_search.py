@@ -211,4 +211,4 @@ def test_a_folder_that_moved_keeps_its_index(run, videos, tmp_path, monkeypatch)
     (moved / "4.mp4").unlink()  # after the index was made
     found = neighbours(index, moved / "2.mp4", 5)
     assert str(moved / "4.mp4") in set(found["both"].path)
-    search_figure(index, moved / "2.mp4", found)
+    search_figure(moved / "2.mp4", found)

@@ -1,8 +1,6 @@
 """Watch a training in JupyterLab: losses, mining quality and state of all networks of a run."""
 
-import asyncio
 from pathlib import Path
-from typing import Any
 
 import ipywidgets as widgets
 import pandas as pd
@@ -14,33 +12,13 @@ from cprlib.training.loop import read_metrics
 
 
 def training_monitor(run: str | Path, seconds: float = 5.0) -> Explorer:
-    """Losses and mining quality of all networks of a run, finished or still being trained by another process."""
-    looks = widgets.IntText(0)
-    menu = widgets.Dropdown(options=[(title, name) for name, title in QUANTITIES.items()])
-    quantity, _, picture = explorer(
-        lambda quantity, looks: monitor_html(run, quantity), quantity=menu, looks=looks
-    ).children
-    look = widgets.Button(description="Look again")
-    follow = widgets.Checkbox(description=f"follow, every {seconds:g} s", indent=False)
-    tasks: list[asyncio.Task] = []  # one at most; a task that nobody holds may be collected
+    """Losses and mining quality of all networks of a run, finished or still being trained by another process.
 
-    def look_again(*_: Any) -> None:
-        looks.value += 1
-
-    async def following() -> None:
-        while True:
-            look_again()
-            await asyncio.sleep(seconds)
-
-    def switch(change: Any) -> None:
-        while tasks:
-            tasks.pop().cancel()
-        if change.new:
-            tasks.append(asyncio.ensure_future(following()))
-
-    look.on_click(look_again)
-    follow.observe(switch, "value")
-    return Explorer([widgets.HBox([look, follow]), quantity, picture])
+    Its button with the triangle looks again every so many seconds.
+    """
+    quantity = widgets.Dropdown(options=[(title, name) for name, title in QUANTITIES.items()])
+    follow = widgets.Play(max=10**6, interval=round(1000 * seconds), show_repeat=False)
+    return explorer(lambda quantity, follow: monitor_html(run, quantity), quantity=quantity, follow=follow)
 
 
 def monitor_html(run: str | Path, quantity: str = "loss") -> str:

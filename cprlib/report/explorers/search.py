@@ -2,6 +2,7 @@
 
 import base64
 import html
+import io
 import os
 import tempfile
 from collections.abc import Mapping
@@ -12,13 +13,12 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
 from cprlib.data.manifest import Manifest
-from cprlib.data.video import resize
-from cprlib.evaluation.stream import timed_frames
 from cprlib.methods import ALL_VIEWS
 from cprlib.report.explorers.widgets import Explorer, explorer
-from cprlib.report.figures.examples import examples_figure
+from cprlib.report.figures.strips import examples_figure
 from cprlib.report.names import view_label, view_order
 from cprlib.search.index import Index
 from cprlib.search.page import HEIGHT, moving
@@ -68,26 +68,24 @@ def neighbours(
     return found
 
 
-def search_figure(index: Index, video: str | Path, found: Mapping[str, pd.DataFrame], class_name: str = "") -> Figure:
+def search_figure(video: str | Path, found: Mapping[str, pd.DataFrame], class_name: str = "") -> Figure:
     """A video and what was found for it, a row for each view; another class is marked where classes are known.
 
     Args:
-        index: that was asked.
         video: that was asked with.
         found: from :func:`neighbours`.
         class_name: of the video; "": not known, so nothing is marked.
     """
-    pictures = {str(video): (str(video), 0.0, None)}
     rows = {}
     for view, table in found.items():
-        pictures |= {f"{row.path} {row.start}": (row.path, row.start, row.end) for row in table.itertuples()}
         names = table.get("class_name", pd.Series("", table.index))
-        keys = [f"{row.path} {row.start}" for row in table.itertuples()]
         shown = names.where(names != "", table.path.map(lambda path: Path(path).stem))
-        label = names if class_name else ""
-        rows[view_label(view, found)] = pd.DataFrame({"video_id": keys, "label": label, "class_name": shown})
-    asked = pd.Series({"video_id": str(video), "label": class_name, "class_name": class_name or Path(video).stem})
-    return examples_figure(asked, rows, lambda key: _still(*pictures[key]))
+        parts = {"video_id": list(zip(table.path, table.start, table.end, strict=True))}
+        rows[view_label(view, found)] = pd.DataFrame(
+            parts | {"label": names if class_name else "", "class_name": shown}
+        )
+    asked = {"video_id": (str(video), 0.0, None), "label": class_name, "class_name": class_name or Path(video).stem}
+    return examples_figure(pd.Series(asked), rows, lambda part: _still(*part))
 
 
 def search_explorer(index: Index, known: pd.DataFrame | None = None) -> Explorer:
@@ -136,21 +134,26 @@ def _clips(video: str, found: Mapping[str, pd.DataFrame]) -> str:
 
 
 @lru_cache(512)
-def _clip(video: str, start: float = 0.0, end: float | None = None) -> str:
-    name = html.escape(Path(video).name)
+def _moving(video: str, start: float, end: float | None) -> bytes:
+    """A part of a video as a small looping WebP; nothing where the file cannot be read any more."""
     try:
-        data = base64.b64encode(moving(video, start, end)).decode()
+        return moving(video, start, end)
     except (OSError, ValueError):
+        return b""
+
+
+def _clip(video: str, start: float = 0.0, end: float | None = None) -> str:
+    name, data = html.escape(Path(video).name), base64.b64encode(_moving(video, start, end)).decode()
+    if not data:
         return f"<p>No picture: {name} cannot be read any more.</p>"
     return f'<img style="width:100%" alt="{name}" src="data:image/webp;base64,{data}">'
 
 
-@lru_cache(512)
 def _still(video: str, start: float, end: float | None) -> np.ndarray:
-    """The middle frame of a part of a video, uint8 (H, W, 3); white where the file cannot be read any more."""
-    try:
-        frames = [frame for s, frame in timed_frames(video) if s >= start - 1e-3 and (end is None or s <= end + 1e-3)]
-    except (OSError, ValueError):
+    """The middle picture of a part of a video, uint8 (H, W, 3)."""
+    data = _moving(video, start, end)
+    if not data:
         return np.full((HEIGHT, HEIGHT, 3), 255, np.uint8)
-    middle = frames[len(frames) // 2]
-    return resize(middle[None], min(HEIGHT, *middle.shape[:2]))[0]
+    picture = Image.open(io.BytesIO(data))
+    picture.seek(picture.n_frames // 2)
+    return np.asarray(picture.convert("RGB"))

@@ -23,7 +23,7 @@ from cprlib.data.manifest import Manifest
 from cprlib.evaluation.retrieval import nearest_neighbours, prepare_views
 from cprlib.report.figures.cascade_view import cascade_figure
 from cprlib.report.figures.embedding import Projection, embedding_html, preview, project
-from cprlib.report.figures.examples import neighbour_figure
+from cprlib.report.figures.strips import neighbour_figure
 from cprlib.report.names import method_look, view_label
 from cprlib.store.progress import progress
 from cprlib.training.snapshots import Memory

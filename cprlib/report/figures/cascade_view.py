@@ -1,9 +1,10 @@
-"""A cascade to look at: what one query of a memory sees, stage by stage, as numbers and as a figure."""
+"""A cascade to look at: what one query of a memory sees, stage by stage, as numbers and as figures."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -11,15 +12,16 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from cprlib.cascade import Retrieval, Stage, cascade_retrieve
-from cprlib.report.figures.strips import draw_strip
-from cprlib.report.figures.style import BAR, RC, WIDTH, new_figure, show_image
+from cprlib.report.figures.strips import GAP, Strip, strips_figure
+from cprlib.report.figures.style import BAR, RC, WIDTH, show_image
 from cprlib.report.names import view_label, within_line
 from cprlib.report.tables.text import percent
 from cprlib.training.snapshots import Memory
 
 SIMILARITIES = 2**19  # computed for the PMR of one view at most, to answer while a slider moves
-TRUE_LOOK = {"color": "#009e73", "hatch": "///", **BAR}
-ROWS_LOOK = {"color": "#d5d5d5"}
+KEPT, REMOVED = 4, 3  # rows drawn of a stage
+MOST = 7  # stages drawn; of more the middle ones are left out
+FADED = 0.4  # how much is left of a removed picture
 
 
 class Trace(NamedTuple):
@@ -95,55 +97,108 @@ def cascade_figure(
     """
     one_stage = (Stage(stages[0].view, stages[-1].keep),)
     found, single = trace(memory, stages, query), trace(memory, one_stage, query)
-    height = 5.65
-    figure = new_figure(WIDTH, height, placed=True)
-
-    def place(left: float, top: float, width: float, tall: float) -> Axes:  # inches
-        return figure.add_axes((left / WIDTH, 1 - (top + tall) / height, width / WIDTH, tall / height))
-
+    strips = []
+    for name, one in (("This cascade", found), (f"One stage,\n{within_line(view_label(stages[0].view))}", single)):
+        rows, correct = one.rows[-1][:shown], one.correct[-1]
+        images = [thumbnail(video) for video in memory.video_id[rows].tolist()]
+        captions = [names[label] for label in memory.label[rows].tolist()]
+        words = f"{name}\n{int(correct.sum())} of {len(correct)} true\nPMR {_percent(one.pmr)}"
+        strips.append(Strip(words, images, correct[:shown].tolist(), captions))
+    picture = thumbnail(int(memory.video_id[query]))
+    above = 1.0 + 0.29 * len(found.rows)
+    figure = strips_figure(strips, picture.shape, above)
+    height = figure.get_figheight()
+    funnel = figure.add_axes((0.95 / WIDTH, 1 - (above - 0.15) / height, 4.7 / WIDTH, (above - 1.0) / height))
+    _draw_funnel(funnel, found, stages)
+    asked = figure.add_axes((6.2 / WIDTH, 1 - 1.75 / height, 1.7 / WIDTH, 1.1 / height))
+    show_image(asked, picture, f"Query: {names[int(memory.label[query])]}")
     title = {"fontsize": 12, "weight": "bold", "va": "center"}
-    pmr, one_pmr = (percent(one.pmr) + " %" * (one.pmr == one.pmr) for one in (found, single))
-    figure.text(0.0125, 1 - 0.2 / height, f"Query: {names[int(memory.label[query])]}", **title)
-    figure.text(0.9875, 1 - 0.2 / height, f"PMR of {found.queries} queries: {pmr}", ha="right", **title)
+    figure.text(0.0125, 1 - 0.2 / height, f"PMR of {found.queries} queries: {_percent(found.pmr)}", **title)
     plan = " → ".join(f"{view_label(stage.view)} {stage.keep}" for stage in stages)
     figure.text(0.0125, 1 - 0.45 / height, plan, fontsize=10, va="center")
-    _draw_funnel(place(0.85, 0.85, 2.5, 1.75), place(3.5, 0.85, 2.65, 1.75), found, stages)
-    picture = thumbnail(int(memory.video_id[query]))
-    show_image(place(0.1, 3.17, 1.5, 0.9), picture, "Query")
-    slots = max(5, min(shown, stages[-1].keep))
-    single_name = f"One stage ({within_line(view_label(stages[0].view))})"
-    strips = ((3.17, "Mined by this cascade", found, pmr), (4.5, single_name, single, one_pmr))
-    for top, name, one, share in strips:
-        rows, correct = one.rows[-1][:shown], one.correct[-1][:shown].tolist()
-        images = [thumbnail(video) for video in memory.video_id[rows].tolist()]
-        axes = place(1.8, top, 6.1, 0.8)
-        draw_strip(axes, images, correct, [names[i] for i in memory.label[rows].tolist()], slots, picture.shape)
-        true = f"{int(one.correct[-1].sum())} of {len(one.correct[-1])} true"
-        axes.set_title(f"{name}: {true} ({one.queries} queries: {share})", fontsize=10, loc="left", pad=4)
     return figure
 
 
-def _draw_funnel(funnel: Axes, shares: Axes, found: Trace, stages: Sequence[Stage]) -> None:
-    """Rows left after each stage (bars as long as their logarithm), and how many of them are true positives."""
+def _draw_funnel(axes: Axes, found: Trace, stages: Sequence[Stage]) -> None:
+    """Rows left after each stage (bars as long as their logarithm); the hatched part are true positives."""
     counts = np.array([len(rows) for rows in found.rows])
     hits = np.array([int(correct.sum()) for correct in found.correct])
-    percents = 100 * hits / counts.clip(min=1)
-    y, lengths = np.arange(len(counts)), np.log2(counts + 1)
-    funnel.barh(y, lengths, 0.8, left=-lengths / 2, **ROWS_LOOK)
-    shares.barh(y, 100, 0.8, **ROWS_LOOK)
-    shares.barh(y, percents, 0.8, **TRUE_LOOK)
-    shares.axvline(percents[0], color="black", linestyle="--", linewidth=1)
-    for i, (count, hit, share) in enumerate(zip(counts, hits, percents, strict=True)):
-        funnel.text(0, i, str(count), ha="center", va="center", fontsize=9)
-        words = f"{count} row{'s' if count != 1 else ''}, {hit} true: {share:.0f} %"
-        shares.text(102, i, words, va="center", fontsize=9)
-    funnel.set_yticks(y, ["Memory", *(f"{n} · {view_label(stage.view)}" for n, stage in enumerate(stages, 1))])
-    shares.set(xlim=(0, 100), yticks=[])
-    funnel.set_title("Rows left after each stage (log scale)", fontsize=10)
-    shares.set_title("True positives among them (%)", fontsize=10)
-    for axes in (funnel, shares):
-        axes.set_ylim(len(counts) - 0.5, -0.5)
-        axes.grid(False)
-        axes.spines[:].set_visible(False)
-        axes.tick_params(left=False)
-    funnel.set_xticks([])
+    shares, lengths, y = hits / counts.clip(min=1), np.log2(counts + 1), np.arange(len(counts))
+    axes.barh(y, lengths, 0.8, color="#d5d5d5")
+    axes.barh(y, shares * lengths, 0.8, color="#009e73", hatch="///", **BAR)
+    for place, (length, correct) in enumerate(zip(lengths, found.correct, strict=True)):
+        axes.text(length + 0.1, place, _counted(correct), va="center", fontsize=9)
+    axes.set_yticks(y, ["Memory", *(f"{n} · {view_label(stage.view)}" for n, stage in enumerate(stages, 1))])
+    axes.set(xlim=(0, 1.45 * lengths[0] + 1), ylim=(len(counts) - 0.5, -0.5), xticks=[])
+    axes.set_title("Rows left after each stage (log scale); hatched: true positives", fontsize=10, loc="left")
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(left=False)
+
+
+def _percent(share: float) -> str:
+    return percent(share) + " %" * (share == share)
+
+
+def _counted(correct: Tensor) -> str:
+    rows, true = len(correct), int(correct.sum())
+    return f"{rows} row{'s' if rows != 1 else ''}, {true} true: {100 * true / max(rows, 1):.0f} %"
+
+
+@rc_context(RC)
+def cascade_diagram(
+    memory: Memory,
+    stages: Sequence[Stage],
+    query: int,
+    names: Sequence[str],
+    thumbnail: Callable[[int], np.ndarray],
+    thumbnail_flow: Callable[[int], np.ndarray],
+) -> Figure:
+    """What each stage of a cascade keeps, what it removes, and what is mined in the end: the paper's figure 1.
+
+    Of the rows that a stage keeps some are shown, evenly spaced from the most similar on; of those that it removes,
+    faded, the ones most similar in the other view, which only this stage tells apart. No video appears twice in a row.
+
+    Args:
+        memory, stages, query, names: as for :func:`cascade_figure`.
+        thumbnail: video_id -> uint8 (H, W, 3), drawn for the mined rows and every view but flow.
+        thumbnail_flow: the same of the flow, as colours.
+    """
+    found, same = trace(memory, stages, query), memory.label == memory.label[query]
+
+    def picture(row: int, view: str, left: float = 1.0) -> np.ndarray:
+        image = (thumbnail_flow if view == "flow" else thumbnail)(int(memory.video_id[row]))
+        return (255 - left * (255.0 - image)).astype(np.uint8)
+
+    views = sorted({stage.view for stage in stages}, reverse=True)  # rgb before flow
+    asked = [picture(query, view) for view in views]
+    strips = [Strip(f"Query\n{names[int(memory.label[query])]}", asked, [True] * len(asked))]
+    count = len(stages)
+    for stage in range(count) if count <= MOST else [*range(4), *range(count - 3, count)]:
+        view, kept = stages[stage].view, _distinct(memory, found.rows[stage + 1])
+        kept = [kept[i] for i in np.linspace(0, len(kept) - 1, min(KEPT, len(kept))).astype(int)]
+        free = KEPT + 1 - len(kept)
+        removed = _distinct(memory, _removed(memory, stages, found, query, stage))[:REMOVED]
+        images = [picture(row, view) for row in kept] + [None] * free + [picture(row, view, FADED) for row in removed]
+        name = f"{stage + 1} · {view_label(view)}\n{_counted(found.correct[stage + 1])}"
+        strips.append(Strip(name, images, same[[*kept, *[query] * free, *removed]].tolist()))
+    mined = found.rows[-1][: KEPT + 1 + REMOVED].tolist()
+    name = f"Mined\n{_counted(found.correct[-1])}"
+    strips.append(Strip(name, [picture(row, "rgb") for row in mined], same[mined].tolist()))
+    figure = strips_figure(strips, asked[0].shape)
+    words = "Faded: removed by this\nstage, though the most\nalike in the other view"
+    figure.axes[0].text((KEPT + 1) * (1 + GAP), figure.axes[0].get_ylim()[0], words, va="bottom", fontsize=9)
+    return figure
+
+
+def _removed(memory: Memory, stages: Sequence[Stage], found: Trace, query: int, stage: int) -> Tensor:
+    """Rows that a stage removed, those most similar in the view of the stage before (or after the first) first."""
+    before, after = found.rows[stage], found.rows[stage + 1]
+    removed = before[~torch.isin(before, after)]
+    features = memory.features[stages[stage - 1 if stage else min(1, len(stages) - 1)].view]
+    return removed[(features[removed] @ features[query]).argsort(descending=True)]
+
+
+def _distinct(memory: Memory, rows: Tensor) -> list[int]:
+    """The first row of each video; a memory may hold several clips of one."""
+    return rows[~pd.Series(memory.video_id[rows].numpy()).duplicated().to_numpy()].tolist()

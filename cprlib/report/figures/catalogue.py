@@ -52,8 +52,8 @@ FIGURES = [
         "mining",
         "Figure 1. The cascade that mines positives for the {view} network, for a real query: a row of the memory "
         "drawn from those that mine the median share of true positives. Each stage keeps the rows most similar in one "
-        "view; below, faded, rows that it removed although the other view finds them the most similar.",
-        "A query, columns of clips, one for each stage of the cascade; ticks mark the query's class, crosses others.",
+        "view; beside them, faded, rows that it removed although the other view finds them the most similar.",
+        "A query and rows of clips, one for each stage of the cascade; a red frame and a cross mark other classes.",
         from_run.cascades,
     ),
     Figure(
@@ -81,34 +81,26 @@ FIGURES = [
         from_run.cotraining,
     ),
     Figure(
-        "fig4_found_{view}",
-        "mining",
-        "Figure 4. Distinct training videos of each class that were mined as true positives in the last epoch, {view} "
-        "network; outlined are all training videos of the class.",
-        "Bars for every class and method: videos found; an outline shows how many there are.",
-        from_run.by_view(from_run.found),
-    ),
-    Figure(
         "fig5_classes_{view}",
         "mining",
         "Figure 5. The classes of which {method} finds the largest and the smallest share of recordings in its "
         "last epoch (CMR, Eq. 5), {view} network, with frames of training videos.",
-        "Classes with the highest and the lowest recall, each with bars and frames of its videos.",
-        from_run.by_view(from_run.classes),
+        "Classes with the highest and the lowest recall, each with every method's number and frames of its videos.",
+        from_run.classes,
     ),
     Figure(
         "fig6_cmr_{view}_by_{by}",
         "mining",
-        "Figure 6. Class mining recall (CMR, Eq. 5), {view} network: the share of each class's {by} that were mined as "
-        "true positives in the last epoch. Lines are the medians over the classes.",
+        "Figures 4 and 6. Class mining recall (CMR, Eq. 5), {view} network: the share of each class's {by} that were "
+        "mined as true positives in the last epoch. Lines are the medians over the classes.",
         "Bars for every class and method: class mining recall; vertical lines mark the medians.",
-        from_run.by_view(from_run.recalls),
+        from_run.recalls,
     ),
     Figure(
         "ablation_{sweep}",
         "ablation",
         "Ablation of the cascade: {sweep}, mean and spread over the seeds.",
-        "A panel or a bar for each view: the measure at every point of the ablation.",
+        "A panel for each view: the measure at every point of the ablation.",
         from_run.ablation,
     ),
     Figure(

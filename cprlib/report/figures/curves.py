@@ -1,4 +1,4 @@
-"""Mining, training and retrieval in numbers: curves over the epochs, bars over k."""
+"""Mining, training, retrieval, ablations in numbers: curves over the epochs, bars over k, points of cascades."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from cprlib.evaluation.mining import mining_recall_at_1, positive_mining_recall
-from cprlib.methods import ALL_VIEWS, METHODS
-from cprlib.report.figures.style import RC, WIDTH, bar_look, draw_bars, draw_curve, draw_legend, new_figure, panel_row
+from cprlib.methods import ALL_VIEWS, MEASURES, METHODS
+from cprlib.report.figures.style import RC, WIDTH, draw_bars, draw_curve, draw_legend, new_figure, panel_row
 from cprlib.report.names import method_order, view_label, view_order
+from cprlib.report.tables.ablation import SETTINGS, sweep
 
 QUANTITIES = {  # of a training, in its metrics.jsonl
     "loss": "Loss",
@@ -20,6 +21,9 @@ QUANTITIES = {  # of a training, in its metrics.jsonl
     "clips_per_s": "Clips per second",
     "seconds": "Seconds an epoch",
 }
+# colour-blind-safe, of different lightness; none of them is a method's
+RATIO_LOOKS = [("#d55e00", "-", "o"), ("#006046", "--", "s"), ("#cc79a7", "-.", "^"), ("#111111", ":", "D")]
+MARKS = {1: "v", 2: "^", 3: "s", 4: "D", 5: "o", 7: "P"}  # of cascades of so many stages
 
 
 @rc_context(RC)
@@ -96,8 +100,60 @@ def recall_bars(table: pd.DataFrame) -> Figure:
     views = sorted(set(table["view"]), key=view_order)
     figure, panels = panel_row(len(views), 3.4)
     for axes, view in zip(panels, views, strict=True):
-        draw_bars(axes, wide.loc[view, sorted(wide, key=method_order)], bar_look)
+        draw_bars(axes, wide.loc[view, sorted(wide, key=method_order)])
         axes.set(title=view_label(view, views), xlabel="k", ylim=(0, 100))
     panels[0].set_ylabel("R@k (%)")
+    draw_legend(figure, panels)
+    return figure
+
+
+@rc_context(RC)
+def choice_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """How well the agreement of the views foretells PMR: a point for each plan, a panel for each network.
+
+    Args:
+        tables: title, e.g. a view -> :func:`cprlib.evaluation.choice.rank_plans` with a column `pmr` in [0, 1].
+    """
+    figure, panels = panel_row(len(tables), 3.6)
+    for axes, (title, table) in zip(panels, tables.items(), strict=True):
+        for count, part in table.groupby("num_stages"):
+            label = f"{count} stage{'s' if count > 1 else ''}"
+            axes.plot(part["agreement"], 100 * part["pmr"], MARKS.get(count, "x"), ms=5, alpha=0.8, label=label)
+        rank = table[["agreement", "pmr"]].corr(method="spearman").iloc[0, 1]
+        axes.set(title=f"{view_label(title)} network: Spearman {rank:.2f}", xlabel="Agreement of the views")
+    panels[0].set_ylabel("PMR (%)")
+    draw_legend(figure, panels)
+    return figure
+
+
+@rc_context(RC)
+def ablation_curves(frame: pd.DataFrame, measure: str = "pmr_end", setting: str = "num_stages") -> Figure:
+    """A measure over the values of a setting: a panel for each view, for the number of stages a line for each ratio.
+
+    A cascade of one stage, which is CoCLR's mining, does not use the ratio and belongs to every line.
+
+    Args:
+        frame: an ablation, see :mod:`cprlib.report.tables.ablation`.
+        measure: a name of MEASURES.
+        setting: one of `SETTINGS`.
+    """
+    of_stages = setting == "num_stages"
+    swept = sweep(frame, *(["num_stages", "ratio"] if of_stages else [setting])).dropna(subset=measure)
+    views = sorted(set(swept["view"]), key=view_order)
+    ratios = sorted(swept.loc[swept["num_stages"] > 1, "ratio"].unique()) or [swept["ratio"].iloc[0]]
+    values = sorted(swept[setting].unique())
+    figure, panels = panel_row(len(views), 3.6)
+    for axes, view in zip(panels, views, strict=True):
+        rows = swept[swept["view"] == view]
+        for i, (ratio, (colour, line, marker)) in enumerate(zip(ratios, RATIO_LOOKS, strict=False)):
+            groups = rows[(rows["ratio"] == ratio) | (rows["num_stages"] == 1)].groupby(setting)[measure]
+            mean, std = 100 * groups.mean(), 100 * groups.std().fillna(0)
+            x = [values.index(value) + 0.06 * (i - (len(ratios) - 1) / 2) for value in mean.index]  # no bar on another
+            look = {"color": colour, "linestyle": line, "marker": marker, "markersize": 7, "markeredgecolor": "white"}
+            axes.errorbar(x, mean, std, label=f"Ratio {ratio:g}", elinewidth=1.2, capsize=3, **look)
+        axes.set_xticks(range(len(values)), ["1\n(CoCLR)" if of_stages and v == 1 else str(v) for v in values])
+        axes.set(title=view_label(view, views), xlabel=SETTINGS[setting])
+        axes.margins(x=0.1)
+    panels[0].set_ylabel(f"{MEASURES[measure].label} (%)")
     draw_legend(figure, panels)
     return figure

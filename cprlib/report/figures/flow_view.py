@@ -130,7 +130,7 @@ def looping_bytes(
     """A clip as an animated WebP in an endless loop, its views side by side.
 
     Args:
-        clip: view -> uint8 (T, H, W, 3), or for "flow" float (T, 2, H, W) in pixels per frame.
+        clip: view -> uint8 (T, H, W, 3), or for "flow" float (T, 2, H, W) in pixels per frame; all of one H and W.
         height: of the picture, in pixels.
         quality: of WebP, 0..100.
         still: the middle frame alone.
@@ -139,11 +139,13 @@ def looping_bytes(
         the file: about 40 kB for 24 frames of two views at 128 pixels, an eighth of a GIF.
     """
     length = min(map(len, clip.values()))
-    views = [_colours(frames) if view == "flow" else np.asarray(frames) for view, frames in clip.items()]
-    frames = [_side_by_side([v[i] for v in views], height) for i in ([length // 2] if still else range(length))]
+    shown = slice(length // 2, length // 2 + 1) if still else slice(length)
+    views = [(_colours(frames) if view == "flow" else np.asarray(frames))[shown] for view, frames in clip.items()]
+    line = np.full_like(views[0][:, :, :4], 255)  # white, between two views
+    rows = np.concatenate([part for view in views for part in (line, view)][1:], axis=2)
+    first, *rest = [Image.fromarray(row).resize((round(row.shape[1] * height / row.shape[0]), height)) for row in rows]
     file = io.BytesIO()
-    more = {"save_all": True, "append_images": frames[1:], "duration": round(1000 / fps), "loop": 0}
-    frames[0].save(file, "WEBP", quality=quality, **more)
+    first.save(file, "WEBP", quality=quality, save_all=True, append_images=rest, duration=round(1000 / fps), loop=0)
     return file.getvalue()
 
 
@@ -176,22 +178,12 @@ def _colours(flow: Any) -> np.ndarray:
     return flow_colour(flow * (limit / np.maximum(speed, limit)))
 
 
-def _side_by_side(pictures: list[np.ndarray], height: int) -> Image.Image:
-    """Pictures (H, W, 3) uint8 at one height in a row, a white line between two."""
-    sized = [Image.fromarray(p).resize((round(p.shape[1] * height / p.shape[0]), height)) for p in pictures]
-    row = Image.new("RGB", (sum(picture.width + 4 for picture in sized) - 4, height), "white")
-    for i, picture in enumerate(sized):
-        row.paste(picture, (sum(before.width + 4 for before in sized[:i]), 0))
-    return row
-
-
 def _draw_wheel(axes: Axes, note: str) -> None:
     v, u = np.mgrid[-1:1:129j, -1:1:129j]
     inside = np.hypot(u, v) <= 1
     colours = flow_colour(np.stack([u, v]) * inside)
     axes.imshow(np.dstack([colours, 255 * inside.astype(np.uint8)]), extent=(-1, 1, 1, -1))  # y points down
     for words, (x, y, ha, va) in RIM.items():
-        axes.annotate("", (0.8 * x, 0.8 * y), (0, 0), arrowprops={"arrowstyle": "->", "color": "black"})
         axes.text(1.1 * x, 1.1 * y, words, ha=ha, va=va, fontsize=8.5, linespacing=1.1)
     axes.text(0, 2.0, note, ha="center", va="top", fontsize=8.5)
     axes.set(xlim=(-2.1, 2.1), ylim=(2.6, -1.8), aspect="equal")

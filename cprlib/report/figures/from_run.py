@@ -5,6 +5,7 @@ Each function takes `(run, seed)` and raises FileNotFoundError or ValueError whe
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,10 @@ import pandas as pd
 
 from cprlib.evaluation.classification import confusion_matrix
 from cprlib.methods import ALL_VIEWS, MEASURES
-from cprlib.report.figures.ablation import ablation_curves, sweep_bars
-from cprlib.report.figures.cascade_diagram import cascade_diagram
-from cprlib.report.figures.cascade_view import typical_query
-from cprlib.report.figures.classes import best_and_worst, class_videos, cmr_bars, confusion_figure, found_bars
-from cprlib.report.figures.curves import cotraining_curves, mining_curves
-from cprlib.report.figures.examples import common_queries, mined_figure
-from cprlib.report.figures.strips import thumbnails
+from cprlib.report.figures.cascade_view import cascade_diagram, typical_query
+from cprlib.report.figures.classes import best_and_worst, class_videos, cmr_bars, confusion_figure
+from cprlib.report.figures.curves import ablation_curves, cotraining_curves, mining_curves
+from cprlib.report.figures.strips import common_queries, mined_figure, thumbnails
 from cprlib.report.names import measures, method_look, method_order, view_label, within_line
 from cprlib.report.run import MEMORIES, Run
 from cprlib.report.tables.comparison import read_table
@@ -57,27 +55,21 @@ def curves(run: Run, seed: int) -> Found:
     yield {}, partial(mining_curves, logs)
 
 
-def by_view(draw: Callable[[Run, str, str], Any]) -> Callable[[Run, int], Found]:
-    """One figure for each network, drawn from the run, the view and the last method."""
+def classes(run: Run, seed: int) -> Found:
+    def draw(view: str, method: str) -> Any:
+        return best_and_worst(run.recalls(view, "source"), class_videos(run.manifest), _pictures(run), method)
 
-    def found(run: Run, seed: int) -> Found:
-        for view, logs in run.logs.items():
-            method = max(logs, key=method_order)
-            yield {"view": view, "by": "source", "method": method}, partial(draw, run, view, method)
-
-    return found
+    for view, logs in run.logs.items():
+        method = max(logs, key=method_order)
+        yield {"view": view, "method": method}, partial(draw, view, method)
 
 
-def found(run: Run, view: str, method: str) -> Any:
-    return found_bars(run.recalls(view, "video"), f"{view_label(view)} network")
+def recalls(run: Run, seed: int) -> Found:
+    def draw(view: str, by: str) -> Any:
+        return cmr_bars(run.recalls(view, by), f"{view_label(view)} network, by {by}")
 
-
-def classes(run: Run, view: str, method: str) -> Any:
-    return best_and_worst(run.recalls(view, "source"), class_videos(run.manifest), _pictures(run), method)
-
-
-def recalls(run: Run, view: str, method: str) -> Any:
-    return cmr_bars(run.recalls(view, "source"), f"{view_label(view)} network")
+    for view, by in product(run.logs, ("source", "video")):
+        yield {"view": view, "by": by}, partial(draw, view, by)
 
 
 def cotraining(run: Run, seed: int) -> Found:
@@ -93,13 +85,13 @@ def ablation(run: Run, seed: int) -> Found:
 
 
 def ablation_figures(points: pd.DataFrame) -> Found:
-    """Curves of four measures over the stages, bars of PMR for each other setting, as far as they vary."""
+    """Four measures over the stages, PMR over each other setting, as far as they vary."""
     for name in ("pmr_end", "cmr_source", "r1", "probe"):
         if points["num_stages"].nunique() > 1 and name in points and points[name].notna().any():
             yield {"sweep": f"stages_{name}"}, partial(ablation_curves, points, name)
     for name in ("top_k", "anchor", "cycles"):
         if points[name].nunique() > 1:
-            yield {"sweep": name}, partial(sweep_bars, points, name)
+            yield {"sweep": name}, partial(ablation_curves, points, setting=name)
 
 
 def confusions(run: Run, seed: int) -> Found:

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 from torch import Tensor
 
 from cprlib.data.manifest import Manifest
 from cprlib.report.figures.flow_view import look, looping_clip
-from cprlib.report.figures.style import RC, WIDTH, draw_grid, draw_legend, new_figure, panel_row, write_cells
-from cprlib.report.names import view_label
+from cprlib.report.figures.style import RC, WIDTH, draw_legend, new_figure
 
 # colour-blind-safe, of different lightness and line style; none of them is a method's
 _LOOKS = [("#999999", ":", "v"), ("#0072b2", "--", "s"), ("#e69f00", "-", "o"), ("#111111", "-.", "D")]
@@ -25,6 +25,12 @@ def side_by_side(videos: Manifest, rows: Mapping[str, int], height: int = 110) -
         title = f"{name}: {seen.row.class_name}"
         clips.append(looping_clip({"rgb": seen.frames, "flow": seen.flow}, height=height, name=title))
     return f'<div style="display:flex; flex-wrap:wrap; gap:1em">{"".join(clips)}</div>'
+
+
+def similarity_table(features: Tensor, names: Sequence[str], caption: str) -> Styler:
+    """How similar a few clips are, dark = similar; features: (N, D) float, L2-normalised."""
+    table = pd.DataFrame((features @ features.T).numpy(), names, names)
+    return table.style.background_gradient("Greys", vmin=-0.2, vmax=1).format(precision=2).set_caption(caption)
 
 
 def mean_similarity(bank: Mapping[str, Tensor], class_names: Sequence[str]) -> pd.DataFrame:
@@ -57,16 +63,6 @@ def _shared(rows: np.ndarray, class_names: Sequence[str]) -> dict[str, np.ndarra
     moves, looks = (parts[rows] == parts[:, None]).transpose(2, 0, 1)
     kinds = {"motion and look": moves & looks, "motion only": moves & ~looks, "look only": ~moves & looks}
     return kinds | {"neither": ~moves & ~looks}
-
-
-@rc_context(RC)
-def similarity_figure(similarities: Mapping[str, Tensor], names: Sequence[str]) -> Figure:
-    """How similar a few clips are, a panel for each view, dark = similar; similarities: view -> (N, N) in [-1, 1]."""
-    figure, panels = panel_row(len(similarities), 3.9)
-    for axes, (view, values) in zip(panels, similarities.items(), strict=True):
-        write_cells(draw_grid(axes, np.asarray(values), names, -0.2, 1, rotation=30, ha="right"), ".2f")
-        axes.set_title(f"Similarity in {view_label(view)}")
-    return figure
 
 
 @rc_context(RC)

@@ -1,28 +1,31 @@
-"""Thumbnails in a row: fast to draw, so that an explorer can follow a slider."""
+"""Rows of thumbnails: what was mined for a query, which videos retrieval found, the frames of a clip.
+
+They are fast to draw, so that an explorer can follow a slider."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.path import Path
+from PIL import Image, ImageOps
+from torch import Tensor
 
 from cprlib.data.flow_file import dequantise
 from cprlib.data.manifest import Manifest
-from cprlib.report.figures.style import RC, WIDTH, WRONG, flow_colour, new_figure, show_image
-from cprlib.report.names import view_label
+from cprlib.report.figures.style import RC, WIDTH, WRONG, flow_colour, new_figure
+from cprlib.report.names import method_look, view_label
 
 GAP = 0.06  # between thumbnails, in their widths
+LARGEST_CELL, FOOT = 1.25, 0.36  # inches: a thumbnail, the room for its caption
 SMALLEST, LARGEST = 6.5, 9.0  # size of captions, points
 LETTER = 0.6  # width of a letter, in its size
-TICK = Path([(-1, 0), (-0.3, -0.8), (1, 0.9)])
 LEAST = 0.05  # of the flow's bound: slower than this is drawn pale
 
 
@@ -40,49 +43,61 @@ def thumbnails(manifest: Manifest, frames: Any, view: str = "rgb") -> Callable[[
     return lambda video_id: middle_frame(int(video_id))  # a NumPy number would be kept beside the int
 
 
-def draw_strip(
-    axes: Axes,
-    images: Sequence[np.ndarray],
-    correct: Sequence[bool],
-    captions: Sequence[str] = (),
-    slots: int | None = None,
-    shape: tuple[int, ...] | None = None,
-) -> None:
-    """Draw thumbnails in a row; wrong ones get a red frame and a cross that shows in grey.
+class Strip(NamedTuple):
+    """A row of thumbnails.
 
-    Args:
-        axes: already placed; in data coordinates a thumbnail is one wide.
-        images: uint8 (H, W, 3) each.
-        correct: for each image whether it is right.
+    Attributes:
+        name: text left of it.
+        images: uint8 (H, W, 3) each, None leaves a place free.
+        correct: for each image whether it is right; wrong ones get a red frame and a cross that shows in grey.
         captions: text under each image; left out where it does not fit.
-        slots: how many thumbnails there is room for; None = as many as there are.
-        shape: (H, W, 3) that the images are fitted into; None = that of the first.
     """
-    slots = slots or max(1, len(images))
-    shape = shape or images[0].shape
+
+    name: str
+    images: Sequence[np.ndarray | None]
+    correct: Sequence[bool]
+    captions: Sequence[str] = ()
+
+
+@rc_context(RC)
+def strips_figure(strips: Sequence[Strip], shape: tuple[int, ...], above: float = 0.0) -> Figure:
+    """Rows of thumbnails, all fitted into a shape (H, W, 3); `above`: inches that are left free on top."""
+    slots = max(5, *(len(strip.images) for strip in strips)) * (1 + GAP)
+    left = 0.25 + 0.07 * max(len(line) for strip in strips for line in strip.name.split("\n"))
+    cell = min(LARGEST_CELL, (WIDTH - left - 0.05) / slots)
+    tall = cell * shape[0] / shape[1]
+    tops, top = [], above + 0.05
+    for strip in strips:
+        tops.append(top)
+        top += tall + (FOOT if any(strip.captions) else 0.1)
+    figure = new_figure(WIDTH, top, placed=True)
+    for strip, start in zip(strips, tops, strict=True):
+        axes = figure.add_axes((left / WIDTH, 1 - (start + tall) / top, slots * cell / WIDTH, tall / top))
+        _draw(axes, strip, shape, cell)
+        axes.set(xlim=(0, slots), ylim=(tall / cell, 0))
+        axes.axis("off")
+        axes.text(-0.1 / cell, 0.5 * tall / cell, strip.name, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def _draw(axes: Axes, strip: Strip, shape: tuple[int, ...], cell: float) -> None:
+    """The thumbnails of a strip, one wide each, with their marks and captions; a cell is so many inches wide."""
     height = shape[0] / shape[1]
-    lefts = [i * (1 + GAP) for i in range(len(images))]
-    for left, image in zip(lefts, images, strict=True):
-        axes.imshow(fitted(image, shape), extent=(left, left + 1, height, 0))
-    wrong = [left for left, right in zip(lefts, correct, strict=True) if not right]
-    for left in wrong:
-        axes.add_patch(Rectangle((left, 0), 1, height, fill=False, edgecolor=WRONG, linewidth=3, clip_on=False))
-    draw_marks(axes, False, [left + 0.88 for left in wrong], [0.14 * height] * len(wrong), 12)
-    axes.set(xlim=(-0.02, slots * (1 + GAP)), ylim=(height, 0), anchor="NW")
-    axes.axis("off")
-    room = axes.get_position().size * axes.figure.get_size_inches()
-    texts, size = fit_captions(captions, min(room[0] / (slots * (1 + GAP) + 0.02), room[1] / height))
+    lefts = [i * (1 + GAP) for i in range(len(strip.images))]
+    wrong = []
+    for left, image, right in zip(lefts, strip.images, strip.correct, strict=True):
+        if image is not None:
+            axes.imshow(fitted(image, shape), extent=(left, left + 1, height, 0))
+            look = {"edgecolor": "#777777", "linewidth": 0.6} if right else {"edgecolor": WRONG, "linewidth": 2.5}
+            axes.add_patch(Rectangle((left, 0), 1, height, fill=False, clip_on=False, **look))
+            wrong += [] if right else [left]
+    x, y = [left + 0.88 for left in wrong], [0.14 * height] * len(wrong)
+    look = {"linestyle": "", "clip_on": False, "markeredgecolor": WRONG}
+    axes.plot(x, y, marker="o", markersize=10.5 * cell, color="white", **look)
+    axes.plot(x, y, gid="wrong", marker="x", markersize=5.6 * cell, markeredgewidth=1.9 * cell, **look)
+    texts, size = fit_captions(strip.captions, cell)
     for left, text in zip(lefts, texts, strict=False):
         axes.text(left + 0.5, height + 0.03, text, ha="center", va="top", fontsize=size, linespacing=1.0)
-
-
-def draw_marks(axes: Axes, right: bool, x: Sequence[float], y: Sequence[float], size: float) -> None:
-    """Mark places by ticks (right) or crosses (wrong) on white discs; `size` in points."""
-    colour, line = ("black", 0.14) if right else (WRONG, 0.18)
-    look = {"linestyle": "", "clip_on": False, "markeredgecolor": colour}
-    shape = {"marker": TICK, "markersize": 0.6 * size} if right else {"marker": "x", "markersize": 0.54 * size}
-    axes.plot(x, y, gid="disc", marker="o", markersize=size, color="white", **look)
-    axes.plot(x, y, gid="right" if right else "wrong", fillstyle="none", markeredgewidth=line * size, **shape, **look)
 
 
 def fit_captions(captions: Sequence[str], inches: float) -> tuple[list[str], float]:
@@ -111,15 +126,9 @@ def fitted(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A uint8 image of another shape made to fit, with white around it."""
     if image.shape == tuple(shape):
         return image
-    scale = min(shape[0] / image.shape[0], shape[1] / image.shape[1])
-    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    canvas = np.full(shape, 255, np.uint8)
-    canvas[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return canvas
+    return np.asarray(ImageOps.pad(Image.fromarray(image), (shape[1], shape[0]), Image.Resampling.BOX, "white"))
 
 
-@rc_context(RC)
 def clip_strip(clip: Mapping[str, Any], count: int = 8) -> Figure:
     """Frames of a clip, evenly spaced, a row for each view, with their numbers.
 
@@ -135,12 +144,56 @@ def clip_strip(clip: Mapping[str, Any], count: int = 8) -> Figure:
         clip["flow"] = flow_colour(flow)
     length = min(map(len, clip.values()))
     shown = np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(int))
-    height, width = next(iter(clip.values())).shape[1:3]
-    cell = WIDTH / (len(shown) + 0.3)
-    figure = new_figure(WIDTH, len(clip) * (cell * height / width + 0.04) + 0.25)
-    grid = figure.subplots(len(clip), len(shown), squeeze=False)
-    for row, (view, frames) in enumerate(clip.items()):
-        grid[row, 0].set_ylabel(view_label(view))
-        for axes, index in zip(grid[row], shown, strict=True):
-            show_image(axes, frames[index], "" if row else f"frame {index}")
-    return figure
+    captions = [f"frame {index}" for index in shown]
+    strips = [
+        Strip(view_label(view), list(frames[shown]), [True] * len(shown), captions) for view, frames in clip.items()
+    ]
+    return strips_figure(strips, strips[0].images[0].shape)
+
+
+def examples_figure(query: Any, found: Mapping[str, pd.DataFrame], thumbnail: Callable[[int], np.ndarray]) -> Figure:
+    """A query and what was found for it, a row for each way to find; videos of another class are marked.
+
+    Args:
+        query: a row of a manifest: video_id, label, class_name.
+        found: name of the row -> rows of a manifest, best first.
+        thumbnail: video_id -> uint8 (H, W, 3), see :func:`thumbnails`.
+    """
+    strips = []
+    for name, rows in ({"Query": pd.DataFrame([query])} | found).items():
+        images = [thumbnail(video) for video in rows.video_id]
+        strips.append(Strip(name.replace(" in ", "\nin "), images, rows.label == query.label, list(rows.class_name)))
+    return strips_figure(strips, strips[0].images[0].shape)
+
+
+def mined_figure(
+    logs: Mapping[str, pd.DataFrame], manifest: Manifest, thumbnail: Callable[[int], np.ndarray], query: int
+) -> Figure:
+    """What each method (-> mining log of one network) mined for one query, a video_id, in its last epoch."""
+    videos = manifest.table.set_index("video_id", drop=False)
+    last = {method: log[(log.epoch == log.epoch.max()) & (log["query"] == query)] for method, log in logs.items()}
+    found = {method_look(m).label: videos.loc[rows.sort_values("rank").mined] for m, rows in last.items()}
+    return examples_figure(videos.loc[query], found, thumbnail)
+
+
+def common_queries(logs: Mapping[str, pd.DataFrame], count: int, seed: int = 0) -> list[int]:
+    """video_ids of at most so many queries, each of another class, for which every method (-> its mining log) mined.
+
+    They are drawn from the last epoch by the seed; no case is picked by hand.
+    """
+    last = [log[log.epoch == log.epoch.max()] for log in logs.values()]
+    common = set.intersection(*(set(log["query"]) for log in last))
+    queries = last[0][last[0]["query"].isin(common)].drop_duplicates("query").sort_values("query")
+    return queries.sample(frac=1, random_state=seed).drop_duplicates("query_label")["query"].head(count).tolist()
+
+
+def neighbour_figure(
+    neighbours: Mapping[str, Tensor],
+    query: int,
+    queries: Manifest,
+    gallery: Manifest,
+    thumbnail: Callable[[int], np.ndarray],
+) -> Figure:
+    """A test video, a row of `queries`, and its nearest in every view, rows of the gallery (k,), nearest first."""
+    found = {view_label(view, neighbours): gallery.table.iloc[rows.tolist()] for view, rows in neighbours.items()}
+    return examples_figure(queries.table.iloc[query], found, thumbnail)

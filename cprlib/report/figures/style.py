@@ -1,6 +1,6 @@
 """One look for all figures: sizes, lines and bars that can also be told apart in grey, legends, files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 from torchvision.utils import flow_to_image
 
@@ -22,7 +21,6 @@ WIDTH = 8.0  # inches; at 110 dpi as wide as a README column
 DPI = 110
 WRONG = "#c1121f"
 BAR = {"edgecolor": "white", "linewidth": 0.5}
-ERROR_BARS = {"elinewidth": 1.2, "capsize": 3}
 
 # for matplotlib.rc_context: put on every public figure function
 RC = {
@@ -69,24 +67,6 @@ def show_image(axes: Axes, image: np.ndarray, title: str = "") -> None:
     axes.set_title(title, fontsize=9, pad=3)
 
 
-def draw_grid(axes: Axes, values: np.ndarray, names: Sequence[str], low: float, high: float, **look: Any) -> AxesImage:
-    """Draw numbers (N, N) from low to high in shades of grey, dark = high, with the names at both sides."""
-    image = axes.imshow(values, cmap="Greys", vmin=low, vmax=high)
-    axes.set_xticks(range(len(names)), names, **look)
-    axes.set_yticks(range(len(names)), names, fontsize=look.get("fontsize"))
-    axes.grid(False)
-    return image
-
-
-def write_cells(image: AxesImage, form: str, least: float = -np.inf, size: float = 10) -> None:
-    """Write the numbers of a matrix, from `least` on, into its cells."""
-    for (row, column), value in np.ndenumerate(image.get_array()):
-        if value >= least:
-            colour = "white" if image.norm(value) > 0.6 else "black"
-            look = {"ha": "center", "va": "center", "color": colour, "fontsize": size}
-            image.axes.text(column, row, format(value, form), **look)
-
-
 def draw_curve(axes: Axes, method: str, line: pd.DataFrame) -> None:
     """Draw a column mean over the index, the epochs, in the look of a method, and shade ± a column std."""
     values = line["mean"]
@@ -100,26 +80,15 @@ def draw_curve(axes: Axes, method: str, line: pd.DataFrame) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def draw_bars(axes: Axes, wide: pd.DataFrame, look: Callable[[str], dict], across: bool = False, spread: Any = None):
-    """Draw a group of bars for each row, in it a bar for each column; `across`: from left to right.
-
-    Args:
-        look: column -> keywords of `Axes.bar`.
-        spread: a frame like `wide`, the half lengths of error bars.
-    """
+def draw_bars(axes: Axes, wide: pd.DataFrame, across: bool = False) -> None:
+    """Draw a group of bars for each row, in it a bar for each column, a method; `across`: from left to right."""
     width, places = 0.82 / wide.shape[1], np.arange(len(wide))
-    for i, name in enumerate(wide):
-        error = {} if spread is None else {"yerr": spread[name], "error_kw": ERROR_BARS}
-        bars = axes.barh if across else axes.bar
-        bars(places + (i + 0.5) * width - 0.41, wide[name], width, **error, **look(name))
+    for i, method in enumerate(wide):
+        look = method_look(method)
+        style = {"color": look.colour, "hatch": look.hatch, "label": look.label, **BAR}
+        (axes.barh if across else axes.bar)(places + (i + 0.5) * width - 0.41, wide[method], width, **style)
     (axes.set_yticks if across else axes.set_xticks)(places, wide.index.map(str))
     axes.grid(False, axis="y" if across else "x")
-
-
-def bar_look(method: str) -> dict[str, Any]:
-    """Keywords of `Axes.bar` for a method."""
-    look = method_look(method)
-    return {"color": look.colour, "hatch": look.hatch, "label": look.label, **BAR}
 
 
 def draw_legend(figure: Figure, panels: Any, place: str = "upper") -> None:

@@ -1,5 +1,7 @@
 """What a run found, as sections of a report; a table that is not there yet is named with what makes it."""
 
+from pathlib import Path
+
 import pandas as pd
 
 from cprlib.methods import MEASURES
@@ -66,61 +68,55 @@ def comparison_section(table: pd.DataFrame | None, below: list[str]) -> Section:
     return section
 
 
-def mining_section(run: Run) -> Section:
-    """What the figures of mining show; the numbers are in the comparison."""
-    there = (run.folder / "tables" / "mining.csv").exists()
-    missing = ["No tables/mining.csv yet: notebook 07_mining_quality makes it."]
-    return Section("mining", "Quality of mining", [PMR_WORDS] * there, missing * (run.mines and not there))
-
-
-def retrieval_section(run: Run) -> Section:
-    """Retrieval by k."""
-    section, path = Section("retrieval", "Retrieval"), run.folder / "tables" / "retrieval.csv"
-    if path.exists():
-        table = tables.read_table(path, [*tables.KEYS, "k", "recall"], "05_retrieval")
-        wide = table.pivot(index=tables.KEYS, columns="k", values="recall").add_prefix("R@")
-        section.tables = [Table("Recall by the number k of neighbours, percent", _words(wide))]
-    else:
-        section.missing = ["No tables/retrieval.csv yet: notebook 05_retrieval makes it."]
-    return section
-
-
-def classification_section(run: Run) -> Section:
-    """Linear probe and fine-tuning."""
-    section, parts = Section("classification", "Classification"), []
-    for protocol in measures("classification"):
-        accuracy = tables.read_accuracies(run.folder / "tables", protocol)
-        if accuracy is not None:
-            parts.append(accuracy.set_axis([f"{MEASURES[protocol].label}, top-{k}" for k in (1, 5)], axis=1))
-    if parts:
-        words = _words(pd.concat(parts, axis=1).rename_axis(tables.KEYS))
-        section.tables = [Table("Share of test videos whose class is named, percent", words)]
-    else:
-        section.missing = ["No tables/probe_….csv yet: notebook 06_classification makes one for each method."]
-    return section
-
-
-def ablation_section(run: Run) -> Section:
-    """The ablation, if the settings ask for one."""
-    section, path = Section("ablation", "Ablation of the cascade"), run.folder / "tables" / "ablation.csv"
-    if path.exists():
-        words = ablation_words(ablation_summary(pd.read_csv(path))).drop(columns="Runs")
-        section.tables = [Table("Points of the ablation, percent", words)]
-    elif run.settings.get("ablation"):
-        section.missing = ["The settings name an ablation, but there is no tables/ablation.csv: make tables makes it."]
-    return section
-
-
-def paper_section(run: Run) -> Section:
-    """The tables of the paper with ours beside the published numbers, folded away."""
-    section = Section("paper", "Beside the published numbers")
+def table_sections(run: Run) -> list[Section]:
+    """Mining, retrieval, classification, the ablation, each with its table or what makes it, and the paper's tables."""
+    folder = run.folder / "tables"
+    mined = (folder / "mining.csv").exists()
+    no_mining = ["No tables/mining.csv yet: notebook 07_mining_quality makes it."] * (run.mines and not mined)
+    no_probe = "No tables/probe_….csv yet: notebook 06_classification makes one for each method."
+    no_ablation = "The settings name an ablation, but there is no tables/ablation.csv: make tables makes it."
+    paper = Section("paper", "Beside the published numbers")
     for number, title in TITLES.items():
-        path, title = run.folder / "tables" / f"paper_{number}.csv", f"Table {number}. {title}"
+        path, title = folder / f"paper_{number}.csv", f"Table {number}. {title}"
         if path.exists():
             table = Table(title, pd.read_csv(path, dtype=str, keep_default_na=False))
-            section.folded.append(Section(f"paper-{number}", title, tables=[table]))
-    section.text = ["The tables of the paper with this run's results; data and networks differ."] * bool(section.folded)
-    return section
+            paper.folded.append(Section(f"paper-{number}", title, tables=[table]))
+            paper.text = ["The tables of the paper with this run's results; data and networks differ."]
+    return [
+        Section("mining", "Quality of mining", [PMR_WORDS] * mined, no_mining),  # the numbers are in the comparison
+        _section("Retrieval", "Recall by the number k of neighbours", _recalls(folder),
+                 "No tables/retrieval.csv yet: notebook 05_retrieval makes it."),
+        _section("Classification", "Share of test videos whose class is named", _accuracies(folder), no_probe),
+        _section("Ablation of the cascade", "Points of the ablation", _ablation(folder),
+                 no_ablation if run.settings.get("ablation") else ""),
+        paper,
+    ]  # fmt: skip
+
+
+def _section(title: str, caption: str, words: pd.DataFrame | None, otherwise: str) -> Section:
+    name = title.split()[0].lower()
+    if words is None:
+        return Section(name, title, missing=[otherwise] * bool(otherwise))
+    return Section(name, title, tables=[Table(f"{caption}, percent", words)])
+
+
+def _recalls(folder: Path) -> pd.DataFrame | None:
+    if not (folder / "retrieval.csv").exists():
+        return None
+    table = tables.read_table(folder / "retrieval.csv", [*tables.KEYS, "k", "recall"], "05_retrieval")
+    return _words(table.pivot(index=tables.KEYS, columns="k", values="recall").add_prefix("R@"))
+
+
+def _accuracies(folder: Path) -> pd.DataFrame | None:
+    """Linear probe and fine-tuning."""
+    found = {MEASURES[name].label: tables.read_accuracies(folder, name) for name in measures("classification")}
+    parts = [t.set_axis([f"{label}, top-{k}" for k in (1, 5)], axis=1) for label, t in found.items() if t is not None]
+    return _words(pd.concat(parts, axis=1).rename_axis(tables.KEYS)) if parts else None
+
+
+def _ablation(folder: Path) -> pd.DataFrame | None:
+    path = folder / "ablation.csv"
+    return ablation_words(ablation_summary(pd.read_csv(path))).drop(columns="Runs") if path.exists() else None
 
 
 def _words(shares: pd.DataFrame) -> pd.DataFrame:

@@ -117,10 +117,9 @@ def write_paper_tables(ours: pd.DataFrame, folder: str | Path) -> str:
 
 def _shown(frame: pd.DataFrame, number: int) -> pd.DataFrame:
     """The cells of a table, in the order of its columns (by data set, then by measure), with their titles and texts."""
-    frame = frame.assign(place=[SHOWN[number].index(pair) if pair in SHOWN[number] else -1
-                                for pair in zip(frame["protocol"], frame["measure"], strict=True)])  # fmt: skip
-    frame = frame.assign(dataset=frame["evaluated_on"].map(list(dict.fromkeys(frame["evaluated_on"])).index))
-    frame = frame[frame["place"] >= 0].sort_values(["dataset", "place"], kind="stable", ignore_index=True)
+    columns = pd.DataFrame(SHOWN[number], columns=["protocol", "measure"]).reset_index(names="place")
+    frame = frame.assign(dataset=pd.factorize(frame["evaluated_on"])[0]).merge(columns)
+    frame = frame.sort_values(["dataset", "place"], kind="stable", ignore_index=True)
     names = frame["protocol"].map({"probe": "linear probe", "finetune": "fine-tuned"}).fillna(frame["measure"])
     texts = [
         f"{row.value:.0f}"

@@ -30,7 +30,7 @@ def test_neighbours_are_those_of_search_narrowed_where_classes_are_known(index, 
     assert found["both"].path.tolist() == search(index, video, 3).path.tolist()
     narrowed = neighbours(index, video, 9, known=known, class_name=known.class_name.iloc[-1], others=True)
     assert set(narrowed["rgb"].class_name) == {known.class_name.iloc[-1]}
-    figure = search_figure(index, video, neighbours(index, video, 3, known=known), known.class_name[video])
+    figure = search_figure(video, neighbours(index, video, 3, known=known), known.class_name[video])
     assert "Both views" in [text.get_text() for axes in figure.axes for text in axes.texts]
 
 

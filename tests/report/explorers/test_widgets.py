@@ -10,8 +10,7 @@ from torch.nn.functional import normalize
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.report.explorers import widgets
-from cprlib.report.figures.examples import neighbour_figure
-from cprlib.report.figures.strips import thumbnails
+from cprlib.report.figures.strips import neighbour_figure, thumbnails
 from cprlib.training.snapshots import Memory
 
 

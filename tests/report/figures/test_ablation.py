@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cprlib.report.figures.ablation import ablation_curves, sweep_bars
+from cprlib.report.figures.curves import ablation_curves
 from cprlib.report.tables import ablation
 from cprlib.report.tables.published import paper_table
 from cprlib.report.tables.text import to_markdown
@@ -81,7 +81,7 @@ def test_curves_draw_the_means_over_seeds():
         assert list(drawn) == ["Ratio 0.5", "Ratio 0.8"]
         for ratio, stages in ((0.5, [1, 3, 5, 7]), (0.8, [1, 5, 7])):
             x, y = drawn[f"Ratio {ratio}"]
-            assert np.round(x).tolist() == stages
+            assert [[1, 3, 5, 7][int(place)] for place in np.round(x.astype(float))] == stages
             # one stage never uses the ratio: it belongs to both lines
             points = [BASE | {"num_stages": n, "ratio": ratio if n > 1 else 0.5} for n in stages]
             assert y == pytest.approx([100 * value(point, view) for point in points])
@@ -102,19 +102,17 @@ def test_curves_of_another_measure_have_a_panel_for_both_views():
     assert lines(alone.axes[0])["Ratio 0.5"][1].tolist() == pytest.approx([44])
 
 
-def test_bars_of_one_setting():
+def test_curves_of_another_setting():
     frame = make_ablation()
-    (axes,) = sweep_bars(frame, "top_k", "r1").axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "5", "10"]
-    bars = {c.get_label(): c for c in axes.containers if hasattr(c, "patches")}
-    assert list(bars) == ["RGB", "Flow", "Both views"]
-    for label, view in (("RGB", "rgb"), ("Flow", "flow"), ("Both views", "both")):
-        heights = [100 * value(BASE | {"top_k": k}, view) for k in (1, 5, 10)]
-        assert [bar.get_height() for bar in bars[label]] == pytest.approx(heights)
-    assert error_lengths(bars["RGB"].errorbar) == pytest.approx([4] * 3)
-    assert axes.texts[0].get_text() == "48.0" and axes.get_xlabel() == "Top k"
-    assert len({bar.patches[0].get_hatch() for bar in bars.values()}) == 3
-    anchors = sweep_bars(frame, "anchor").axes[0]
+    figure = ablation_curves(frame, "r1", "top_k")
+    assert [axes.get_title() for axes in figure.axes] == ["RGB", "Flow", "Both views"]
+    for axes, view in zip(figure.axes, ("rgb", "flow", "both"), strict=True):
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "5", "10"]
+        (x, y), *others = lines(axes).values()
+        assert x == pytest.approx([0, 1, 2]) and not others and axes.get_xlabel() == "Top k"
+        assert y == pytest.approx([100 * value(BASE | {"top_k": k}, view) for k in (1, 5, 10)])
+        assert error_lengths(axes.containers[0]) == pytest.approx([4] * 3)
+    anchors = ablation_curves(frame, setting="anchor").axes[0]
     assert [label.get_text() for label in anchors.get_xticklabels()] == ["paper", "released"]
 
 

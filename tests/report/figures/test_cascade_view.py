@@ -6,8 +6,14 @@ import torch
 
 from cprlib.cascade import Stage, plan_stages
 from cprlib.report.figures import cascade_view
-from cprlib.report.figures.cascade_diagram import KEPT, REMOVED, cascade_diagram
-from cprlib.report.figures.cascade_view import cascade_figure, trace, typical_query
+from cprlib.report.figures.cascade_view import (
+    KEPT,
+    REMOVED,
+    cascade_diagram,
+    cascade_figure,
+    trace,
+    typical_query,
+)
 from cprlib.training.snapshots import Memory
 
 NAMES = ["Dive", "JumpRope", "Walk"]
@@ -71,7 +77,7 @@ def test_of_a_large_memory_evenly_spaced_rows_are_measured(monkeypatch):
     ]
     found = trace(memory, stages, 5)
     assert found.pmr == pytest.approx(np.mean(shares)) and found.queries == 4
-    assert "PMR of 4 queries" in cascade_figure(memory, stages, 5, NAMES, picture).texts[1].get_text()
+    assert "PMR of 4 queries" in cascade_figure(memory, stages, 5, NAMES, picture).texts[0].get_text()
 
 
 def test_a_typical_query_is_as_good_as_the_median_one():
@@ -83,8 +89,13 @@ def test_a_typical_query_is_as_good_as_the_median_one():
     assert typical_query(memory, stages, 3) == typical_query(memory, stages, 3)
 
 
-def marks(axes, gid="wrong"):
-    return sum(len(line.get_xdata()) for line in axes.lines if line.get_gid() == gid)
+def framed(axes):
+    """Places with the red frame of another class."""
+    return [patch.get_x() for patch in axes.patches if patch.get_linewidth() > 1]
+
+
+def marks(axes):
+    return sum(len(line.get_xdata()) for line in axes.lines if line.get_gid() == "wrong")
 
 
 def pixels(axes):
@@ -94,67 +105,63 @@ def pixels(axes):
 def test_cascade_figure_shows_the_funnel_and_both_strips():
     memory, stages = random_memory(), plan_stages(40, num_stages=3, top_k=4)
     figure = cascade_figure(memory, stages, 7, NAMES, picture, shown=3)
-    funnel, shares, query, mined, single = figure.axes
+    mined, single, funnel, query = figure.axes
     found, one = trace(memory, stages, 7), trace(memory, [Stage("flow", 4)], 7)
     counts, hits = [len(rows) for rows in found.rows], [int(c.sum()) for c in found.correct]
     assert [t.get_text() for t in funnel.get_yticklabels()] == ["Memory", "1 · Flow", "2 · RGB", "3 · Flow"]
-    assert [text.get_text() for text in funnel.texts] == [str(count) for count in counts]
     expected = [f"{n} rows, {h} true: {100 * h / n:.0f} %" for n, h in zip(counts, hits, strict=True)]
-    assert [text.get_text() for text in shares.texts] == expected
-    whole, true = shares.containers
-    assert [bar.get_width() for bar in whole] == [100] * 4
-    assert [bar.get_width() for bar in true] == pytest.approx([100 * h / n for n, h in zip(counts, hits, strict=True)])
-    assert true[0].get_hatch() and not whole[0].get_hatch()
-    assert pixels(query) == [3]
-    for axes, result in ((mined, found), (single, one)):
+    assert [text.get_text() for text in funnel.texts] == expected
+    whole, true = ([bar.get_width() for bar in bars] for bars in funnel.containers)
+    assert whole == pytest.approx(np.log2(np.array(counts) + 1))
+    assert np.divide(true, whole) == pytest.approx([h / n for n, h in zip(counts, hits, strict=True)])
+    assert funnel.containers[1][0].get_hatch() and not funnel.containers[0][0].get_hatch()
+    assert pixels(query) == [3] and query.get_title() == "Query: Dive"
+    for axes, result, name in ((mined, found, "This cascade"), (single, one, "One stage,\nflow")):
         assert pixels(axes) == memory.video_id[result.rows[-1][:3]].tolist()
-        assert marks(axes) == len(axes.patches) == int((~result.correct[-1][:3]).sum())
-        assert [t.get_text() for t in axes.texts] == [NAMES[int(memory.label[row])] for row in result.rows[-1][:3]]
-    shares = [f"(40 queries: {100 * pmr:.1f} %)" for pmr in (found.pmr, one.pmr)]
-    assert mined.get_title("left") == f"Mined by this cascade: {hits[-1]} of 4 true {shares[0]}"
-    assert single.get_title("left") == f"One stage (flow): {int(one.correct[-1].sum())} of 4 true {shares[1]}"
+        assert marks(axes) == len(framed(axes)) == int((~result.correct[-1][:3]).sum())
+        *captions, words = [text.get_text() for text in axes.texts]
+        assert captions == [NAMES[int(memory.label[row])] for row in result.rows[-1][:3]]
+        assert words == f"{name}\n{int(result.correct[-1].sum())} of 4 true\nPMR {100 * result.pmr:.1f} %"
     texts = [text.get_text() for text in figure.texts]
-    assert texts == ["Query: Dive", f"PMR of 40 queries: {100 * found.pmr:.1f} %", "Flow 20 → RGB 10 → Flow 4"]
+    assert texts == [f"PMR of 40 queries: {100 * found.pmr:.1f} %", "Flow 20 → RGB 10 → Flow 4"]
 
 
 def test_cascade_figure_of_a_query_without_candidates():
     memory = random_memory()._replace(source_id=torch.zeros(40, dtype=torch.long))
     figure = cascade_figure(memory, plan_stages(40, num_stages=2), 0, NAMES, picture)
-    assert figure.axes[1].texts[0].get_text() == "0 rows, 0 true: 0 %" and not figure.axes[3].images
-    assert figure.texts[1].get_text() == "PMR of 40 queries: –"
+    assert figure.axes[2].texts[0].get_text() == "0 rows, 0 true: 0 %" and not figure.axes[0].images
+    assert figure.texts[0].get_text() == "PMR of 40 queries: –"
 
 
 def test_cascade_diagram_shows_what_each_stage_keeps_and_removes():
     memory, stages = random_memory(), plan_stages(40, num_stages=2, top_k=4)
-    (axes,) = cascade_diagram(memory, stages, 7, NAMES, picture, flow_picture).axes
+    query, first, second, mined = cascade_diagram(memory, stages, 7, NAMES, picture, flow_picture).axes
     rows = slow_rows(memory, stages, 7)
-
-    def column(number):
-        left = [im for im in axes.images if int(im.get_extent()[0] / (axes.get_xlim()[1] / 4)) == number]
-        return [int(im.get_array().ravel()[0]) for im in sorted(left, key=lambda im: im.get_extent()[2])]
 
     def distinct(some):
         return list(dict.fromkeys(int(memory.video_id[row]) for row in some))
 
-    assert column(0) == [3, 103]  # the query in RGB, then in flow
+    assert pixels(query) == [3, 103]  # in RGB, then in flow
     kept = distinct(rows[1])
-    assert column(1)[:KEPT] == [100 + kept[0], 100 + kept[(len(kept) - 1) // 2], 100 + kept[-1]]
+    assert pixels(first)[:KEPT] == [100 + kept[i] for i in np.linspace(0, len(kept) - 1, KEPT).astype(int)]
     rgb, flow = memory.features["rgb"] @ memory.features["rgb"][7], memory.features["flow"] @ memory.features["flow"][7]
     removed = distinct(sorted(set(rows[0]) - set(rows[1]), key=lambda row: -rgb[row]))[:REMOVED]
-    assert column(1)[KEPT:] == [int(255 - 0.4 * (255 - (100 + video))) for video in removed]
+    assert pixels(first)[KEPT:] == [int(255 - 0.4 * (255 - (100 + video))) for video in removed]
     removed = distinct(sorted(set(rows[1]) - set(rows[2]), key=lambda row: -flow[row]))[:REMOVED]
-    assert column(2)[-REMOVED:] == [int(255 - 0.4 * (255 - video)) for video in removed]
-    assert column(3) == [int(memory.video_id[row]) for row in rows[2]]
-    texts = [text.get_text() for text in axes.texts]
-    assert {"Query", "1 · Flow", "2 · RGB", "Mined", "Dive"} <= set(texts)
+    assert pixels(second)[-REMOVED:] == [int(255 - 0.4 * (255 - video)) for video in removed]
+    assert pixels(mined) == [int(memory.video_id[row]) for row in rows[2]]
     true = sum(int(memory.label[row] == memory.label[7]) for row in rows[2])
-    assert texts.count(f"4 rows\n{25 * true} % true") == 2
-    assert marks(axes) + marks(axes, "right") == len(axes.images) - 2 + 2  # all but the query, and the legend
+    words = [axes.texts[0].get_text() for axes in (query, first, second, mined)]
+    assert words[0] == "Query\nDive" and words[1].startswith("1 · Flow\n20 rows, ")
+    assert words[2:] == [f"{name}\n4 rows, {true} true: {25 * true} %" for name in ("2 · RGB", "Mined")]
+    assert marks(mined) == len(framed(mined)) == 4 - true and not marks(query)
+    crossed = framed(second)
+    wrong = [memory.label[2 * video] != memory.label[7] for video in removed]
+    assert len([x for x in crossed if x > KEPT]) == sum(wrong)
 
 
 def test_cascade_diagram_leaves_out_the_middle_of_many_stages():
     memory, stages = random_memory(), plan_stages(40, num_stages=9, ratio=0.8, top_k=4)
-    (axes,) = cascade_diagram(memory, stages, 7, NAMES, picture, flow_picture).axes
-    texts = [text.get_text() for text in axes.texts]
-    assert [t for t in texts if "·" in t] == [f"{n} · {'Flow' if n % 2 else 'RGB'}" for n in (1, 2, 3, 4, 7, 8, 9)]
-    assert texts.count("…") == 1
+    figure = cascade_diagram(memory, stages, 7, NAMES, picture, flow_picture)
+    names = [axes.texts[0].get_text().split("\n")[0] for axes in figure.axes]
+    assert names[1:-1] == [f"{n} · {'Flow' if n % 2 else 'RGB'}" for n in (1, 2, 3, 4, 7, 8, 9)]

@@ -80,8 +80,8 @@ def figures_of_run(run, seed=0):
 def test_every_figure_that_the_run_has_data_for(run):
     figures = figures_of_run(run)
     mined = [f"fig2_mined_{view}_{number}" for view in ("rgb", "flow") for number in range(3)]
-    by_class = ("fig4_found_{}", "fig5_classes_{}", "fig6_cmr_{}_by_source")
-    by_class = [name.format(view) for name in by_class for view in ("rgb", "flow")]
+    by_class = [f"fig5_classes_{view}" for view in ("rgb", "flow")]
+    by_class += [f"fig6_cmr_{view}_by_{by}" for view in ("rgb", "flow") for by in ("source", "video")]
     cascades = ["fig1_cascade_rgb", "fig1_cascade_flow"]
     others = ["ablation_stages_pmr_end", "confusion_probe_cpr_both"]
     assert list(figures) == [*cascades, *mined, "fig3_mining_curves", *by_class, *others]
@@ -95,14 +95,14 @@ def test_every_figure_that_the_run_has_data_for(run):
 
 def test_the_cascade_is_that_of_the_last_cycle(run):
     memory = read_memory(run / "cpr_flow_cycle1")
-    (axes,) = figures_of_run(run, seed=3)["fig1_cascade_flow"].draw().axes
-    texts = [text.get_text() for text in axes.texts]
-    assert [text for text in texts if "·" in text] == ["1 · RGB", "2 · Flow", "3 · RGB"]
+    query, *stages = figures_of_run(run, seed=3)["fig1_cascade_flow"].draw().axes
+    names, counts = zip(*(axes.texts[0].get_text().split("\n") for axes in stages), strict=True)
+    assert names == ("1 · RGB", "2 · Flow", "3 · RGB", "Mined")
     size = len(memory.label)
-    assert texts[texts.index("1 · RGB") + 1].startswith(f"{size // 2} rows\n")
+    assert counts[0].startswith(f"{size // 2} rows, ")
     files = Run(run)
     video = int(memory.video_id[typical_query(memory, plan_stages(size, ("rgb", "flow"), **PLAN), 3)])
-    for image, view in zip(axes.images[:2], ("rgb", "flow"), strict=True):
+    for image, view in zip(query.images, ("rgb", "flow"), strict=True):
         assert np.array_equal(image.get_array(), thumbnails(files.manifest, files.frames(view), view)(video))
 
 
@@ -111,13 +111,13 @@ def test_what_is_drawn_comes_from_the_logs_of_all_cycles(run):
     curves = figures["fig3_mining_curves"].draw().axes[0]
     lines = {line.get_label(): len(line.get_xdata()) for line in curves.lines}
     assert lines == {"CoCLR": 2, "CPR": 4}  # epochs: one cycle, two cycles
-    found = figures["fig4_found_rgb"].draw().axes[0]
+    recalls = figures["fig6_cmr_rgb_by_video"].draw().axes[0]
     log = Run(run).logs["rgb"]["cpr"]
     last = log[(log.epoch == 3) & log.correct]
     by_class = last.groupby("mined_label").mined.nunique()
-    bars = next(c for c in found.containers if c.get_label() == "CPR")
-    assert sorted(bar.get_width() for bar in bars if bar.get_width()) == sorted(by_class)
-    assert [bar.get_width() for bar in found.containers[-1]] == [3] * 18  # all training videos
+    bars = next(c for c in recalls.containers if c.get_label() == "CPR")
+    shares = sorted(bar.get_width() for bar in bars if bar.get_width())
+    assert shares == pytest.approx(sorted(100 * by_class / 3))  # of three training videos
     confusion = figures["confusion_probe_cpr_both"].draw().axes[0]
     assert [t.get_text() for t in confusion.get_yticklabels()] == ["B", "A"]  # in the order of their labels
     assert confusion.images[0].get_array().tolist() == [[0, 100], [50, 50]]
@@ -144,7 +144,7 @@ def test_files_are_written_and_the_rest_is_explained(tmp_path, monkeypatch, caps
     printed = capsys.readouterr().out.splitlines()
     assert printed[:3] == [str(small / "figures" / "paper" / name) for name in written]
     reasons = dict(line.split(" is left out: ") for line in printed[3:])
-    assert [name[:4] for name in reasons] == ["fig1", "fig2", "fig3", "cotr", "fig4", "fig5", "fig6", "abla"]
+    assert [name[:4] for name in reasons] == ["fig1", "fig2", "fig3", "cotr", "fig5", "fig6", "abla"]
     assert "notebook 04" in reasons["fig1_cascade_{view}"] and "make tables" in reasons["ablation_{sweep}"]
 
 
@@ -188,7 +188,7 @@ def test_other_videos_than_the_run_was_trained_on_are_not_drawn(run, tmp_path):
     for network in copy.glob("c*_cycle*"):
         Fingerprint({"settings": {}, "training videos": "of other videos"}).write(network)
     figures, left_out = save_figures(copy, formats=("png",))
-    assert not [path for path in figures if path.name.startswith(("fig1", "fig2", "fig4", "fig5", "fig6"))]
+    assert not [path for path in figures if path.name.startswith(("fig1", "fig2", "fig5", "fig6"))]
     assert "was trained on other videos" in left_out["fig1_cascade_rgb"]
     (copy / "coclr_rgb_cycle1/mining.parquet/epoch-0000.parquet").write_text("broken")
     _, left_out = save_figures(copy, formats=("png",))

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cprlib.data.manifest import Manifest
-from cprlib.report.figures.classes import best_and_worst, class_videos, cmr_bars, found_bars
+from cprlib.report.figures.classes import best_and_worst, class_videos, cmr_bars
 from tests.report.figures.test_curves import legend_texts, line
 
 
@@ -20,31 +20,17 @@ def widths(axes):
     return {c.get_label(): [bar.get_width() for bar in c] for c in axes.containers}
 
 
-def test_found_bars_stand_within_the_outline_of_all_instances():
-    (axes,) = found_bars({"cpr": table([3, 5, 4], [8, 6, 7]), "coclr": table([2, 1, 7], [8, 6, 7])}, "RGB network").axes
-    assert [t.get_text() for t in axes.get_yticklabels()] == ["C1", "C2", "C0"]  # by CPR
-    assert widths(axes) == {"CoCLR": [1, 7, 2], "CPR": [5, 4, 3], "Training videos": [6, 7, 8]}
-    outline = axes.containers[-1][0]
-    assert outline.get_facecolor()[3] == 0 and outline.get_edgecolor()[3] == 1
-    assert axes.yaxis_inverted() and axes.figure.get_suptitle() == "RGB network"
-
-
-def test_found_bars_of_101_classes_fall_into_columns():
+def test_bars_of_101_classes_fall_into_columns():
     found = np.arange(101)
-    figure = found_bars({"cpr": table(found, found + 5)})
+    figure = cmr_bars({"cpr": table(found, found + 5)})
     assert len(figure.axes) == 3
     names = [t.get_text() for axes in figure.axes for t in axes.get_yticklabels()]
     assert names == [f"C{i}" for i in reversed(range(101))]
 
 
 def shown(figure):
-    """Class -> its numbers and the pictures beside it, from top to bottom."""
-    panels = sorted(figure.axes, key=lambda axes: (-axes.get_position().y0, axes.get_position().x0))
-    found = {}
-    for bars, strip in zip(panels[::2], panels[1::2], strict=True):
-        pictures = [image.get_array()[0, 0, 0] for image in strip.images]
-        found[bars.get_title("left")] = [text.get_text() for text in bars.texts], pictures
-    return found
+    """Name, numbers and pictures of each class, from top to bottom."""
+    return {axes.texts[-1].get_text(): [image.get_array()[0, 0, 0] for image in axes.images] for axes in figure.axes}
 
 
 @pytest.mark.parametrize("classes", [4, 101])
@@ -56,19 +42,21 @@ def test_best_and_worst_classes_with_their_pictures(classes):
     figure = best_and_worst(cmr, videos, lambda video: np.full((3, 4, 3), video, np.uint8), count=2)
     order = sorted(range(classes), key=lambda label: -cpr.cmr[label])
     expected = {
-        f"C{i}": ([f"{100 * coclr.cmr[i]:.1f} %", f"{100 * cpr.cmr[i]:.1f} %"], [i, i + 101])
-        for i in order[:2] + order[-2:]
+        f"{kind}: C{i}\nCoCLR {100 * coclr.cmr[i]:.1f} %\nCPR {100 * cpr.cmr[i]:.1f} %": [i, i + 101]
+        for kind, some in (("Best", order[:2]), ("Worst", order[-2:]))
+        for i in some
     }
     assert shown(figure) == expected and list(shown(figure)) == list(expected)
-    assert [text.get_text() for text in figure.texts] == ["Best classes of CPR", "Worst classes of CPR"]
     other = best_and_worst(cmr, videos, lambda video: np.zeros((3, 4, 3), np.uint8), method="coclr", count=1)
-    assert list(shown(other)) == [f"C{coclr.cmr.idxmax()}", f"C{coclr.cmr.idxmin()}"]
+    named = [name.split("\n")[0] for name in shown(other)]
+    assert named == [f"Best: C{coclr.cmr.idxmax()}", f"Worst: C{coclr.cmr.idxmin()}"]
 
 
 def test_no_class_is_both_best_and_worst():
     cmr = {"cpr": table([1, 2, 3], [3, 3, 3])}
     videos = {label: [label] for label in range(3)}
-    assert list(shown(best_and_worst(cmr, videos, lambda video: np.zeros((3, 4, 3), np.uint8)))) == ["C2", "C0"]
+    found = shown(best_and_worst(cmr, videos, lambda video: np.zeros((3, 4, 3), np.uint8)))
+    assert list(found) == ["Best: C2\nCPR 100.0 %", "Worst: C0\nCPR 33.3 %"]
 
 
 def test_class_videos_come_from_different_recordings_of_the_training_split(toy_manifest):

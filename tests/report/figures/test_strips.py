@@ -3,27 +3,24 @@
 import numpy as np
 import pandas as pd
 
-from cprlib.report.figures.examples import examples_figure
-from cprlib.report.figures.strips import GAP, draw_strip, fit_captions, fitted
-from cprlib.report.figures.style import new_figure
+from cprlib.report.figures.strips import GAP, Strip, examples_figure, fit_captions, fitted, strips_figure
 
 IMAGES = [np.full((6, 8, 3), shade, np.uint8) for shade in (10, 20, 30)]
 
 
-def strip(*arguments, **keywords):
-    axes = new_figure(8, 1).add_axes((0, 0.2, 1, 0.8))
-    draw_strip(axes, *arguments, **keywords)
+def strip(*arguments):
+    (axes,) = strips_figure([Strip("CPR", *arguments)], (6, 8, 3)).axes
     return axes
 
 
 def test_images_stand_side_by_side_and_wrong_ones_are_marked():
-    axes = strip(IMAGES, [True, False, True], ["a", "b", "c"], slots=5)
-    assert [im.get_extent()[0] for im in axes.images] == [0, 1 + GAP, 2 + 2 * GAP]
+    axes = strip([*IMAGES[:2], None, IMAGES[2]], [True, False, True, True], ["a", "b", "", "c"])
+    assert [im.get_extent()[0] for im in axes.images] == [0, 1 + GAP, 3 + 3 * GAP]
     assert [im.get_array()[0, 0, 0] for im in axes.images] == [10, 20, 30]
-    (frame,) = axes.patches
+    (frame,) = [patch for patch in axes.patches if patch.get_linewidth() > 1]
     (cross,) = [line for line in axes.lines if line.get_gid() == "wrong"]
     assert frame.get_x() == 1 + GAP and frame.get_x() < cross.get_xdata()[0] < frame.get_x() + 1
-    assert [text.get_text() for text in axes.texts] == ["a", "b", "c"]
+    assert [text.get_text() for text in axes.texts] == ["a", "b", "", "c", "CPR"]
     assert axes.get_xlim()[1] == 5 * (1 + GAP)
 
 
@@ -32,7 +29,15 @@ def test_captions_take_two_lines_or_are_left_out():
     texts, size = fit_captions(["slide_ball_on_waves", "Diving"], 0.8)
     assert texts == ["slide_ball\n_on_waves", "Diving"] and size > 8
     assert fit_captions(["slide_ball_on_waves"], 0.4)[0] == []
-    assert not strip(IMAGES, [True] * 3, ["slide_ball_on_waves"] * 3, slots=25).texts
+    many = strip([*IMAGES, *[None] * 22], [True] * 25, ["slide_ball_on_waves"] * 3)
+    assert [text.get_text() for text in many.texts] == ["CPR"]
+
+
+def test_rows_share_one_scale_and_stand_below_each_other():
+    few, many = Strip("few", IMAGES[:1], [True], ["a"]), Strip("many", IMAGES * 3, [True] * 9)
+    first, second = (axes.get_position() for axes in strips_figure([few, many], (6, 8, 3), above=1).axes)
+    assert first.x0 == second.x0 and first.width == second.width and first.y0 > second.y1
+    assert first.height == second.height
 
 
 def test_images_of_another_shape_are_fitted_with_white():
@@ -42,7 +47,7 @@ def test_images_of_another_shape_are_fitted_with_white():
 
 
 def test_an_empty_strip():
-    axes = strip([], [], slots=3, shape=(6, 8, 3))
+    axes = strip([], [])
     assert not axes.images and not axes.patches
 
 
@@ -57,6 +62,6 @@ def test_examples_mark_those_of_another_class():
         assert [image.get_array()[0, 0, 0] for image in axes.images] == rows.video_id.tolist()
         wrong = [image.get_extent()[0] for image, label in zip(axes.images, rows.label, strict=True) if label != 0]
         crosses = [x for line in axes.lines if line.get_gid() == "wrong" for x in line.get_xdata()]
-        assert [patch.get_x() for patch in axes.patches] == wrong
+        assert [patch.get_x() for patch in axes.patches if patch.get_linewidth() > 1] == wrong
         assert [left < x < left + 1 for left, x in zip(wrong, crosses, strict=True)] == [True] * len(wrong)
     assert [axes.texts[-1].get_text() for axes in strips] == ["One stage\nin flow", "CPR"]

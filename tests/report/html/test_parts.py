@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cprlib.report.figures import catalogue
-from cprlib.report.html import images, report
-from cprlib.report.html.images import encode, pictures_of
-from cprlib.report.html.page import Section, Table
+from cprlib.report.html import page as pages
+from cprlib.report.html import report
+from cprlib.report.html.page import Section, Table, encode, pictures_of
 from cprlib.report.run import Run
 from tests.report_runs import Page, make_figure, make_run
 
@@ -22,9 +22,9 @@ def test_a_picture_twice_is_shown_once(tmp_path):
     assert len(page.images) == 6
 
 
-def plot(points):
+def figure_of(draw):
     figure = Figure(figsize=(4, 2))
-    figure.subplots().plot(points)
+    draw(figure.subplots())
     return figure
 
 
@@ -32,16 +32,16 @@ def test_figures_are_drawn_or_taken_from_the_notebooks(tmp_path, monkeypatch):
     def moved():
         raise FileNotFoundError("videos/a.mp4 is not there; put it back")
 
-    noise = np.random.default_rng(0).normal(size=20_000)
+    noise = np.random.default_rng(0).uniform(size=(60, 80))
     drawn = {
-        "fig3_mining_curves": ("mining", lambda: plot([1, 2])),
-        "fig2_mined_rgb_0": ("mining", lambda: plot(noise)),
+        "fig3_mining_curves": ("mining", lambda: figure_of(lambda axes: axes.plot([1, 2]))),
+        "fig2_mined_rgb_0": ("mining", lambda: figure_of(lambda axes: axes.imshow(noise))),
         "fig2_mined_flow_0": ("mining", moved),
-        "fig4_found_rgb": ("mining", moved),
+        "fig5_classes_rgb": ("mining", moved),
         "confusion_probe_cpr_both": ("classification", moved),  # the notebook has drawn it
     }
     figures = [catalogue.Figure(n, section, f"Caption of {n}.", "Alt.", d) for n, (section, d) in drawn.items()]
-    monkeypatch.setattr(images, "figures_of_run", lambda run: (figures, {}))
+    monkeypatch.setattr(pages, "figures_of_run", lambda run: (figures, {}))
     run = make_run(tmp_path)
     make_figure(run, "mined_flow_0", 77)
     make_figure(run, "mined_rgb_0", 78)
@@ -49,7 +49,7 @@ def test_figures_are_drawn_or_taken_from_the_notebooks(tmp_path, monkeypatch):
     kinds = [(picture.section, picture.uri[11:14], picture.caption) for picture in pictures[:2]]
     assert kinds == [
         ("mining", "svg", "Caption of fig3_mining_curves."),
-        ("mining", "web", "Caption of fig2_mined_rgb_0."),  # too many points for a vector graphic
+        ("mining", "web", "Caption of fig2_mined_rgb_0."),  # a photograph is no vector graphic
     ]
     assert (pictures[0].width, pictures[0].height) == (440, 220)
     assert missing == {"mining": ["Figures are left out: videos/a.mp4 is not there; put it back."]}

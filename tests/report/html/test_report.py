@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cprlib.report.html import report
-from cprlib.report.html.results import retrieval_section
+from cprlib.report.html.results import table_sections
 from cprlib.report.run import Run
 from cprlib.report.tables.comparison import write_comparison
 from tests.report_runs import NETWORKS, Page, make_half, make_run
@@ -188,9 +188,10 @@ def test_broken_files_are_named(tmp_path, capsys):
     assert report.main([str(run)]) == 1
     error = capsys.readouterr().err
     assert "params.yaml: expected lines 'name: value'" in error and error.count("\n") == 1
-    (run / "tables/retrieval.csv").write_text("method,view\n")
+    other = make_run(tmp_path, "other")
+    (other / "tables/retrieval.csv").write_text("method,view\n")
     with pytest.raises(ValueError, match="retrieval.csv has no column k"):
-        retrieval_section(Run(run))
+        table_sections(Run(other))
     # the report of another run is made, and the index says what is wrong
     assert report.main([str(make_half(tmp_path))]) == 0
     states = {row[0]: row[3] for row in Page(tmp_path / "index.html").tables["Runs, the last changed first"][1:]}

@@ -561,7 +561,7 @@ if gpus.visible() and not workflow.nodes and "gpu" not in workflow.global_resour
 
 def begin():
     """Not before: a dry run, and settings that cannot be run, leave nothing behind."""
-    if any(PROPOSED):
+    if any(PROPOSED) and "show" not in sys.argv:  # said at the start of what made the results that are shown
         print("settings that follow the videos; each can be given in the parameter file:", *PROPOSED, sep="\n", flush=True)
     write_settings(SETTINGS)
 

@@ -200,7 +200,8 @@ def save(manifest: Manifest, problems: pd.DataFrame, out: str | Path) -> None:
             tmp.write_bytes(text.encode())
     splits = manifest.table.split.value_counts().to_dict()
     counts = ", ".join(f"{count} {split}" for split, count in splits.items())
-    print(f"{out}: {len(manifest)} videos of {len(manifest.class_names)} classes ({counts})")
+    classes = f"of {len(manifest.class_names)} classes" if manifest.is_labelled else "without classes"
+    print(f"{out}: {len(manifest)} videos {classes} ({counts})")
     for line in summary(problems):
         print(f"  {line}")
     if len(problems):

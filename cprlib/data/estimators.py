@@ -88,7 +88,12 @@ def _pair_by_pair(frames: Iterable[np.ndarray], method: str) -> Iterator[np.ndar
     else:
         matcher = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     for previous, frame in pairwise(map(_grey, frames)):
-        yield matcher.calc(previous, frame, None).transpose(2, 0, 1)
+        try:
+            flow = matcher.calc(previous, frame, None)
+        except cv2.error as error:
+            height, width = frame.shape
+            raise ValueError(f"{method} flow cannot be estimated for frames of {width} x {height} pixels") from error
+        yield flow.transpose(2, 0, 1)
 
 
 def _batched(

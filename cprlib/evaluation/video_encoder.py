@@ -180,6 +180,8 @@ def find_networks(place: Path) -> dict[str, Path]:
     Raises:
         FileNotFoundError: there are none.
     """
+    if place.is_file():
+        raise FileNotFoundError(f"{place} is a file; give the folder of a training, of a run, or a method of a run")
     if is_finished(place):
         config = load_checkpoint(place)["config"]
         return dict.fromkeys(views_of(config["method"], (config["view"],)), place)

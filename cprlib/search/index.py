@@ -68,7 +68,7 @@ class Index:
         """The vectors of a file: from the index if it holds them, else made now."""
         if not Path(video).is_file():
             told = "is a folder; ask with one of its files" if Path(video).is_dir() else "is no file; correct the path"
-            raise FileNotFoundError(f"{video} {told}")
+            raise FileNotFoundError(f"{Path(video)} {told}")
         same = self.videos[self.videos.content == fingerprint(video)]
         if len(same):
             return read_vectors(self.folder, same.iloc[0])

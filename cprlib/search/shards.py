@@ -11,7 +11,7 @@ from cprlib.store.files import atomic_path
 
 KINDS = {"whole": np.float32, "windows": np.float16, "seconds": np.float32}
 SMALL = 50_000  # windows of a shard below which it is merged with others
-BLOCK = 65_536  # rows compared at once
+BLOCK = 4096  # rows compared at once, which a processor's cache holds
 
 
 class Vectors(NamedTuple):
@@ -88,15 +88,16 @@ def best_of_each(folder: Path, videos: pd.DataFrame, query: np.ndarray, kind: st
     best = np.full(len(videos), -np.inf, np.float32)
     numbers = pd.Series(range(len(videos)), videos.index)
     for shard, rows in videos.groupby("shard", sort=False):
-        vectors = open_shard(folder, shard, kind)
+        vectors, number = open_shard(folder, shard, kind), numbers[rows.index].to_numpy()
         owners = np.full(len(vectors), -1)
         if kind == "whole":
-            owners[rows["row"]] = numbers[rows.index]
+            owners[rows["row"]] = number
         else:
-            for first, count, number in zip(rows["first"], rows["count"], numbers[rows.index], strict=True):
-                owners[first : first + count] = number
+            first, count = rows["first"].to_numpy(int), rows["count"].to_numpy(int)
+            inside = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
+            owners[np.repeat(first, count) + inside] = np.repeat(number, count)
         for start, end in _blocks(len(vectors)):
-            dots = vectors[start:end, columns].astype(np.float32) @ query[columns]
+            dots = vectors[start:end, columns].astype(np.float32, copy=False) @ query[columns]
             alive = owners[start:end] >= 0
             np.maximum.at(best, owners[start:end][alive], dots[alive])
     return best

@@ -15,7 +15,7 @@ import torch
 from cprlib.data.container import VideoError
 from cprlib.data.files import find_videos
 from cprlib.data.manifest import Manifest
-from cprlib.data.parallel import parallel_map
+from cprlib.data.parallel import WorkerKilled, parallel_map
 from cprlib.data.video import fingerprint
 from cprlib.evaluation.video_encoder import VideoEncoder
 from cprlib.search.index import (
@@ -66,6 +66,8 @@ def update_index(
     """
     source, encoder = Path(videos).resolve(), cached_encoder(str(run))
     folder = Path(out).resolve() if out else default_index(source, encoder)
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file; name a folder for the index")
     if workers is None and torch.cuda.is_available():
         workers = min(4, os.cpu_count() or 1)
     with locked(folder):
@@ -155,7 +157,7 @@ def _embed(folder: Path, new: pd.DataFrame, known: pd.DataFrame, run: str, worke
     try:
         for path, found in parallel_map(partial(_vectors, run=run), list(first.index), workers, "videos"):
             if isinstance(found, Exception):
-                if not isinstance(found, ValueError | OSError):
+                if not isinstance(found, ValueError | OSError | WorkerKilled):
                     raise found
                 reason = found.reason if isinstance(found, VideoError) else str(found)
                 parts.append(pd.DataFrame([{"content": first[path], "problem": reason, **dict.fromkeys(PLACE[1:], 0)}]))

@@ -17,6 +17,7 @@ from cprlib.data.video import write_video
 from cprlib.encoders import build_encoder
 from cprlib.evaluation.features import network_features
 from cprlib.evaluation.retrieval import prepare_views
+from cprlib.evaluation.video_encoder import find_networks
 from cprlib.store.folders import read_config
 from cprlib.store.released import export_released
 from cprlib.store.sealed import write_sealed
@@ -81,6 +82,11 @@ def test_what_is_no_video_is_named(encoder, tmp_path):
     write_video(tmp_path / "still.mp4", torch.zeros(1, 16, 16, 3, dtype=torch.uint8))
     with pytest.raises(VideoError, match="still.mp4: a video of a single frame has no flow"):
         encoder.embed(tmp_path / "still.mp4")
+    write_video(tmp_path / "tiny.mp4", torch.zeros(4, 8, 8, 3, dtype=torch.uint8))
+    with pytest.raises(VideoError, match="tiny.mp4: dis flow cannot be estimated for frames of 8 x 8 pixels"):
+        encoder.embed(tmp_path / "tiny.mp4")
+    with pytest.raises(FileNotFoundError, match="tiny.mp4 is a file; give the folder"):
+        find_networks(tmp_path / "tiny.mp4")
     with pytest.raises(ValueError, match="expected uint8"):
         encoder.embed(torch.zeros(4, 8, 8, 3))
     with pytest.raises(ValueError, match="fps is 0"):

@@ -11,6 +11,7 @@ import torch
 
 from cprlib.data.container import decode
 from cprlib.data.manifest import Manifest
+from cprlib.data.parallel import WorkerKilled
 from cprlib.data.video import write_video
 from cprlib.evaluation.video_encoder import load_encoder
 from cprlib.report.explorers.search import neighbours, search_figure
@@ -180,6 +181,17 @@ def test_an_index_of_one_video_or_none(run, videos, tmp_path, capsys):
     none, _ = update_index(tmp_path / "text", run, tmp_path / "nothing", workers=1)
     with pytest.raises(ValueError, match="holds no video to search; 1 files are left out"):
         search(none, videos / "2.mp4")
+
+
+def test_a_file_that_kills_its_reader_is_left_out(run, videos, tmp_path, monkeypatch):
+    def killed(path, run):
+        raise WorkerKilled("it ends its process")
+
+    monkeypatch.setattr(update_module, "_vectors", killed)
+    index, _ = update_index(videos / "deep", run, tmp_path / "index", workers=1)
+    assert set(index.problems.values()) == {"it ends its process"} and len(index.problems) == 3
+    with pytest.raises(ValueError, match="index.json is a file; name a folder"):
+        update_index(videos, run, tmp_path / "index/index.json", workers=1)
 
 
 def test_a_damaged_index_says_which_file(run, videos, tmp_path):

@@ -125,7 +125,7 @@ def _clips(video: str, found: Mapping[str, pd.DataFrame]) -> str:
     for view, rows in found.items():
         items = [
             _clip(row.path, row.start, row.end)
-            + f"<small>{html.escape(Path(row.path).name)}<br>{row.similarity:.2f} at {row.start:.1f} s</small></div>"
+            + f"<small>{html.escape(Path(row.path).stem)}<br>{row.similarity:.2f} at {row.start:.1f} s</small></div>"
             for row in rows.itertuples()
         ]
         items = [f'<div style="line-height:1.25; overflow-wrap:anywhere">{item}' for item in items]

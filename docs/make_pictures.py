@@ -129,9 +129,11 @@ def screenshots() -> None:
     with TemporaryDirectory(prefix="cprlib-") as folder, start_browser() as browser, start_lab(Path(folder)) as address:
         notebook = prepare(project_root() / "notebooks/00_coclr_vs_cpr_walkthrough.ipynb", Path(folder))
         lab = Lab(browser, address, notebook)
-        lab.run_all(seconds=240)
+        lab.run_all(seconds=900)  # trains what is not there yet
+        if lab.errors():
+            sys.exit(f"error: the walkthrough failed: {lab.errors()[0]}")
         explorer = lab.explorer(0)
-        lab.press(explorer, "query")
+        lab.press(explorer, "query", seconds=120)
         lab.page.get_by_role("menuitem", name="View", exact=True).click()
         lab.page.keyboard.press("Escape")
         explorer.evaluate("element => element.scrollIntoView()")

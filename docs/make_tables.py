@@ -31,6 +31,7 @@ SHOWN = ("r1", "r5", "probe", "finetune", "pmr", "cmr")
 LABELS = {
     "pmr": "PMR",
     "cmr": "Median CMR",
+    "r20": "R@20",
     **{name: MEASURES[name].label for name in ("r1", "r5", "r10", "probe", "finetune")},
 }
 BLOCK = re.compile(r"(<!-- table: (\w+) ([^\n]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -53,12 +54,19 @@ POINTS = {  # of bench.when; "toy" is the demo after its first cycle
     "start=15": "InfoNCE for 15 epochs, not 60",
     "classes=9": "9 classes, not 18",
     "top_k=1": "1 positive, not 5",
+    "top_k_phases=[1,3,5],epochs=13,lr_milestones=[10]": "1, 3 and 5 positives, 13 epochs each",
     "top_k=20,num_stages=4": "20 positives, and 4 stages",
     "drop_self_positive=0": "the own key is always a positive",
     "drop_self_positive=0,cycles=2": "the same, two cycles",
     "num_stages=3": "3 stages, the last in the frozen view",
     "num_stages=4": "4 stages, the last in the trained view",
     "num_stages=7,ratio=0.6": "7 stages, keeping six in ten",
+}
+VARIANTS = {  # of bench.iic, by the end of a series' name
+    "-phases": ", top-k 1, 3, 5",
+    "-loss=nce": ", NCE",
+    "-intra=shuffle": ", segments shuffled",
+    "-keeps=[100, 50]": ", keeps 100, then 50",
 }
 STEPS = {  # runs of the table of steps
     "before": "before: own older keys are negatives",
@@ -91,11 +99,12 @@ def means(numbers: pd.DataFrame, shown: tuple[str, ...] = SHOWN) -> pd.DataFrame
 
 def beside(numbers: pd.DataFrame) -> pd.DataFrame:
     """CoCLR, CPR, IIC and IIC + CPR, in one phase and in several: the measures of the paper's tables 3 and 5."""
-    shown, tables = ("r1", "r5", "r10", "probe", "pmr"), []
+    shown, tables = ("r1", "r5", "r10", "r20", "probe", "pmr"), []
     for _, part in numbers.groupby("series"):
         table = means(part[part["method"].isin(["coclr", "cpr", "iic", "iic_cpr"])], shown)
-        phases = part["series"].iloc[0].endswith("-phases")
-        tables.append(table.assign(Method=table["Method"] + ", top-k 1, 3, 5" * phases))
+        series = part["series"].iloc[0]
+        variant = "".join(words for end, words in VARIANTS.items() if series.endswith(end))
+        tables.append(table.assign(Method=table["Method"] + variant))
     return pd.concat(tables).fillna("")
 
 

@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import yaml
@@ -23,7 +24,7 @@ from cprlib.methods import COTRAINED, METHODS, sources_of, views_of
 from cprlib.notebook import gpus
 from cprlib.notebook.parameters import PICTURES, RECORDED
 from cprlib.notebook.runner import check_shared, notebook_parameters, read_params
-from cprlib.store.files import atomic_path, project_root, resolve
+from cprlib.store.files import atomic_path, locked, project_root, resolve
 from cprlib.store.fingerprint import hash_of
 from cprlib.store.folders import training_folder
 
@@ -55,13 +56,23 @@ def complete(given):
         PROPOSED.append(proposals.told(proposed))
         given = {name: value for name, (value, _) in proposed.items()} | given
         shared |= given
-    if not re.fullmatch(r"[\w.+-]+", shared["run"]) or re.search(r"[{}]", shared["outputs"]):
-        raise WorkflowError(f"run: {shared['run']!r} in {shared['outputs']!r}; use letters, digits and . _ + - for a run, and no braces")
+    if not re.fullmatch(r"\w[\w.+-]*", shared["run"]) or re.search(r"[{}]", shared["outputs"]):
+        raise WorkflowError(
+            f"run: {shared['run']!r} in {shared['outputs']!r}; use letters, digits and . _ + - for a run, a letter or digit "
+            "first, and no braces"
+        )
+    for point in shared.get("ablation", []):
+        pairs_of(point)
+    for name in ("views", "methods"):
+        if not shared[name] or len(set(shared[name])) < len(shared[name]):
+            raise ValueError(f"{name}: {shared[name]}; name at least one, each once")
     mines = (set(shared["methods"]) & set(COTRAINED) - {"coclr"} or shared.get("ablation")) and not shared.get("pretrained")
     if mines and {"K", "num_stages", "ratio", "top_k"} <= given.keys():  # an impossible cascade ends before all training
         plan = {name: given[name] for name in ("num_stages", "ratio", "keeps") if name in given}
         for top_k in given.get("top_k_phases") or [given["top_k"]]:
             plan_stages(given["K"], top_k=top_k, **plan)
+    if given.get("shards", 1) > 1:  # the jobs of a shard read no notebook, where the defaults stand
+        shared = {"flow_method": "dis", "flow_bound": 8.0, "flow_short_side": 0, "short_side": 60, "batch_size": 32} | shared
     return {"manifest": f"{shared['outputs']}/data/{shared['dataset']}/manifest.csv"} | shared
 
 
@@ -133,12 +144,21 @@ def released(view):
     return f"-p released {shlex.quote(path)}" if path else ""
 
 
-def setting(point):
-    """A point of the ablation, "num_stages=7 ratio=0.8", as arguments of the runner."""
+def pairs_of(point):
+    """A point of the ablation, "num_stages=7 ratio=0.8", as pairs of name and text, checked."""
     pairs = [word.split("=") for word in point.split()]
     if not pairs or not all(len(pair) == 2 and re.fullmatch(r"[\w.+-]+", pair[1]) for pair in pairs):
-        raise WorkflowError(f"ablation: {point!r} is not a list of name=value")
-    return " ".join(f"-p {shlex.quote(name)} {shlex.quote(value)}" for name, value in pairs)
+        raise ValueError(f"ablation: {point!r} is not a list of name=value")
+    for name, value in pairs:
+        check_shared({name: yaml.safe_load(value)})
+        if name in RECORDED:
+            raise ValueError(f"ablation: {point!r}: {name} decides no result")
+    return pairs
+
+
+def setting(point):
+    """A point of the ablation as arguments of the runner."""
+    return " ".join(f"-p {shlex.quote(name)} {shlex.quote(value)}" for name, value in pairs_of(point))
 
 
 def folder(key):
@@ -215,6 +235,8 @@ DEVICES = 0 if CONFIG.get("device") == "cpu" else CONFIG.get("devices", 1)  # GP
 ON_GPU = f"{PYTHON} -m cprlib.notebook.gpus {DEVICES} {NOTEBOOK}"
 CORES = workflow.cores or 1
 HALF = max(1, CORES // 2)  # two trainings side by side
+SHARDS = CONFIG.get("shards", 1)
+UNCACHED = "" if SHARDS == 1 else " -p cache ''"  # of flow extraction, as rules of its own make the cache
 SOURCES = sources_of(CONFIG["views"])
 INFONCE = read_by("02_infonce_pretraining", PICTURES)
 FLOW = f"flow-{MANIFEST.stem}"
@@ -229,13 +251,30 @@ def cached():
     return [CACHE / f"{view}_{size}.json" for view in SOURCES] if CACHE else []
 
 
+def shard_mark(step, settings, folder=None):
+    """The mark of one of the jobs that share a step, the wildcard `shard` of them."""
+    return marked(f"{{shard}}of{SHARDS}-{step}", settings, folder)
+
+
+def shards(rule, **wildcards):
+    """What all jobs that share a step leave; nothing where there is but one."""
+    return expand(getattr(rules, rule).output, shard=range(SHARDS), **wildcards) if SHARDS > 1 else []
+
+
+def shard_command(module, *words, **options):
+    """A module of cprlib as a job of a shard is called."""
+    pairs = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
+    return shlex.join(map(str, ["-m", f"cprlib.{module}", *words, *pairs]))
+
 
 PROTOCOLS = ("probe", "frozen", "finetune")
+JUDGING = {"methods", "batch_size", "centre", "examples", "seed"}  # settings of retrieval that decide no feature
 
 
 wildcard_constraints:
     view="|".join(CONFIG["views"]),
     method="|".join(METHODS),
+    shard=r"\d+",
 
 
 rule data:
@@ -251,11 +290,37 @@ rule data:
         "{PYTHON} {params.command} --workers {threads} && rm -f {params.old} && touch {output:q}"
 
 
+# With `shards: 8` eight jobs share out the videos, and the step itself finds all done; it joins what they have left.
+if SHARDS > 1 and not HAS_FLOW:
+
+    rule flow_shard:
+        input:
+            VIDEOS,
+        output:
+            shard_mark(FLOW, FLOW_SETTINGS, MANIFEST.parent),
+        params:
+            command=lambda wildcards: shard_command(
+                "data.flow",
+                VIDEOS,
+                MANIFEST.parent / "flow",
+                method=CONFIG["flow_method"],
+                bound=CONFIG["flow_bound"],
+                short_side=CONFIG["flow_short_side"],
+                shard=f"{wildcards.shard}/{SHARDS}",
+            ),
+            others=lambda wildcards: shlex.join(map(str, sorted(MANIFEST.parent.parent.glob("*/flow")))),
+            old=lambda wildcards: marks(f"{wildcards.shard}of{SHARDS}-{FLOW}", MANIFEST.parent),
+        threads: max(1, CORES // SHARDS)
+        shell:
+            "{PYTHON} {params.command} --workers {threads} --others {params.others} && rm -f {params.old} && touch {output:q}"
+
+
 if not HAS_FLOW:
 
     rule flow:
         input:
             VIDEOS,
+            shards("flow_shard"),
         output:
             update(MANIFEST),
             marked(FLOW, FLOW_SETTINGS, MANIFEST.parent),
@@ -265,27 +330,51 @@ if not HAS_FLOW:
             old=lambda wildcards: marks(FLOW, MANIFEST.parent),
         threads: CORES
         shell:
-            "{NOTEBOOK}/01_flow_extraction.ipynb {log:q} -f {SETTINGS:q} --html"
-            " -p videos_csv {input:q} -p workers {threads} && rm -f {params.old} && touch {output:q}"
+            "{NOTEBOOK}/01_flow_extraction.ipynb {log:q} -f {SETTINGS:q} --html -p videos_csv {input[0]:q}"
+            " -p workers {threads}{UNCACHED} && rm -f {params.old} && touch {output:q}"
+
+
+if SHARDS > 1 and CACHE:
+
+    rule cache_shard:
+        input:
+            MANIFEST,
+        output:
+            shard_mark(f"cache-{CONFIG['short_side']}", SOURCES, CACHE),
+        params:
+            command=lambda wildcards: shard_command(
+                "data.frame_cache",
+                MANIFEST,
+                CACHE,
+                short_side=CONFIG["short_side"],
+                shard=f"{wildcards.shard}/{SHARDS}",
+            ),
+        threads: max(1, CORES // SHARDS)
+        shell:
+            "{PYTHON} {params.command} --views {SOURCES} --workers {threads} && touch {output:q}"
 
 
 # Flow extraction leaves it behind, and a step that lacks it makes it; here it is made again if it was deleted.
 rule cache:
     input:
         MANIFEST,
+        shards("cache_shard") if CACHE else [],
     output:
         cached(),
     params:
         short_side=CONFIG.get("short_side", 0),
     threads: CORES
     shell:
-        "{PYTHON} -m cprlib.data.frame_cache {input:q} {CACHE:q} --views {SOURCES} --short-side {params.short_side}"
+        "{PYTHON} -m cprlib.data.frame_cache {input[0]:q} {CACHE:q} --views {SOURCES} --short-side {params.short_side}"
         " --workers {threads} && touch {output:q}"
+
+
+READY = [MANIFEST, *map(ancient, cached() if SHARDS > 1 else [])]  # what trainings read
 
 
 rule infonce:
     input:
-        MANIFEST,
+        READY,
         lambda wildcards: started(wildcards.view),
     output:
         update(RUN / "infonce_{view}/metrics.json"),
@@ -306,7 +395,7 @@ rule infonce:
 
 rule ubernce:
     input:
-        MANIFEST,
+        READY,
         lambda wildcards: started(wildcards.view),
     output:
         update(RUN / "ubernce_{view}/metrics.json"),
@@ -326,7 +415,7 @@ rule ubernce:
 # Both methods of IIC, which need no other network; a target of its own, or part of a run whose methods name it.
 rule iic:
     input:
-        MANIFEST,
+        READY,
     output:
         update(networks("iic", RUN)),
         update(networks("iic_cpr", RUN)),
@@ -393,10 +482,40 @@ for point, place in SWEPT.items():
             " && rm -f {params.old} && touch {output:q}"
 
 
+if SHARDS > 1:
+
+    rule features_shard:
+        input:
+            READY,
+            lambda wildcards: networks(wildcards.method),
+        output:
+            shard_mark("features_{method}", read_by("05_retrieval", JUDGING)),
+        params:
+            command=lambda wildcards: shard_command(
+                "evaluation.feature_shard",
+                *map(os.path.dirname, networks(wildcards.method)),
+                manifest=MANIFEST,
+                cache=CACHE or "",
+                short_side=CONFIG["short_side"],
+                batch_size=CONFIG["batch_size"],
+                workers=CONFIG.get("workers", 0),
+                shard=f"{wildcards.shard}/{SHARDS}",
+            ),
+            old=lambda wildcards: marks(f"{wildcards.shard}of{SHARDS}-features_{wildcards.method}"),
+            gpus=min(1, DEVICES),
+        threads: max(1, CORES // SHARDS)
+        resources:
+            gpu=min(1, DEVICES),
+        shell:
+            "{PYTHON} -m cprlib.notebook.gpus {params.gpus} {PYTHON} {params.command}"
+            " && rm -f {params.old} && touch {output:q}"
+
+
 rule retrieval:
     input:
-        MANIFEST,
+        READY,
         [networks(method) for method in CONFIG["methods"]],
+        shards("features_shard", method=CONFIG["methods"]),
     output:
         RUN / "tables/retrieval.csv",
         marked("retrieval", read_by("05_retrieval", ("batch_size",))),
@@ -559,8 +678,15 @@ if gpus.visible() and not workflow.nodes and "gpu" not in workflow.global_resour
     workflow.register_resource("gpu", len(gpus.visible()))  # a step that finds none free waits; --resources gpu=N lets N share
 
 
+HELD = ExitStack()  # until the end of this process
+
+
 def begin():
     """Not before: a dry run, and settings that cannot be run, leave nothing behind."""
+    try:
+        HELD.enter_context(locked(RUN, wait=False))
+    except OSError as error:
+        raise WorkflowError(str(error)) from None
     if any(PROPOSED) and "show" not in sys.argv:  # said at the start of what made the results that are shown
         print("settings that follow the videos; each can be given in the parameter file:", *PROPOSED, sep="\n", flush=True)
     write_settings(SETTINGS)

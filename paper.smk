@@ -29,6 +29,11 @@ try:
 except (ValueError, OSError) as error:
     raise WorkflowError(str(error)) from None
 
+for asked in ("overwrite_threads", "overwrite_resources"):  # a profile names a step as a run alone does
+    by_rule = getattr(workflow.resource_settings, asked)
+    every = {f"{run}_{rule}": value for run in RUNS for rule, value in by_rule.items()}
+    setattr(workflow.resource_settings, asked, {**by_rule, **every})
+
 for name, given in RUNS.items():
     workflow.module(name=name, snakefile=str(project_root() / "Snakefile"), config=given)
 
@@ -37,12 +42,13 @@ for name, given in RUNS.items():
         pass
 
 
-for shared in ("data", "flow", "cache"):  # runs on the same videos name the same files: the first one makes them
+for shared in ("data", "flow_shard", "flow", "cache_shard", "cache"):  # runs on the same videos name the same files: the first one makes them
     workflow.ruleorder(*(f"{name}_{shared}" for name in RUNS if f"{name}_{shared}" in {rule.name for rule in workflow.rules}))
 
 
 # Snakemake runs the commands with the names of each run's own, but shows them with those of this file.
-PYTHON, NOTEBOOK, ON_GPU, SETTINGS, RUN, CACHE, SOURCES, TOLD = "python", "notebooks", "notebooks", "params.yaml", "RUN", "CACHE", "", ""
+PYTHON, NOTEBOOK, ON_GPU, SETTINGS, RUN, CACHE = "python", "notebooks", "notebooks", "params.yaml", "RUN", "CACHE"
+SOURCES = TOLD = UNCACHED = ""
 
 
 rule paper:

@@ -5,20 +5,38 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from cprlib.store.files import project_root
 
 pytest.importorskip("snakemake_executor_plugin_slurm", reason="pip install -e '.[slurm]'")
 
 
-def test_every_training_of_the_paper_asks_for_a_gpu(tmp_path):
-    command = [sys.executable, "-m", "snakemake", "-n", "all", "tables", "--nolock", "--profile", "profiles/slurm"]
-    command += ["--configfile", "params/toy.yaml", "--config", f"outputs={tmp_path}"]
+def plan(*words):
+    """The jobs of a dry run with the profile: name and what is told of it."""
+    command = [sys.executable, "-m", "snakemake", "-n", "--nolock", "--profile", "profiles/slurm", *map(str, words)]
     done = subprocess.run(command, cwd=project_root(), capture_output=True, text=True)
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed
-    jobs = re.findall(r"^rule ([^:\n]+):\n((?: .*\n)+)", printed, re.MULTILINE)
+    return re.findall(r"^rule ([^:\n]+):\n((?: .*\n)+)", printed, re.MULTILINE)
+
+
+def test_every_training_of_the_paper_asks_for_a_gpu(tmp_path):
+    jobs = plan("all", "tables", "--configfile", "params/toy.yaml", "--config", f"outputs={tmp_path}")
     trainings = [told for name, told in jobs if name in ("infonce", "ubernce", "coclr", "cpr", "finetune")]
     assert len(trainings) >= 11 and all("gpu=1" in told for told in trainings)
+    assert all("runtime=2880" in told and "threads: 12" in told for name, told in jobs if name in ("infonce", "cpr"))
     assert {"data", "flow", "retrieval", "probe", "mining", "tables"} <= {name for name, _ in jobs}
     assert not list(tmp_path.iterdir())
+
+
+def test_the_steps_of_a_paper_get_what_the_profile_says_by_their_own_names(tmp_path):
+    given = {"runs": ["params/smoke.yaml"], "seeds": [0, 1], "outputs": str(tmp_path / "out"), "shards": 2}
+    (tmp_path / "paper.yaml").write_text(yaml.safe_dump(given))
+    jobs = plan("-s", "paper.smk", "--configfile", tmp_path / "paper.yaml")
+    trainings = [told for name, told in jobs if name.endswith(("_infonce", "_ubernce", "_coclr", "_cpr"))]
+    assert len(trainings) == 12
+    assert all("runtime=2880" in told and "threads: 12" in told and "gpu=1" in told for told in trainings)
+    shards = [told for name, told in jobs if name.endswith("_flow_shard")]
+    assert len(shards) == 2 and all("runtime=2880" in told for told in shards)  # both runs are on the same videos
+    assert sum(name.endswith("_features_shard") for name, _ in jobs) == 2 * 2 * 5

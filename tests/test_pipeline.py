@@ -139,6 +139,11 @@ def test_a_miner_of_ones_own_is_a_line_in_the_table(smoke):
         ({"run": ""}, "no run to make"),
         ({"pretrained": "nothing"}, "pretrained: 'nothing' lacks"),
         ({"ablation": "[num_stages]"}, "ablation: 'num_stages' is not a list of name=value"),
+        ({"ablation": "[top_k=-3]"}, "top_k: -3 must be at least 1"),
+        ({"ablation": "[run=other]"}, "ablation: 'run=other': run decides no result"),
+        ({"run": ".."}, "run: '..' in"),
+        ({"finetune_epochs": 0}, "finetune_epochs: 0 must be at least 1"),
+        ({"views": "[rgb,rgb]"}, "views: ['rgb', 'rgb']; name at least one, each once"),
     ],
 )
 def test_a_wrong_setting_ends_at_once(tmp_path, config, message):

@@ -6,27 +6,29 @@ from torch import Tensor
 SEGMENTS = 4  # that a clip is cut into before they change places
 
 
-def repeat_frame(clips: Tensor, generator: torch.Generator) -> Tensor:
+def repeat_frame(clips: Tensor, generator: torch.Generator, parts: int = 1, own: int = 0) -> Tensor:
     """One frame of each clip, drawn at random, in place of all.
 
     Args:
         clips: (B, C, T, H, W).
         generator: CPU generator of the draws.
+        parts, own: the clips are part `own` of a batch of so many equal parts; the draws are those of the whole.
 
     Returns:
         The same shape; nothing moves.
     """
     batch, _, frames = clips.shape[:3]
-    drawn = torch.randint(frames, (batch,), generator=generator)
+    drawn = torch.randint(frames, (parts * batch,), generator=generator)[own * batch :][:batch]
     return _in_order(clips, drawn[:, None].expand(batch, frames))
 
 
-def shuffle_segments(clips: Tensor, generator: torch.Generator) -> Tensor:
+def shuffle_segments(clips: Tensor, generator: torch.Generator, parts: int = 1, own: int = 0) -> Tensor:
     """The segments of each clip in another order, drawn at random among all orders but the right one.
 
     Args:
         clips: (B, C, T, H, W), T >= 2; cut into :data:`SEGMENTS` segments as equal as can be, at most T.
         generator: CPU generator of the draws.
+        parts, own: see :func:`repeat_frame`.
 
     Returns:
         The same shape.
@@ -39,12 +41,12 @@ def shuffle_segments(clips: Tensor, generator: torch.Generator) -> Tensor:
         raise ValueError("intra: clips of one frame have no order to shuffle; use intra: repeat, or a larger clip_len")
     segments = torch.arange(frames).tensor_split(min(SEGMENTS, frames))
     orders = []
-    for _ in range(batch):
+    for _ in range(parts * batch):
         order = torch.arange(len(segments))
         while torch.equal(order, torch.arange(len(segments))):
             order = torch.randperm(len(segments), generator=generator)
         orders.append(torch.cat([segments[i] for i in order.tolist()]))
-    return _in_order(clips, torch.stack(orders))
+    return _in_order(clips, torch.stack(orders[own * batch :][:batch]))
 
 
 def _in_order(clips: Tensor, frames: Tensor) -> Tensor:

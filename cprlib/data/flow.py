@@ -23,7 +23,7 @@ from cprlib.data.flow_file import (
     write_flow,
 )
 from cprlib.data.manifest import Manifest
-from cprlib.data.parallel import parallel_map
+from cprlib.data.parallel import check_shard, parallel_map, read_shard
 from cprlib.data.video import fingerprint, resize
 from cprlib.store.files import link, resolve
 
@@ -107,9 +107,7 @@ def extract_flow(
         ValueError: unknown method, bound not positive, short_side negative, or videos in an LMDB.
         RuntimeError: some videos failed; raised after all others were done, naming them.
     """
-    estimate_flow = estimator(method, device, weights)
-    if not 0 <= shard[0] < shard[1]:
-        raise ValueError(f"shard is {shard}; expected (i, n) with i from 0 to n - 1")
+    estimate_flow, (number, of) = estimator(method, device, weights), check_shard(shard)
     if not bound > 0:
         raise ValueError(f"bound is {bound}; expected a positive number of pixels per frame")
     if short_side < 0:
@@ -122,7 +120,7 @@ def extract_flow(
     sources = [fingerprint(path) for path in manifest.table.path]
     table = manifest.table.assign(flow_path=[str(place / f"{source}.mp4") for source in sources])
     rows = zip(table.path, table.flow_path, table.num_frames, table.fps, sources, strict=True)
-    jobs = list({row[1]: row for row in rows}.values())[shard[0] :: shard[1]]  # copies of a video share their flow
+    jobs = list({row[1]: row for row in rows}.values())[number::of]  # copies of a video share their flow
     todo = [job for job in jobs if not _is_there(job, others, name, bound, short_side)]
     _forecast(todo, estimate_flow, short_side, workers)
     one = partial(_extract_one, name=name, bound=bound, short_side=short_side, setting=(method, device, weights))
@@ -226,11 +224,11 @@ def main() -> None:
     parser.add_argument("--device", help="a GPU, e.g. cuda")
     parser.add_argument("--weights", help="of RAFT")
     parser.add_argument("--shard", default="0/1", help="i/n: only every n-th video, from the i-th on")
+    parser.add_argument("--others", nargs="*", default=[], help="flow folders in which the same videos may be")
     args = parser.parse_args()
     try:
-        shard = tuple(int(number) for number in args.shard.split("/"))
         manifest, folder = Manifest.read(resolve(args.manifest)), resolve(args.folder)
-        place = (args.short_side, args.device, args.weights, shard)
+        place = (args.short_side, args.device, args.weights, read_shard(args.shard), args.others)
         extract_flow(manifest, folder, args.method, args.bound, args.workers, *place)
     except (ValueError, OSError, RuntimeError) as error:
         raise SystemExit(f"error: {error}") from None

@@ -5,11 +5,11 @@ python -m cprlib.data.frame_cache MANIFEST FOLDER --views rgb flow --short-side 
 
 import argparse
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
 from hashlib import sha1
 from pathlib import Path
-from shutil import disk_usage
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from cprlib.data.content import flow_contents, video_contents
 from cprlib.data.flow import read_flow_levels
 from cprlib.data.lmdb_frames import read_lmdb
 from cprlib.data.manifest import Manifest
-from cprlib.data.parallel import parallel_map
+from cprlib.data.parallel import check_shard, parallel_map, read_shard
 from cprlib.data.video import resize, resize_to, resized_size
 from cprlib.methods import VIEWS, sources_of
 from cprlib.store.files import allocate, locked, resolve, writing
@@ -38,6 +38,7 @@ def build_cache(
     views: Sequence[str],
     short_side: int,
     workers: int | None = None,
+    shard: tuple[int, int] = (0, 1),
 ) -> None:
     """Decode every frame once into one file per view; goes on where an earlier call was stopped.
 
@@ -47,16 +48,23 @@ def build_cache(
         views: "rgb", "flow" or both.
         short_side: of the cached frames, in pixels.
         workers: processes; None = one per core.
+        shard: (i, n): only every n-th video, from the i-th on (i = 0..n-1), into a folder of its own, for n jobs. A
+            call for all videos then copies their frames from there and deletes these folders.
 
     Raises:
-        ValueError: no flow yet, or an unknown view.
+        ValueError: no flow yet, an unknown view, or an impossible shard.
         RuntimeError: some videos failed; raised after all others were done, naming them.
     """
-    views = sources_of(views)
+    views, whole, (number, of) = sources_of(views), Path(folder), check_shard(shard)
+    place = whole / f"part{number}of{of}" if of > 1 else whole
+    if of > 1:
+        manifest = Manifest(manifest.table[number::of].reset_index(drop=True), manifest.table)
     manifest.check_files(views)
     for view in views:
-        with locked(Path(folder) / f"{view}_{short_side or 'full'}"):
-            _build_view(manifest, Path(folder), view, short_side, workers)
+        if place != whole and _is_cached(manifest, whole, view, short_side):
+            continue
+        with locked(place / f"{view}_{short_side or 'full'}"):
+            _build_view(manifest, place, view, short_side, workers)
 
 
 def cache_files(folder: Path, view: str, short_side: int | None) -> tuple[Path, Path]:
@@ -78,6 +86,20 @@ def find_places(manifest: Manifest, view: str, index: Path) -> dict[int, tuple]:
                 "run build_cache again, or give another cache folder"
             )
     return places
+
+
+def _is_cached(manifest: Manifest, folder: Path, view: str, short_side: int | None) -> bool:
+    """Whether a cache holds the videos of a manifest."""
+    data, index = cache_files(folder, view, short_side)
+    try:
+        return data.is_file() and index.is_file() and bool(find_places(manifest, view, index))
+    except CacheMismatch:
+        return False
+
+
+def _shards(folder: Path, data: Path) -> list[Path]:
+    """The finished caches of a view that jobs have left for one of all videos."""
+    return [path for path in folder.glob(f"part*of*/{data.name}") if path.with_suffix(".json").is_file()]
 
 
 def _file(row, view: str) -> tuple[str, int]:
@@ -110,11 +132,13 @@ def _build_view(manifest: Manifest, folder: Path, view: str, short_side, workers
         return
     part, log = data.with_suffix(".part"), data.with_suffix(".done")
     done = _resume(part, log, videos)
-    jobs = [(n, *job) for n, job in enumerate(zip(videos, manifest.table.reader, strict=True)) if n not in done]
+    made = {v["content"]: (path, v) for path in _shards(folder, data) for v in _indexed(path.with_suffix(".json"))}
+    rows = enumerate(zip(videos, manifest.table.reader, strict=True))
+    jobs = [(n, video, reader, made.get(video["content"])) for n, (video, reader) in rows if n not in done]
     failed = []
     with writing(log), log.open("a") as notes:
         fill = partial(_fill, part=part, view=view, short_side=short_side)
-        for (number, video, _), error in parallel_map(fill, jobs, workers, f"{view} frame cache"):
+        for (number, video, *_), error in parallel_map(fill, jobs, workers, f"{view} frame cache"):
             if error is None:
                 print(number, file=notes, flush=True)
             else:
@@ -128,6 +152,11 @@ def _build_view(manifest: Manifest, folder: Path, view: str, short_side, workers
     part.replace(data)
     write_sealed(index, {"short_side": short_side, "videos": videos})
     log.unlink()
+    for path in _shards(folder, data):
+        path.with_suffix(".json").unlink()  # first: an index never stands without its frames
+        path.unlink()
+        if not list(path.parent.glob("*.json")):
+            shutil.rmtree(path.parent)
 
 
 def _indexed(index: Path) -> list[dict]:
@@ -150,7 +179,7 @@ def _resume(part: Path, log: Path, videos: list[dict]) -> set[int]:
     log.unlink(missing_ok=True)
     size = videos[-1]["offset"] + int(np.prod(videos[-1]["shape"]))
     part.unlink(missing_ok=True)
-    if size > (free := disk_usage(part.parent).free):
+    if size > (free := shutil.disk_usage(part.parent).free):
         raise OSError(f"{part}: the cache needs {size / 1e9:.1f} GB, {free / 1e9:.1f} are free; make room, run again")
     allocate(part, size)
     with writing(log):
@@ -158,11 +187,14 @@ def _resume(part: Path, log: Path, videos: list[dict]) -> set[int]:
     return set()
 
 
-def _fill(job: tuple[int, dict, str], part: Path, view: str, short_side: int | None) -> None:
-    """Decode one video into its place."""
-    _, video, reader = job
+def _fill(job: tuple[int, dict, str, tuple | None], part: Path, view: str, short_side: int | None) -> None:
+    """Decode one video into its place, or copy what another job has decoded."""
+    _, video, reader, made = job
     count, *frame = video["shape"]
     place = np.memmap(part, np.uint8, "r+", video["offset"], (count, *frame))
+    if made and made[1]["shape"] == video["shape"]:
+        place[:] = np.memmap(made[0], np.uint8, "r", made[1]["offset"], place.shape)
+        return place.flush()
     written = 0
     for chunk in _chunks(video["path"], view, count, reader):
         chunk = resize(chunk, short_side) if view == "rgb" else resize_to(chunk, *frame[:2])
@@ -193,10 +225,11 @@ def main() -> None:
     parser.add_argument("--views", nargs="+", default=["rgb", "flow"])
     parser.add_argument("--short-side", type=int, default=0, help="pixels; 0: as they are")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
+    parser.add_argument("--shard", default="0/1", help="i/n: every n-th video from the i-th on, to be joined")
     args = parser.parse_args()
     try:
-        manifest = Manifest.read(resolve(args.manifest))
-        build_cache(manifest, resolve(args.folder), args.views, args.short_side or None, args.workers)
+        manifest, size = Manifest.read(resolve(args.manifest)), args.short_side or None
+        build_cache(manifest, resolve(args.folder), args.views, size, args.workers, read_shard(args.shard))
     except (ValueError, OSError, RuntimeError) as error:
         raise SystemExit(f"error: {error}") from None
 

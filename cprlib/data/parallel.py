@@ -4,6 +4,7 @@ import atexit
 import ctypes
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
@@ -86,6 +87,20 @@ def clip_loader(clips: Dataset, workers: int, **options: Any) -> DataLoader:
     keep_memory()
     pinned = torch.cuda.is_available()
     return DataLoader(clips, num_workers=workers, worker_init_fn=keep_memory, pin_memory=pinned, **options)
+
+
+def read_shard(text: str) -> tuple[int, int]:
+    """(i, n) of "i/n", as a command is given it: job i of n, counted from 0."""
+    if not (match := re.fullmatch(r"(\d+)/(\d+)", text)):
+        raise ValueError(f"shard: {text!r} is not i/n, e.g. 0/8 for the first of eight jobs")
+    return int(match[1]), int(match[2])
+
+
+def check_shard(shard: tuple[int, int]) -> tuple[int, int]:
+    """Raise a ValueError unless it is (i, n), job i of n, with i in 0..n-1."""
+    if not 0 <= shard[0] < shard[1]:
+        raise ValueError(f"shard is {shard}; expected (i, n) with i from 0 to n - 1")
+    return shard
 
 
 def parallel_map(

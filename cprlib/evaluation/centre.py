@@ -38,8 +38,8 @@ def training_centre(training: str | Path, view: str | None = None) -> Centre:
     folder, saved = resolve(training), load_checkpoint(training)
     view = view or saved["config"]["view"]
     made_from, path = _made_from(folder, saved, view), folder / f"centre_{view}.pt"
-    kept = load_kept(path) or {}
-    if kept.get("fingerprint") != made_from:
+    kept = load_kept(path)
+    if not isinstance(kept, dict) or kept.get("fingerprint") != made_from or not {"mean", "flow"} <= kept.keys():
         try:
             kept = {"fingerprint": made_from, **_make(folder, saved["config"], view)._asdict()}
         except FileNotFoundError as error:

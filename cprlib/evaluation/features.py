@@ -17,12 +17,12 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import clip_loader
 from cprlib.data.sampling import clip_indices, window_starts
 from cprlib.evaluation.judged import check_judged
+from cprlib.evaluation.kept import joined, keep, kept, part_file, shard_rows
 from cprlib.evaluation.on_devices import on_devices
 from cprlib.methods import VIEWS
 from cprlib.store.checkpoints import load_checkpoint, load_encoder
 from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint, hash_weights
-from cprlib.store.tensors import load_kept, save_tensors
 from cprlib.training import ranks
 from cprlib.training.schedule import pick_device
 
@@ -88,6 +88,7 @@ def mean_over_windows(
     batch_size: int = 16,
     device: str | torch.device = "cpu",
     workers: int = 0,
+    rows: range | None = None,
 ) -> Tensor:
     """Mean over all windows and crops of each video of what a network says about a clip.
 
@@ -101,27 +102,31 @@ def mean_over_windows(
         batch_size: clips at once, at least the crops of one window; without influence on the result.
         device: where the clips go.
         workers: processes that decode; 0 decodes in this one.
+        rows: of the table, those that are wanted; None: all. Their clips are in the same batches as if all were wanted,
+            so that rounding is the same.
 
     Returns:
-        float32 (N, F) on the CPU, a row for each video, in the order of the table.
+        float32 (N, F) on the CPU, a row for each wanted video, in the order of the table.
 
     Raises:
         ValueError: a result that is not finite, naming the video.
     """
     total, count = None, torch.zeros(len(windows.lengths), 1)
+    rows = range(len(count)) if rows is None else rows
+    batches = _batches(windows, max(1, batch_size // CROPS[windows.crops]), rows)
     with torch.no_grad():
-        for rows, clips in _loader(windows, max(1, batch_size // CROPS[windows.crops]), workers):
-            rows = rows.repeat_interleave(clips.shape[1])
+        for videos, clips in _loader(windows, batches, workers):
+            videos = videos.repeat_interleave(clips.shape[1])
             values = function(to_input(clips.flatten(0, 1).to(device, non_blocking=True), windows.view))
             values = values.float().cpu()  # sums on the CPU: index_add_ on a GPU adds in no fixed order
             if total is None:
                 total = torch.zeros(len(count), values.shape[1])
-            own = rows % ranks.size() == ranks.rank()
-            total.index_add_(0, rows[own], values[own])
-            count.index_add_(0, rows[own], torch.ones(int(own.sum()), 1))
-    mean = ranks.summed(total) / ranks.summed(count)
+            own = videos % ranks.size() == ranks.rank()
+            total.index_add_(0, videos[own], values[own])
+            count.index_add_(0, videos[own], torch.ones(int(own.sum()), 1))
+    mean = (ranks.summed(total) / ranks.summed(count))[rows.start : rows.stop]
     if not mean.isfinite().all():
-        row = int((~mean.isfinite()).any(dim=1).nonzero()[0])
+        row = rows[int((~mean.isfinite()).any(dim=1).nonzero()[0])]
         raise ValueError(
             f"the {windows.view} features of video_id {windows.video_ids[row]} are not finite: "
             "the encoder's weights are broken, train it again or load another checkpoint"
@@ -129,25 +134,34 @@ def mean_over_windows(
     return mean
 
 
-def _loader(windows: Windows, batch_size: int, workers: int) -> DataLoader:
-    own = [n for n, (row, _) in enumerate(windows.windows) if row % ranks.size() == ranks.rank()]
+def _batches(windows: Windows, size: int, rows: range) -> list[list[int]]:
+    """The batches of this process in which a wanted video is."""
+    videos = [row for row, _ in windows.windows]
+    own = [n for n, row in enumerate(videos) if row % ranks.size() == ranks.rank()]
+    batches = [own[start : start + size] for start in range(0, len(own), size)]
+    wanted = [batch for batch in batches if any(videos[n] in rows for n in batch)]
+    return wanted or [[0]]  # who has no video looks at one, to know how long a feature is
+
+
+def _loader(windows: Windows, batches: list[list[int]], workers: int) -> DataLoader:
     return clip_loader(
         windows,
         workers,
-        batch_size=batch_size,
-        sampler=own or [0],  # of more processes than videos each looks at one, to know how long a feature is
+        batch_sampler=batches,
         prefetch_factor=1 if workers else None,
         generator=torch.Generator(),  # else the loader draws from torch's global generator
     )
 
 
-def extract_features(encoder: nn.Module, windows: Windows, batch_size: int = 16, workers: int = 0) -> Tensor:
+def extract_features(
+    encoder: nn.Module, windows: Windows, batch_size: int = 16, workers: int = 0, rows: range | None = None
+) -> Tensor:
     """Mean backbone feature of each video's windows (section 3).
 
     Args:
         encoder: `.features` maps clips (B, 3, T, H, W) float to (B, F); used where it is, in evaluation mode.
         windows: the clips.
-        batch_size, workers: as in :func:`mean_over_windows`.
+        batch_size, workers, rows: as in :func:`mean_over_windows`.
 
     Returns:
         float32 (N, F) on the CPU.
@@ -156,7 +170,7 @@ def extract_features(encoder: nn.Module, windows: Windows, batch_size: int = 16,
     was_training = encoder.training
     encoder.eval()
     try:
-        return mean_over_windows(encoder.features, windows, batch_size, device, workers)
+        return mean_over_windows(encoder.features, windows, batch_size, device, workers, rows)
     finally:
         encoder.train(was_training)
 
@@ -176,6 +190,7 @@ def network_features(
     workers: int = 0,
     view: str | None = None,
     devices: int = 1,
+    shard: tuple[int, int] = (0, 1),
 ) -> Tensor:
     """Features of a split by a trained network; kept in its folder and read from there while all is as it was.
 
@@ -186,9 +201,10 @@ def network_features(
         split: "train" or "test".
         batch_size, workers: as in :func:`mean_over_windows`; view: for a network of several views; None: its first.
         devices: processes that share the videos, see :func:`cprlib.evaluation.on_devices.on_devices`.
+        shard: (i, n): only the i-th of n parts (i = 0..n-1), for n jobs; a call for all videos joins what they leave.
 
     Returns:
-        float32 (N, F), a row for each video of the split.
+        float32 (N, F), a row for each video of the split, or of the shard.
 
     Raises:
         ValueError: the network was trained on test videos of this manifest, or on flow of another scale.
@@ -204,13 +220,18 @@ def network_features(
         }
     )
     path = resolve(training) / f"features_{split}_{made_from.hash[:12]}.pt"
-    if isinstance(kept := load_kept(path), Tensor) and len(kept) == len(part):
-        return kept
+    found, rows = kept(path, len(part), made_from.hash), shard_rows(len(part), shard)
+    if (found := joined(path, len(part), made_from.hash) if found is None else found) is not None:
+        return found[rows.start : rows.stop]
+    if shard[1] > 1:
+        path = part_file(path, shard)
+        if (found := kept(path, len(rows), made_from.hash)) is not None:
+            return found
     if devices > ranks.size():
-        given = {"split": split, "batch_size": batch_size, "workers": workers, "view": view}
+        given = {"split": split, "batch_size": batch_size, "workers": workers, "view": view, "shard": shard}
         return on_devices("cprlib.evaluation.features:network_features", training, manifest, frames, devices, **given)
     encoder = load_encoder(training, view).to(pick_device("auto"))
-    features = extract_features(encoder, Windows(frames, part, view, *shape), batch_size, workers)
+    features = extract_features(encoder, Windows(frames, part, view, *shape), batch_size, workers, rows)
     if not ranks.rank():
-        save_tensors(path, features)
+        keep(path, features, made_from.hash)
     return features

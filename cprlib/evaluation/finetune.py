@@ -27,7 +27,7 @@ from cprlib.store.sealed import keep_sealed, restore_lines, write_lines, write_s
 from cprlib.store.settings import check_settings, setting
 from cprlib.training import ranks
 from cprlib.training.config import MAX_SEED
-from cprlib.training.schedule import PRECISIONS, check_precision, pick_device
+from cprlib.training.schedule import PRECISIONS, check_precision, enough_memory, pick_device
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ class FinetuneConfig:
             )
 
 
+@enough_memory()
 def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
     """Train a classifier, or load it: a finished training is returned at once, an interrupted one goes on where it was.
 
@@ -102,6 +103,11 @@ def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
         given = {"config": asdict(config), "redo": redo}
         ranks.launch("cprlib.evaluation.finetune:finetune", given, config.devices, config.device)
         return resolve(config.out)
+    with ranks.alone(resolve(config.out)):
+        return _finetune(config, redo)
+
+
+def _finetune(config: FinetuneConfig, redo: bool) -> Path:
     check_precision(config)
     videos, network = Manifest.read(resolve(config.manifest)), load_checkpoint(config.network)
     view, shape = network["config"]["view"], clip_shape(config.network)

@@ -5,8 +5,6 @@ from pkgutil import resolve_name
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from torch import Tensor
-
 from cprlib.data.frames import CachedFrames, VideoFrames, open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.store.files import resolve
@@ -15,7 +13,7 @@ from cprlib.training import ranks
 
 def on_devices(
     function: str, training: str | Path, videos: Manifest, frames: Any, devices: int, device: str = "auto", **given: Any
-) -> Tensor:
+) -> Any:
     """What a function says about videos, asked in several processes.
 
     Args:
@@ -43,7 +41,7 @@ def on_devices(
         )
 
 
-def call(function: str, training: str, manifest: str, rows: list | None, opened: list, **given: Any) -> Tensor:
+def call(function: str, training: str, manifest: str, rows: list | None, opened: list, **given: Any) -> Any:
     """The function in one of the processes, with what :func:`on_devices` sent."""
     videos = Manifest.read(manifest)
     if rows is not None:

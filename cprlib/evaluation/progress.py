@@ -19,6 +19,7 @@ from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.features import Windows, clip_shape, extract_features
 from cprlib.evaluation.judged import check_judged
+from cprlib.evaluation.on_devices import on_devices
 from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.methods import COTRAINED
 from cprlib.store.checkpoints import load_encoder
@@ -48,6 +49,7 @@ def cotraining_progress(
     init_run: str | Path | None = None,
     batch_size: int = 64,
     workers: int = 0,
+    devices: int = 1,
 ) -> pd.DataFrame:
     """R@k of the networks of a run as they were after each cycle of co-training, and between.
 
@@ -58,6 +60,7 @@ def cotraining_progress(
         frames: as in :class:`cprlib.evaluation.features.Windows`.
         init_run: folder of the run whose InfoNCE networks co-training started from; None = the same.
         batch_size, workers: see :func:`cprlib.evaluation.features.mean_over_windows`.
+        devices: processes that share the videos, see :func:`cprlib.evaluation.on_devices.on_devices`.
 
     Returns:
         Columns method, cycle, epoch, view, k, recall (in [0, 1]): epoch counts co-training epochs of each network, 0
@@ -65,18 +68,21 @@ def cotraining_progress(
     """
     wanted = {method: _networks(run, method, init_run or run) for method in methods}
     networks = sorted(
-        {(p, v) for by_view in wanted.values() for v, points in by_view.items() for _, p in points.values()}
+        {(str(p), v) for by_view in wanted.values() for v, points in by_view.items() for _, p in points.values()}
     )
-    features = {
-        path: _features(path, view, manifest, frames, batch_size, workers)
-        for path, view in progress(networks, "networks over co-training")
-    }
+    given = {"networks": networks, "batch_size": batch_size, "workers": workers}
+    if devices > 1 and networks:
+        called = "cprlib.evaluation.progress:middle_features"
+        made = on_devices(called, run, manifest, frames, devices, **given)
+    else:
+        made = middle_features(run, manifest, frames, **given)
+    features = {path: tuple(pair) for (path, _), pair in zip(networks, made, strict=True)}
     labels = [torch.tensor(manifest.split(split).table.label.to_numpy()) for split in ("test", "train")]
     tables = []
     for method, by_view in wanted.items():
         shared = set.intersection(*(set(points) for points in by_view.values())) if by_view else set()
         for epoch in sorted(shared):
-            found = {view: features[points[epoch][1]] for view, points in by_view.items()}
+            found = {view: features[str(points[epoch][1])] for view, points in by_view.items()}
             cycle = next(iter(by_view.values()))[epoch][0]
             tables.append(retrieval_table({method: found}, *labels, KS).assign(cycle=cycle, epoch=epoch))
     columns = ["method", "cycle", "epoch", "view", "k", "recall"]
@@ -100,15 +106,29 @@ def _networks(run: str | Path, method: str, init_run: str | Path) -> dict[str, d
     return found
 
 
-def _features(
-    path: Path, view: str, manifest: Manifest, frames: Any, batch_size: int, workers: int
-) -> tuple[Tensor, Tensor]:
-    """Of the test and the training videos, (N, F) each."""
-    training = path.parent if path.name == CHECKPOINT else path.parent.parent
-    check_judged(training, manifest, view)
-    encoder, shape = load_encoder(path, view).to(pick_device("auto")), clip_shape(path)
-    windows = [Windows(frames, manifest.split(s), view, *shape, middle=True) for s in ("test", "train")]
-    return tuple(extract_features(encoder, w, batch_size, workers) for w in windows)
+def middle_features(
+    run: str | Path,
+    manifest: Manifest,
+    frames: Any,
+    networks: Sequence[tuple[str, str]],
+    batch_size: int,
+    workers: int,
+) -> list[list[Tensor]]:
+    """Features (N, F) of the test and of the training videos, from the middle window of each, by networks of a run.
+
+    Args:
+        run: its folder, without influence.
+        manifest, frames, batch_size, workers: see :func:`cotraining_progress`.
+        networks: file and view of each.
+    """
+    made = []
+    for file, view in progress(networks, "networks over co-training"):
+        path = Path(file)
+        check_judged(path.parent if path.name == CHECKPOINT else path.parent.parent, manifest, view)
+        encoder, shape = load_encoder(path, view).to(pick_device("auto")), clip_shape(path)
+        windows = [Windows(frames, manifest.split(s), view, *shape, middle=True) for s in ("test", "train")]
+        made.append([extract_features(encoder, w, batch_size, workers) for w in windows])
+    return made
 
 
 def measure_run(run: str | Path) -> pd.DataFrame:

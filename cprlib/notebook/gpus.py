@@ -6,11 +6,11 @@ however it ends. It never waits: how many steps run at once is for the pipeline 
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 try:
@@ -26,8 +26,9 @@ def visible() -> list[str]:
         return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))
     if not shutil.which("nvidia-smi"):
         return []
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout.splitlines()
-    return [str(number) for number, _ in enumerate(line for line in listed if line.startswith("GPU "))]
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True).stdout
+    parts = re.findall(r"\(UUID: (MIG-[^)]+)\)", listed)  # of a divided GPU a process sees one part, by its name
+    return parts or [str(number) for number, _ in enumerate(re.findall(r"^GPU ", listed, re.MULTILINE))]
 
 
 def take(number: int) -> list[str]:
@@ -37,7 +38,8 @@ def take(number: int) -> list[str]:
     folder.mkdir(exist_ok=True)
     for others in itertools.count():  # first those that nobody has, then those that one other has
         for gpu in gpus:
-            if len(mine) < min(number, len(gpus)) and gpu not in mine and _locked(folder / f"{gpu}.{others}"):
+            lock = folder / f"{gpu.replace('/', '-')}.{others}"
+            if len(mine) < min(number, len(gpus)) and gpu not in mine and _locked(lock):
                 mine.append(gpu)
         if len(mine) >= min(number, len(gpus)):
             return mine
@@ -48,12 +50,15 @@ def _locked(path: Path) -> bool:
     handle = os.open(path, os.O_RDWR | os.O_CREAT)
     if not fcntl:
         return True
-    with suppress(OSError):
+    try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.set_inheritable(handle, True)  # the lock stays with the command
-        return True
-    os.close(handle)
-    return False
+    except BlockingIOError:
+        os.close(handle)
+        return False
+    except OSError:
+        return True  # a file system without locks
+    os.set_inheritable(handle, True)  # the lock stays with the command
+    return True
 
 
 def main() -> None:

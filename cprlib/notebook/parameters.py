@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Literal, get_type_hints
 
-from cprlib.methods import METHODS
+from cprlib.methods import METHODS, VIEWS
 from cprlib.store.settings import coerce, unknown
 
 # What the Snakefile itself reads from a parameter file; every other name belongs to a notebook.
@@ -18,7 +18,7 @@ DATA_PARAMETERS = {
     "splits": str,  # folder of the official split files; for "kinetics" the CSV file, or a folder of them
     "split": Literal[1, 2, 3],
     "manifest": str,  # table of all videos and their flow
-    "views": list[str],
+    "views": list[Literal[tuple(VIEWS)]],
     "cycles": int,  # co-training cycles
     "methods": list[Literal[tuple(METHODS)]],  # whose networks are judged
     "pretrained": str,  # run whose networks are judged instead
@@ -27,6 +27,24 @@ DATA_PARAMETERS = {
     "ablation": list[str],  # points such as "num_stages=7 ratio=0.8", each a CPR training
     "toy_recordings": int,  # of a class of the built-in data, three of eight for testing
     "toy_takes": int,  # videos of a recording
+    "shards": int,  # jobs that share out the videos in flow, frame cache and features
+}
+
+# What a number may be, as `setting` says it: so a range is checked before hours of other work, not where it is read.
+RANGES = {
+    "seed": {"least": 0, "most": 2**63 - 1},
+    **dict.fromkeys(("flow_bound", "lr", "iic_lr", "finetune_lr", "probe_lr", "tau"), {"above": 0}),
+    **dict.fromkeys(("dim", "clip_len", "clip_stride", "clip_size", "batch_size", "K", "num_stages"), {"least": 1}),
+    **dict.fromkeys(("epochs", "iic_epochs", "probe_epochs", "finetune_epochs", "cycles", "negatives"), {"least": 1}),
+    **dict.fromkeys(("top_k", "top_k_phases", "bn_groups", "devices", "shards", "toy_takes", "top"), {"least": 1}),
+    **dict.fromkeys(("flow_short_side", "short_side", "infonce_epochs", "workers", "examples"), {"least": 0}),
+    **dict.fromkeys(("weight_decay", "finetune_decay", "keeps"), {"least": 0}),
+    **dict.fromkeys(("infonce_milestones", "lr_milestones", "iic_milestones", "probe_milestones"), {"least": 0}),
+    "finetune_milestones": {"least": 0},
+    "toy_recordings": {"least": 3},  # fewer leave none for testing
+    **dict.fromkeys(("momentum", "drop_self_positive", "backbone_lr"), {"least": 0, "most": 1}),
+    **dict.fromkeys(("dropout", "held_out", "bank_momentum"), {"least": 0, "below": 1}),
+    "ratio": {"above": 0},
 }
 
 # Names that decide no result: where things lie and how they are computed. The pipeline redoes no step for their sake.

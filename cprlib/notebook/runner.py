@@ -21,9 +21,9 @@ import yaml
 
 from cprlib.notebook.kernel import this_python
 from cprlib.notebook.page import write_page
-from cprlib.notebook.parameters import DATA_PARAMETERS
+from cprlib.notebook.parameters import DATA_PARAMETERS, RANGES
 from cprlib.store.files import atomic_path, project_root, resolve, socket_folder
-from cprlib.store.settings import coerce, unknown
+from cprlib.store.settings import check_range, coerce, unknown
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
@@ -80,7 +80,7 @@ def check_shared(values: Mapping[str, Any], folder: Path | None = None) -> None:
         if name not in known:
             raise ValueError(unknown(name, known))
         for hint in known[name].values():
-            coerce(name, value, hint)
+            check_range(name, coerce(name, value, hint), RANGES.get(name, {}))
 
 
 class _EachOnce(yaml.SafeLoader):
@@ -101,8 +101,9 @@ def read_params(path: Path) -> dict[str, Any]:
         values = yaml.load(path.read_text(encoding="utf-8"), _EachOnce) or {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: expected lines 'name: value', got a {type(values).__name__}")
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        found = f"a {type(values).__name__}" if not isinstance(values, dict) else "a name that is no text"
+        raise ValueError(f"{path}: expected lines 'name: value', got {found}")
     return values
 
 
@@ -129,6 +130,8 @@ def choose(notebook: Path, files: Iterable = (), options: Iterable = ()) -> dict
         if name not in types:
             raise ValueError(f"{notebook.name}: {unknown(name, types)}")
         chosen[name] = _parse(name, text, types[name])
+    for name, value in chosen.items():
+        check_range(name, value, RANGES.get(name, {}))
     return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
 
 

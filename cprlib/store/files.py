@@ -171,23 +171,55 @@ def _lock(handle: int, wait: bool) -> bool:
         return False
 
 
-@contextmanager
-def locked(path: str | Path) -> Iterator[None]:
-    """Let one process at a time do what makes `path`; the others wait, and say for whom.
+def _is_taken(handle: int) -> bool:
+    """Lock an open file, unless another process has it; where there are no locks it is nobody's."""
+    try:
+        if fcntl:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
-    The lock is the file ``.<name>.lock`` beside it. It ends with its process, however that ends.
+
+@contextmanager
+def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
+    """Let one process at a time do what makes `path`; the others wait, and say for whom, or are refused.
+
+    The lock is the file ``.<name>.lock`` beside it. It ends with its process, however that ends. Where nothing can be
+    written, nothing is locked.
+
+    Raises:
+        BlockingIOError: another process has it, and `wait` is False; the message says which, and since when.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "a+") as file:
-        if not _lock(file.fileno(), wait=False):
-            file.seek(0)
-            print(f"{path}: waiting for {file.read().strip() or 'another process'}", flush=True)
-            _lock(file.fileno(), wait=True)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}")
-        file.flush()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path.with_name(f".{path.name}.lock"), "ab+", buffering=0)
+    except OSError as error:
+        if error.errno not in CLOSED:
+            raise
         yield
+        return
+    with file:
+        if _is_taken(file.fileno()):
+            file.seek(0)
+            owner = file.read().decode().strip() or "another process"
+            if not wait:
+                raise BlockingIOError(f"{path} is being made by {owner}; wait for its end, then run again")
+            print(f"{path}: waiting for {owner}", flush=True)
+            _lock(file.fileno(), wait=True)
+        owner = f"process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+        with suppress(OSError):  # a full disk
+            file.truncate(0)
+            file.write(owner.encode())
+        try:
+            yield
+        finally:
+            if fcntl:  # not left to closing: a worker that this process has started may hold the file, too
+                with suppress(OSError):
+                    fcntl.flock(file.fileno(), fcntl.LOCK_UN)
 
 
 def write_json(path: str | Path, obj: object) -> None:

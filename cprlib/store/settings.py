@@ -1,6 +1,7 @@
 """Plain values, checked against the types that their readers declare."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, field, fields
@@ -93,10 +94,19 @@ def check_settings(obj: Any) -> None:
     for entry in fields(obj):  # object.__setattr__, as the dataclass may be frozen
         value = coerce(entry.name, getattr(obj, entry.name), hints[entry.name])
         object.__setattr__(obj, entry.name, value)
-        _check_range(entry.name, value, entry.metadata)
+        check_range(entry.name, value, entry.metadata)
 
 
-def _check_range(name: str, value: Any, allowed: Mapping[str, Any]) -> None:
+def check_range(name: str, value: Any, allowed: Mapping[str, Any]) -> None:
+    """Check a value, or each of a list, against what :func:`setting` allows; numbers must be finite.
+
+    Raises:
+        ValueError: ``lr: -1.0 must be greater than 0``.
+    """
+    if isinstance(value, list | tuple):
+        for each in value:
+            check_range(name, each, allowed)
+        return
     above, least, most, below = (allowed.get(bound) for bound in ("above", "least", "most", "below"))
     if choices := allowed.get("choices"):
         if value not in choices:
@@ -109,5 +119,7 @@ def _check_range(name: str, value: Any, allowed: Mapping[str, Any]) -> None:
         raise ValueError(f"{name}: {value} must lie in [{least:g}, {below:g})")
     elif least is not None and not value >= least:
         raise ValueError(f"{name}: {value} must be at least {least:g}")
-    if isinstance(value, float) and value == float("inf"):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name}: {value} must be a finite number")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{name}: {value} is too large")

@@ -9,7 +9,7 @@ import torch
 from cprlib.encoders import build_encoder
 from cprlib.miners import Miner
 from cprlib.store.checkpoints import load_checkpoint, load_encoder, load_released, save_checkpoint
-from cprlib.store.files import resolve
+from cprlib.store.files import locked, resolve
 from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_weights
 from cprlib.store.folders import METRICS, is_finished, open_training, training_folder
 from cprlib.store.sealed import write_sealed
@@ -54,10 +54,11 @@ def from_released(config: TrainingConfig, path: str | Path, part: str = "encoder
 
 def _write_network(config: TrainingConfig, parts: dict, weights: Mapping, metrics: dict, redo: bool) -> Path:
     """A finished training that holds these weights."""
-    folder = open_training(config.out, Fingerprint(parts), config, redo)
-    if not (is_finished(folder) and _is_whole(folder)):
-        save_checkpoint(folder, config, {"encoder": weights})
-        write_sealed(folder / METRICS, metrics)
+    with locked(resolve(config.out)):
+        folder = open_training(config.out, Fingerprint(parts), config, redo)
+        if not (is_finished(folder) and _is_whole(folder)):
+            save_checkpoint(folder, config, {"encoder": weights})
+            write_sealed(folder / METRICS, metrics)
     return folder
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint, hash_weights
 from cprlib.training import ranks
 from cprlib.training.config import TrainingConfig, training_settings
-from cprlib.training.loop import run_epochs
-from cprlib.training.schedule import check_precision, pick_device
+from cprlib.training.loop import fit_on_devices, run_epochs
+from cprlib.training.schedule import check_precision, enough_memory, pick_device
 from cprlib.training.step import TrainState, train_epoch
 
 
+@enough_memory()
 def fit(
     config: TrainingConfig, miner: Miner | None = None, redo: bool = False, continue_with: Sequence[str] = ()
 ) -> Path:
@@ -52,7 +53,7 @@ def fit(
         FloatingPointError: the loss is no longer a number.
     """
     if config.devices > ranks.size():
-        return _fit_on_devices(config, miner, redo, continue_with)
+        return fit_on_devices("cprlib.training.fit:fit", config, miner, redo, continue_with)
     own_miner, miners = miner, phase_miners(config, config.K, miner)
     manifest = read_manifest(config)
     pairs = open_pairs(config, manifest)
@@ -71,15 +72,6 @@ def fit(
 
     train = manifest.split("train")
     return run_epochs(config, state, (pairs, sampler), train, fingerprint, one_epoch, redo, continue_with)
-
-
-def _fit_on_devices(config: TrainingConfig, miner: Miner | None, redo: bool, continue_with: Sequence[str]) -> Path:
-    """The same in a process for each device."""
-    if miner is not None:
-        raise ValueError("devices: a miner of your own cannot be sent to other processes; set devices to 1")
-    arguments = {"config": asdict(config), "redo": redo, "continue_with": list(continue_with)}
-    ranks.launch("cprlib.training.fit:fit", arguments, config.devices, config.device)
-    return resolve(config.out)
 
 
 def phase_miners(config: TrainingConfig, bank_size: int, miner: Miner | None = None) -> list[Miner | None]:

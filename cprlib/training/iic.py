@@ -25,11 +25,12 @@ from cprlib.methods import METHODS, VIEWS, sources_of
 from cprlib.miners import Miner
 from cprlib.store.fingerprint import Fingerprint
 from cprlib.store.settings import check_settings, setting
+from cprlib.training import ranks
 from cprlib.training.config import MAX_SEED, Phases, training_settings
 from cprlib.training.fit import miner_name, open_pairs, phase_miners, read_manifest, rows_of, settle_siblings
-from cprlib.training.iic_step import IICState, train_step
-from cprlib.training.loop import run_epochs
-from cprlib.training.schedule import PRECISIONS, check_precision, pick_device
+from cprlib.training.iic_step import Embedding, IICState, train_step
+from cprlib.training.loop import fit_on_devices, run_epochs
+from cprlib.training.schedule import PRECISIONS, check_precision, enough_memory, pick_device
 from cprlib.training.step import train_epoch
 
 OPTIMIZERS = {"sgd": partial(torch.optim.SGD, momentum=0.9), "adam": partial(torch.optim.Adam, fused=True)}
@@ -59,7 +60,7 @@ class IICConfig(Phases):
         loss: "softmax" (Eq. 2) or "nce", see :func:`cprlib.losses.noise_contrastive`.
         num_stages, ratio, keeps, top_k, top_k_phases, siblings: of IIC + CPR, as of TrainingConfig; the cascade looks
             in `other_view` first, and the memory has as many rows as there are training videos.
-        seed, device, precision, workers: see :class:`cprlib.training.config.TrainingConfig`.
+        seed, device, precision, workers, devices: see :class:`cprlib.training.config.TrainingConfig`.
     """
 
     manifest: str = setting(decides=False)
@@ -96,9 +97,14 @@ class IICConfig(Phases):
     device: str = setting("auto", decides=False)
     precision: str = setting("fp32", choices=PRECISIONS)
     workers: int = setting(0, least=0, decides=False)
+    devices: int = setting(1, above=0, decides=False)
 
     def __post_init__(self):
         check_settings(self)
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"devices: {self.devices} share a batch equally; batch_size {self.batch_size} is no multiple"
+            )
         if self.view == self.other_view:
             raise ValueError(f"other_view: {self.other_view!r} is the view itself; name two views")
 
@@ -108,6 +114,7 @@ class IICConfig(Phases):
         return self.other_view, self.view
 
 
+@enough_memory()
 def fit_iic(
     config: IICConfig, miner: Miner | None = None, redo: bool = False, continue_with: Sequence[str] = ()
 ) -> Path:
@@ -115,6 +122,8 @@ def fit_iic(
 
     The folder differs from that of :func:`cprlib.training.fit.fit` in the memory, whose rows are those of the banks.
     """
+    if config.devices > ranks.size():
+        return fit_on_devices("cprlib.training.iic:fit_iic", config, miner, redo, continue_with)
     manifest = read_manifest(config)
     train = manifest.split("train")
     miners = phase_miners(config, len(train.table), miner)
@@ -131,6 +140,7 @@ def fit_iic(
         }
     )
     state = new_state(config, pairs.rows)
+    state.parallel = ranks.parallel(state.parallel)
 
     def one_epoch(phase: int, loader: DataLoader) -> tuple[dict, pd.DataFrame]:
         row, log = train_epoch(config, state, loader, miners[phase], step_of=train_step)
@@ -170,4 +180,4 @@ def new_state(config: IICConfig, videos: np.ndarray) -> IICState:
     generator = torch.Generator().manual_seed(step_seed(config.seed))
     banks = (InstanceBank(ids, config.dim, views, generator).to(device) for views in (config.views, ("intra",)))
     optimizer = OPTIMIZERS[config.optimizer](encoder.parameters(), config.lr, weight_decay=config.weight_decay)
-    return IICState(encoder, *banks, optimizer)
+    return IICState(encoder, *banks, optimizer, parallel=Embedding(encoder, config.standardise))

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from cprlib.data.augmentation import to_inputs
+from cprlib.data.augmentation import PHOTOMETRIC_DRAWS, to_inputs
 from cprlib.data.disorder import DISORDERS
 from cprlib.encoders import Encoder
 from cprlib.losses import multi_instance_nce, noise_contrastive
 from cprlib.memory import InstanceBank
 from cprlib.miners import Miner, positives_mask
+from cprlib.training import ranks
 from cprlib.training.mining_log import mining_log
 from cprlib.training.state import State
 from cprlib.training.step import optimise
@@ -30,6 +30,7 @@ class IICState(State):
         disordered: the same of the intra-negatives, as the view "intra".
         optimizer: of the encoder.
         epoch: finished epochs.
+        parallel: what makes features in training, see :func:`cprlib.training.ranks.parallel`.
     """
 
     encoder: Encoder
@@ -37,6 +38,26 @@ class IICState(State):
     disordered: InstanceBank
     optimizer: torch.optim.Optimizer
     epoch: int = 0
+    parallel: nn.Module | None = None
+
+
+class Embedding(nn.Module):
+    """Features (B, D) of length 1 of clips (B, 3, T, H, W) of one view.
+
+    Args:
+        encoder: of both views.
+        standardise: give every dimension mean 0 and variance 1 over the batch before.
+    """
+
+    def __init__(self, encoder: Encoder, standardise: bool):
+        super().__init__()
+        self.encoder = encoder
+        norm = nn.BatchNorm1d(encoder.dim, affine=False, track_running_stats=False)
+        self.over_batch = norm if standardise else nn.Identity()
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Clips (B, 3, T, H, W) float → (B, D) float."""
+        return normalize(self.over_batch(self.encoder.head(self.encoder.features(clips)).float()), dim=1)
 
 
 def train_step(
@@ -56,28 +77,22 @@ def train_step(
     """
     device = state.memory.video_id.device
     clips = {source: x.to(device, non_blocking=True) for source, x in batch["q"].items()}
-    inputs = to_inputs(clips, config.views, batch["strong_q"], generator)
+    with ranks.own_draws(generator, batch["strong_q"], PHOTOMETRIC_DRAWS if "rgb" in clips else 0):
+        inputs = to_inputs(clips, config.views, batch["strong_q"], generator)
     if config.intra != "none":
-        inputs["intra"] = DISORDERS[config.intra](inputs[config.view], generator)
+        inputs["intra"] = DISORDERS[config.intra](inputs[config.view], generator, ranks.size(), ranks.rank())
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        features = {view: embed(state.encoder, x, config.standardise) for view, x in inputs.items()}
+        features = {view: state.parallel(x) for view, x in inputs.items()}
     ids = {name: batch[name].to(device, non_blocking=True) for name in ("video_id", "source_id", "label")}
     positives, counted, log = choose_rows(config, state, miner, ids, generator)
     loss = sum(_loss(config, state, features[a], b, positives, counted) for a, b in _crosswise(config.views))
     optimise(state, loss)
-    rows = state.memory.rows_of(ids["video_id"])
-    state.memory.update({view: features[view].detach() for view in config.views}, rows, config.bank_momentum)
-    if "intra" in features:
-        state.disordered.update({"intra": features["intra"].detach()}, rows, config.bank_momentum)
+    rows = state.memory.rows_of(ranks.gathered(ids["video_id"]))
+    whole = {view: ranks.gathered(x).detach() for view, x in features.items()}
+    state.memory.update({view: whole[view] for view in config.views}, rows, config.bank_momentum)
+    if "intra" in whole:
+        state.disordered.update({"intra": whole["intra"]}, rows, config.bank_momentum)
     return loss.detach(), log
-
-
-def embed(encoder: Encoder, clips: Tensor, standardise: bool) -> Tensor:
-    """Features (B, D) of length 1 of clips (B, 3, T, H, W) of one view, standardised over the batch before or not."""
-    if not standardise:
-        return encoder(clips)
-    raw = encoder.head(encoder.features(clips)).float()
-    return normalize(F.batch_norm(raw, None, None, training=True), dim=1)
 
 
 def choose_rows(
@@ -110,7 +125,8 @@ def choose_rows(
 
 def _draw(own: Tensor, number: int, generator: torch.Generator) -> Tensor:
     """So many rows for each query, none of them its own: (B, N) bool."""
-    chances = torch.rand(own.shape, generator=generator).to(own.device, non_blocking=True).masked_fill(own, -1.0)
+    chances = ranks.own_part(torch.rand(len(own) * ranks.size(), own.shape[1], generator=generator))
+    chances = chances.to(own.device, non_blocking=True).masked_fill(own, -1.0)
     drawn = chances.topk(min(number, own.shape[1] - 1), dim=1).indices
     return torch.zeros_like(own).scatter_(1, drawn, True)
 

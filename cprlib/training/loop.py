@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import clip_loader, short_sockets
 from cprlib.data.sampling import EpochSampler
 from cprlib.methods import METHODS
+from cprlib.miners import Miner
 from cprlib.store.checkpoints import resume, save_checkpoint
 from cprlib.store.files import resolve
 from cprlib.store.fingerprint import Fingerprint
@@ -27,6 +29,19 @@ from cprlib.training.snapshots import SNAPSHOTS, is_network_kept, write_memory, 
 
 TIMES = ("seconds", "clips_per_s")  # of metrics, which no two trainings have in common
 TELLING = ("view", "method", "backbone", "dim", "K", "seed")  # settings that tell one training from another
+
+
+def fit_on_devices(function: str, config: Any, miner: Miner | None, redo: bool, continue_with: Sequence[str]) -> Path:
+    """`fit`, or another function of the same arguments, in a process for each device.
+
+    Raises:
+        ValueError: a miner of the user's own, which cannot be sent.
+    """
+    if miner is not None:
+        raise ValueError("devices: a miner of your own cannot be sent to other processes; set devices to 1")
+    arguments = {"config": asdict(config), "redo": redo, "continue_with": list(continue_with)}
+    ranks.launch(function, arguments, config.devices, config.device)
+    return resolve(config.out)
 
 
 def run_epochs(
@@ -53,40 +68,41 @@ def run_epochs(
     Returns:
         The folder of the training.
     """
-    with ranks.first_alone():
-        folder = open_training(config.out, fingerprint, config, redo, continue_with)
-        keep_sealed(folder / VIDEOS, {"videos": video_contents(train)})
-        metrics = _go_on(folder, config, state)
-    if is_finished(folder) and state.epoch == config.all_epochs:
+    with ranks.alone(resolve(config.out)):
+        with ranks.first_alone():
+            folder = open_training(config.out, fingerprint, config, redo, continue_with)
+            keep_sealed(folder / VIDEOS, {"videos": video_contents(train)})
+            metrics = _go_on(folder, config, state)
+        if is_finished(folder) and state.epoch == config.all_epochs:
+            return folder
+        check_bf16(config, state.encoder)
+        short_sockets()
+        items, sampler = data
+        loader = clip_loader(
+            items, config.workers, batch_sampler=ranks.OwnPart(sampler), persistent_workers=config.workers > 0
+        )
+        with scalar_writer(folder, state.epoch) as write_scalars:
+            for epoch in progress(range(state.epoch, config.all_epochs), folder.name, status=lambda: _status(metrics)):
+                sampler.epoch = epoch
+                phase, epoch_of_phase = divmod(epoch, config.epochs)
+                if not epoch_of_phase:
+                    state.optimizer.state.clear()  # a phase begins with a fresh optimiser
+                row, log = one_epoch(phase, loader)
+                if not train.is_labelled:
+                    row |= {"pmr": None, "mining_r1": None}  # which rows are right is not known
+                metrics.append({"epoch": epoch, **row})
+                state.epoch = epoch + 1
+                if ranks.rank():  # one process writes
+                    continue
+                _keep_epoch(folder, epoch, config, state, log)
+                write_lines(folder / LINES, metrics)
+                write_scalars(epoch, row)
+                save_checkpoint(folder, config, {**state.state_dict(), "metrics": metrics})
+        if ranks.rank():
+            return folder
+        start, end = ({k: v for k, v in metrics[n].items() if k not in TIMES} for n in (0, -1))
+        write_sealed(folder / METRICS, {"epochs": config.all_epochs, "start": start, "end": end})
         return folder
-    check_bf16(config, state.encoder)
-    short_sockets()
-    items, sampler = data
-    loader = clip_loader(
-        items, config.workers, batch_sampler=ranks.OwnPart(sampler), persistent_workers=config.workers > 0
-    )
-    with scalar_writer(folder, state.epoch) as write_scalars:
-        for epoch in progress(range(state.epoch, config.all_epochs), folder.name, status=lambda: _status(metrics)):
-            sampler.epoch = epoch
-            phase, epoch_of_phase = divmod(epoch, config.epochs)
-            if not epoch_of_phase:
-                state.optimizer.state.clear()  # a phase begins with a fresh optimiser
-            row, log = one_epoch(phase, loader)
-            if not train.is_labelled:
-                row |= {"pmr": None, "mining_r1": None}  # which rows are right is not known
-            metrics.append({"epoch": epoch, **row})
-            state.epoch = epoch + 1
-            if ranks.rank():  # one process writes
-                continue
-            _keep_epoch(folder, epoch, config, state, log)
-            write_lines(folder / LINES, metrics)
-            write_scalars(epoch, row)
-            save_checkpoint(folder, config, {**state.state_dict(), "metrics": metrics})
-    if ranks.rank():
-        return folder
-    start, end = ({k: v for k, v in metrics[n].items() if k not in TIMES} for n in (0, -1))
-    write_sealed(folder / METRICS, {"epochs": config.all_epochs, "start": start, "end": end})
-    return folder
 
 
 def _go_on(folder: Path, config: Any, state: Any) -> list[dict]:

@@ -1,8 +1,8 @@
 """One of several processes that work together: ``torchrun --nproc-per-node N -m cprlib.training.one_rank FILE``.
 
 On several machines torchrun is started on each, with the usual ``--nnodes`` and ``--rdzv-endpoint``. FILE is JSON:
-"function", e.g. "cprlib.training.fit:fit", "arguments" of it, with its "config" as a mapping, and "device". A tensor
-that it returns is written beside FILE, as result.pt.
+"function", e.g. "cprlib.training.fit:fit", "arguments" of it, with its "config" as a mapping, and "device". Tensors
+that it returns are written beside FILE, as result.pt.
 """
 
 import io
@@ -40,7 +40,8 @@ def main() -> None:
     given = json.loads(file.read_text())
     if on_gpu := torch.cuda.is_available() and given["device"] != "cpu":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if on_gpu else "gloo")
+    own = torch.device("cuda", torch.cuda.current_device()) if on_gpu else None
+    distributed.init_process_group("nccl" if on_gpu else "gloo", device_id=own)
     sys.stdout = _Said(sys.stdout)
     if rank():
         os.environ["CPR_TENSORBOARD"] = "0"
@@ -50,11 +51,14 @@ def main() -> None:
             kind = get_type_hints(function)["config"]
             arguments["config"] = kind(**{**arguments["config"], "devices": size()})
         result = function(**arguments)
-        if isinstance(result, torch.Tensor) and not rank():
+        if isinstance(result, torch.Tensor | list) and not rank():
             save_tensors(file.with_name(RESULT), result)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         os._exit(1)  # torchrun ends the others
+    except Exception as error:  # e.g. the GPU's memory is full, or another process has ended
+        print(f"crash: {type(error).__name__}: {str(error).partition(chr(10))[0]}", file=sys.stderr, flush=True)
+        os._exit(1)
     distributed.destroy_process_group()
 
 

@@ -24,6 +24,7 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Sampler
 
+from cprlib.store.files import locked
 from cprlib.store.tensors import load_safely
 
 
@@ -45,6 +46,20 @@ def first_alone() -> Iterator[None]:
     yield
     if size() > 1 and not rank():
         distributed.barrier()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Let one training at a time write into a folder: another waits for its end, or, of several processes, is refused.
+
+    Raises:
+        BlockingIOError: several processes train together, and another training has the folder.
+    """
+    if rank():
+        yield
+        return
+    with locked(folder, wait=size() == 1):  # the others would wait at a barrier, and not for long
+        yield
 
 
 def gathered(x: Tensor) -> Tensor:
@@ -127,14 +142,14 @@ def parallel(network: nn.Module, *others: nn.Module) -> nn.Module:
 
 
 class SynchronisedBatchNorm(_BatchNorm):
-    """Batch norm over the parts of all processes, also on the CPU, for which torch has none."""
+    """Batch norm over the parts of all processes, also on the CPU, for which torch has none; with statistics or not."""
 
     def _check_input_dim(self, x: Tensor) -> None:
         pass
 
     def forward(self, x: Tensor) -> Tensor:
         """(B / processes, C, ...) → the same shape."""
-        if not self.training:
+        if not self.training and self.track_running_stats:
             return super().forward(x)
         dims, shape = [d for d in range(x.ndim) if d != 1], [-1 if d == 1 else 1 for d in range(x.ndim)]
         count = x.numel() // x.shape[1] * size()
@@ -142,16 +157,17 @@ class SynchronisedBatchNorm(_BatchNorm):
         mean = all_reduce(wide.sum(dims)) / count
         centred = wide - mean.view(shape)
         var = all_reduce(centred.square().sum(dims)) / count
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * count / max(1, count - 1), self.momentum)
-            self.num_batches_tracked += 1
+        if self.track_running_stats:
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(var * count / max(1, count - 1), self.momentum)
+                self.num_batches_tracked += 1
         scale = (var + self.eps).rsqrt() if self.weight is None else self.weight * (var + self.eps).rsqrt()
         out = centred * scale.view(shape)
         return (out if self.bias is None else out + self.bias.view(shape)).to(x.dtype)
 
 
-def launch(function: str, arguments: Mapping[str, Any], devices: int, device: str = "auto") -> Tensor | None:
+def launch(function: str, arguments: Mapping[str, Any], devices: int, device: str = "auto") -> Any:
     """Call a function in several processes of this machine and print what the first one says.
 
     Args:
@@ -161,12 +177,14 @@ def launch(function: str, arguments: Mapping[str, Any], devices: int, device: st
         device: "cpu" does without.
 
     Returns:
-        What the first process returned, if that is a tensor.
+        What the first process returned: a tensor, or a list of such.
 
     Raises:
-        ValueError: fewer GPUs than that.
+        ValueError: fewer GPUs than that, or the number of one of them.
         RuntimeError: a process ended early; all others were ended, too.
     """
+    if ":" in device:
+        raise ValueError(f"devices: {devices} need as many GPUs, but device is {device!r}; give cuda, or auto")
     if 0 < torch.cuda.device_count() < devices and device != "cpu":
         raise ValueError(f"devices: {devices} asked for, but this machine has {torch.cuda.device_count()} GPUs")
     path = os.pathsep.join(filter(None, sys.path))
@@ -215,5 +233,8 @@ def _cause(told: list[str]) -> str:
     if not ends:
         return f"the processes of the training ended: {told[-1] if told else 'without a word'}"
     rank, code = min(((r, int(c)) for r, c in ends), key=lambda end: (end[1] >= 0, end[1] == -signal.SIGTERM))
+    crashes = [line.removeprefix("crash: ") for line in told if line.startswith("crash: ")]
+    if crashes and (code >= 0 or code == -signal.SIGTERM):  # else the others crashed as this one was killed
+        return f"a process of the training ended: {crashes[0]}; what was finished is kept: run it again"
     how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
     return f"process {rank} of the training {how}; what was finished is kept: run it again"

@@ -1,7 +1,9 @@
 """Learning rates, devices and precisions."""
 
 import copy
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,14 +19,33 @@ def pick_device(name: str) -> torch.device:
     Raises:
         ValueError: torch knows no such device, or this machine has none.
     """
-    gpus = torch.cuda.device_count()
+    gpus, kinds = torch.cuda.device_count(), ("cpu", "cuda", *(["mps"] if torch.backends.mps.is_available() else []))
     try:
         device = torch.device(("cuda" if gpus else "cpu") if name == "auto" else name)
     except RuntimeError as error:
         raise ValueError(f"device: {name!r} is no device; give auto, cpu, cuda or cuda:0") from error
-    if device.type == "cuda" and (device.index or 0) >= gpus:
+    if device.type not in kinds or (device.type == "cuda" and (device.index or 0) >= gpus):
         raise ValueError(f"device: {name!r} is not there, torch sees {gpus} GPUs; give auto or cpu")
     return device
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Say in one line that the machine, or its GPU, has too little memory for a training.
+
+    Raises:
+        ValueError: that.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("memory|alloc|overflow", str(error)):
+            raise
+        said = str(error).partition("\n")[0][:120]
+        raise ValueError(
+            f"too little memory ({said}); choose a smaller batch_size, K, dim, clip_len "
+            "or clip_size, or more devices; what was finished is kept"
+        ) from error
 
 
 def decay(epoch: int, milestones: Sequence[int]) -> float:

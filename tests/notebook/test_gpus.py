@@ -4,10 +4,12 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from cprlib.notebook.gpus import visible
+from cprlib.notebook import gpus
+from cprlib.notebook.gpus import take, visible
 from tests.pipeline import ROOT, Pipeline
 
 TELL = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'), flush=True); input()"
@@ -19,6 +21,16 @@ TELL = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'), flush=True); in
 def test_the_gpus_of_a_job_are_those_it_was_given(monkeypatch, given, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     assert visible() == expected
+
+
+def test_of_a_divided_gpu_the_parts_are_listed(monkeypatch, tmp_path):
+    listed = "GPU 0: A (UUID: GPU-0a)\n  MIG 3g Device  0: (UUID: MIG-1)\n  MIG 3g Device  1: (UUID: MIG-GPU-0a/2/0)\n"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(gpus.shutil, "which", lambda name: name)
+    monkeypatch.setattr(gpus.tempfile, "tempdir", str(tmp_path))
+    for told, expected in ((listed, ["MIG-1", "MIG-GPU-0a/2/0"]), ("GPU 0: A\nGPU 1: A\n", ["0", "1"]), ("failed", [])):
+        monkeypatch.setattr(gpus.subprocess, "run", lambda *_, told=told, **__: SimpleNamespace(stdout=told))
+        assert visible() == expected == take(len(expected))
 
 
 def test_commands_get_gpus_that_others_have_not(tmp_path):

@@ -6,8 +6,8 @@ from typing import Any, Literal, Optional
 import pytest
 import yaml
 
-from cprlib.notebook.parameters import from_notebook
-from cprlib.notebook.runner import check_shared
+from cprlib.notebook.parameters import RANGES, from_notebook
+from cprlib.notebook.runner import check_shared, known_parameters
 from cprlib.store.files import project_root
 from cprlib.store.settings import check_settings, coerce, unknown
 
@@ -114,3 +114,33 @@ def test_a_name_that_plain_papermill_let_in_is_refused():
 )
 def test_every_parameter_file_names_what_some_notebook_or_the_pipeline_knows(path):
     check_shared(yaml.safe_load(path.read_text()))
+
+
+NO_NUMBERS = [
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    "1e400",
+    True,
+    None,
+    [[1]],
+    {"a": 1},
+    "ten",
+    "",
+    -1,
+    -(2**70),
+    [-1],
+]
+
+
+def test_no_number_out_of_range_gets_as_far_as_a_step():
+    known, given = known_parameters(), yaml.safe_load((project_root() / "params/toy.yaml").read_text())
+    numbers = {
+        name for name, hints in known.items() if any("int" in str(h) or "float" in str(h) for h in hints.values())
+    }
+    assert RANGES.keys() <= numbers and len(numbers & given.keys()) > 25
+    for name in numbers:
+        for value in NO_NUMBERS:
+            with pytest.raises(ValueError, match=name):
+                check_shared({name: value})
+    check_shared({name: value for name, value in given.items() if name in numbers})

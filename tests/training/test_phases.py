@@ -102,6 +102,7 @@ def test_three_views_are_cotrained_in_phases(config, tmp_path):
     frames = open_frames(manifest, list(inits), config.short_side)
     table = cotraining_progress(tmp_path / "three", ["cpr"], manifest, frames)
     assert set(table.view) == {*inits, "both"} and table.epoch.max() == 2  # two phases of an epoch
+    pd.testing.assert_frame_equal(cotraining_progress(tmp_path / "three", ["cpr"], manifest, frames, devices=2), table)
 
 
 def test_phases_are_checked_and_ignored_where_nothing_is_mined(config):

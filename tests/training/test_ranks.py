@@ -13,6 +13,7 @@ from cprlib.store.checkpoints import load_checkpoint
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
 from cprlib.training.fit import fit
+from cprlib.training.iic import IICConfig, fit_iic
 from cprlib.training.loop import read_metrics
 
 
@@ -55,7 +56,27 @@ def test_two_processes_are_one_and_a_killed_one_ends_both(config, tmp_path):
         assert torch.equal(values, two[name]) if exact else torch.allclose(values, two[name], atol=1e-4), name
 
 
+@pytest.mark.parametrize("method", ["iic", "iic_cpr"])
+def test_banks_of_two_processes_are_those_of_one(toy_manifest, tmp_path, method):
+    small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, lr_milestones=())
+    small |= dict(method=method, negatives=20, num_stages=2, top_k=2, device="cpu", intra="shuffle", epochs=3)
+    small |= dict(tau=0.5, lr=1e-4)  # a loss near 1, in which 1e-5 is more than rounding
+    one = IICConfig(manifest=str(toy_manifest), out=str(tmp_path / "one"), **small)
+    two = dataclasses.replace(one, out=str(tmp_path / "two"), devices=2)
+    a, b = (read_metrics(fit_iic(config)) for config in (one, two))
+    assert (a.loss - b.loss).abs().max() < 1e-5 and (a.spread - b.spread).abs().max() < 1e-5
+    assert len(b) == 3 and a.pmr.equals(b.pmr) and a.pmr.notna().any() == (method == "iic_cpr")
+    one, two = (load_checkpoint(config.out) for config in (one, two))
+    for bank in ("memory", "disordered"):
+        for name, values in one[bank].items():
+            assert torch.allclose(values.float(), two[bank][name].float(), atol=1e-4), name
+
+
 def test_what_cannot_be_shared_is_refused(config):
+    with pytest.raises(ValueError, match="devices: 3 share a batch equally; batch_size 16"):
+        IICConfig("m", "o", devices=3)
+    with pytest.raises(ValueError, match="devices: 2 need as many GPUs, but device is 'cuda:0'"):
+        fit(dataclasses.replace(config, devices=2, device="cuda:0"))
     with pytest.raises(ValueError, match="devices: 3 share a batch equally .* batch_size is 8"):
         dataclasses.replace(config, devices=3)
     with pytest.raises(ValueError, match="a miner of your own cannot be sent"):

@@ -176,9 +176,12 @@ def extract_features(
 
 
 def clip_shape(training: str | Path) -> tuple[int, int, int]:
-    """(clip_len, clip_stride, clip_size) that a network was trained with."""
+    """(clip_len, clip_stride, clip_size) that a network was trained with; a ValueError if its checkpoint says none."""
     config = load_checkpoint(training)["config"]
-    return config["clip_len"], config["clip_stride"], config["clip_size"]
+    shape = tuple(config.get(name) for name in ("clip_len", "clip_stride", "clip_size"))
+    if not all(isinstance(number, int) and number > 0 for number in shape):
+        raise ValueError(f"{training}: its checkpoint does not say what clips it was trained with; train it again")
+    return shape
 
 
 def network_features(

@@ -182,6 +182,8 @@ def predict(
 def predicted(run: str | Path, videos: Manifest, frames: Any, crops: str, batch_size: int, workers: int) -> Tensor:
     """The same with frames that are open already; of several processes each looks at a part of the videos."""
     saved = load_checkpoint(run)
+    if "best" not in saved:
+        raise ValueError(f"{run} is no classifier; give a folder that finetune() made")
     settings, weights, classes = saved["config"], saved["best"]["classifier"], len(videos.class_names)
     if classes != (known := len(weights["linear.bias"])):
         raise ValueError(f"{run} knows {known} classes, the manifest has {classes}; give the one it was trained on")

@@ -47,7 +47,7 @@ def joined(path: Path, count: int, made_from: str) -> Tensor | None:
         parts = [kept(file, len(rows), made_from) for file, rows in files.items()] if there else [None]
         if all(part is not None for part in parts):
             keep(path, torch.cat(parts), made_from)
-            for file in files:
+            for file in path.parent.glob(f"{path.stem}_part*of*.pt"):
                 file.unlink(missing_ok=True)
             return torch.cat(parts)
     return None

@@ -123,7 +123,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
     path = resolve(path)
     path = path / CHECKPOINT if path.suffix != ".pt" else path
     state = load_safely(path, device)
-    if not isinstance(state, dict) or "encoder" not in state or "config" not in state:
+    if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in ("encoder", "config")):
         raise ValueError(
             f"{path} is not a checkpoint of cprlib (it needs 'config' and 'encoder'); give a folder that fit() made"
         )
@@ -150,17 +150,17 @@ def load_encoder(path: str | Path, view: str | None = None) -> Encoder:
     """
     state = load_checkpoint(path)
     config = state["config"]
-    if view is not None and view not in (config["view"], config.get("other_view")):
+    if view is not None and view not in (config.get("view"), config.get("other_view")):
         raise ValueError(
-            f"{path} is a {config['view']} network, but a {view} network is needed here; give the other run"
+            f"{path} is a {config.get('view')} network, but a {view} network is needed here; give the other run"
         )
-    encoder = build_encoder(config["backbone"], config["dim"])
-    if any(key.startswith("input.") for key in state["encoder"]):  # it descends from a released network of flow
-        encoder.input = ReleasedFlowInput()
     try:
+        encoder = build_encoder(config["backbone"], config["dim"])
+        if any(key.startswith("input.") for key in state["encoder"]):  # it descends from a released network of flow
+            encoder.input = ReleasedFlowInput()
         encoder.load_state_dict(state["encoder"])
-    except RuntimeError as error:
-        raise ValueError(f"{path}: the weights do not fit backbone {config['backbone']!r} ({error})") from error
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: the weights do not fit backbone {config.get('backbone')!r} ({error})") from error
     return encoder.eval()
 
 

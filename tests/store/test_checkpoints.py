@@ -78,13 +78,23 @@ class Evil:
             r"holds a Python object \(print\) and is refused",
         ),
         (lambda p: torch.save({"state_dict": {}}, p), "not a checkpoint of cprlib"),
+        (lambda p: torch.save({"config": [], "encoder": {}}, p), "not a checkpoint of cprlib"),
+        (lambda p: torch.save({"config": CONFIG, "encoder": None}, p), "not a checkpoint of cprlib"),
         (lambda p: torch.save({"config": CONFIG, "encoder": {}}, p), "do not fit backbone 'tiny'"),
+        (
+            lambda p: torch.save({"config": {"backbone": ["s3d"], "dim": 8}, "encoder": {}}, p),
+            "do not fit backbone ..s3d",
+        ),
+        (
+            lambda p: torch.save({"config": {}, "encoder": {}}, p),
+            "checkpoint.pt is a None network, but a rgb network is needed",
+        ),
     ],
 )
 def test_what_is_no_checkpoint_is_refused_and_never_run(tmp_path, capsys, write, message):
     write(tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match=message):
-        load_encoder(tmp_path)
+        load_encoder(tmp_path / "checkpoint.pt", "rgb" if "needed" in message else None)
     assert "code ran" not in capsys.readouterr().out
 
 

@@ -56,11 +56,16 @@ def complete(given):
         PROPOSED.append(proposals.told(proposed))
         given = {name: value for name, (value, _) in proposed.items()} | given
         shared |= given
-    if not re.fullmatch(r"\w[\w.+-]*", shared["run"]) or re.search(r"[{}]", shared["outputs"]):
+    if not re.fullmatch(r"\w[\w.+-]{,99}", shared["run"]) or re.search(r"[{}]", shared["outputs"]):
         raise WorkflowError(
             f"run: {shared['run']!r} in {shared['outputs']!r}; use letters, digits and . _ + - for a run, a letter or digit "
             "first, and no braces"
         )
+    place = resolve(shared["outputs"])
+    if "\0" in shared["outputs"] or any(path.is_file() for path in (place, *place.parents)):
+        raise ValueError(f"outputs: {shared['outputs']!r} is a file, or in one; name a folder")
+    if not shared.get("manifest", ".csv").endswith((".csv", ".parquet")):
+        raise ValueError(f"manifest: {shared['manifest']!r} must end in .csv or .parquet")
     for point in shared.get("ablation", []):
         pairs_of(point)
     for name in ("views", "methods"):

@@ -142,6 +142,8 @@ def test_a_miner_of_ones_own_is_a_line_in_the_table(smoke):
         ({"ablation": "[top_k=-3]"}, "top_k: -3 must be at least 1"),
         ({"ablation": "[run=other]"}, "ablation: 'run=other': run decides no result"),
         ({"run": ".."}, "run: '..' in"),
+        ({"outputs": __file__}, "test_pipeline.py' is a file, or in one; name a folder"),
+        ({"manifest": "m.txt"}, "manifest: 'm.txt' must end in .csv or .parquet"),
         ({"finetune_epochs": 0}, "finetune_epochs: 0 must be at least 1"),
         ({"views": "[rgb,rgb]"}, "views: ['rgb', 'rgb']; name at least one, each once"),
     ],

@@ -41,7 +41,7 @@ RANGES = {
     **dict.fromkeys(("weight_decay", "finetune_decay", "keeps"), {"least": 0}),
     **dict.fromkeys(("infonce_milestones", "lr_milestones", "iic_milestones", "probe_milestones"), {"least": 0}),
     "finetune_milestones": {"least": 0},
-    "toy_recordings": {"least": 3},  # fewer leave none for testing
+    "toy_recordings": {"least": 4},  # fewer leave none for testing
     **dict.fromkeys(("momentum", "drop_self_positive", "backbone_lr"), {"least": 0, "most": 1}),
     **dict.fromkeys(("dropout", "held_out", "bank_momentum"), {"least": 0, "below": 1}),
     "ratio": {"above": 0},

@@ -147,6 +147,9 @@ class Lab(Page):
         with contextlib.suppress(BrowserTimeout):  # a question that came up meanwhile is in the way
             self.page.get_by_role("menuitem", name="Run", exact=True).click(timeout=5000)
             self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=5000)
+        started = self.page.locator(".jp-CodeCell .jp-InputPrompt", has_text=re.compile(r"[*\d]"))
+        with contextlib.suppress(BrowserTimeout):  # a second click would run all again, and take away what is shown
+            started.first.wait_for(timeout=15_000)
         self.page.wait_for_timeout(3000)
 
     def _answer(self) -> None:

@@ -105,7 +105,7 @@ def test_the_report_can_be_read(browser, outputs, screenshots, width, scheme):
 
 def test_the_walkthrough_runs_and_its_cascade_can_be_moved(opened, screenshots, tmp_path):
     notebook = opened("00_coclr_vs_cpr_walkthrough", outputs=str(tmp_path), **SMALL)
-    notebook.run_all(seconds=240)
+    notebook.run_all(seconds=400)
     explorer = notebook.explorer(0)
     notebook.press(explorer, "query")
     notebook.press(explorer, "stages", "ArrowLeft")

@@ -124,7 +124,7 @@ def classes() -> None:
 
 
 def screenshots() -> None:
-    """The explorer of the walkthrough in JupyterLab, and the report on a desk and on a phone."""
+    """The explorers of walkthrough and search in JupyterLab, and the report on a desk and on a phone."""
     report = write_report(RUN).as_uri()
     with TemporaryDirectory(prefix="cprlib-") as folder, start_browser() as browser, start_lab(Path(folder)) as address:
         notebook = prepare(project_root() / "notebooks/00_coclr_vs_cpr_walkthrough.ipynb", Path(folder))
@@ -138,14 +138,18 @@ def screenshots() -> None:
         lab.page.keyboard.press("Escape")
         explorer.evaluate("element => element.scrollIntoView()")
         lab.page.screenshot(path=PICTURES / "explorer.png")
+        search = Lab(browser, address, prepare(project_root() / "notebooks/10_search.ipynb", Path(folder)))
+        search.run_all(seconds=240)
+        search.explorer(0).evaluate("element => element.scrollIntoView()")
+        search.page.screenshot(path=PICTURES / "search.png")
         desk, phone = Page(browser, report, 1100, 800), Page(browser, report, 390, 800, "dark")
         both = [Image.open(io.BytesIO(page.page.screenshot())) for page in (desk, phone)]
     side_by_side = Image.new("RGB", (1100 + 20 + 390, 800), "white")
     side_by_side.paste(both[0], (0, 0))
     side_by_side.paste(both[1], (1120, 0))
     side_by_side.save(PICTURES / "report.png")
-    _keep(PICTURES / "explorer.png")
-    _keep(PICTURES / "report.png")
+    for name in ("explorer", "search", "report"):
+        _keep(PICTURES / f"{name}.png")
 
 
 def _keep(path: Path) -> None:

@@ -58,7 +58,12 @@ def write_results(path: Path, index: Index, video: str | Path, found: pd.DataFra
         found: what :func:`cprlib.search.query.search` gave.
         at: the moment that was asked for, in seconds.
     """
-    asked = {"name": str(video), "part": "" if at is None else f"at {at:g} s", "clip": _clip(video)}
+    asked = {
+        "name": Path(video).name,
+        "path": str(video),
+        "part": "" if at is None else f"at {at:g} s",
+        "clip": _clip(video),
+    }
     if at is not None:
         seconds = index.vectors(video).seconds
         asked["clip"] = _clip(video, *seconds[moment(seconds, at, video)].tolist())

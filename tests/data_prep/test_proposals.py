@@ -87,6 +87,9 @@ def test_networks_that_a_run_starts_from_decide_what_they_see(small_run, tmp_pat
     given = {"outputs": str(small_run.parent), "init_run": "small", "dim": 9}
     found = {name: value for name, (value, _) in for_videos(folder, given).items()}
     assert found["clip_size"] == 32 and found["short_side"] == 36 and found["flow_bound"] == 8.0 and "dim" not in found
+    found = for_videos(folder, {"outputs": str(tmp_path), "released_flow": "theirs.pth.tar", "clip_len": 8})
+    assert found["backbone"] == ("s3d", "that of the networks of theirs.pth.tar") and "clip_len" not in found
+    assert found["flow_method"][0] == "tvl1" and found["clip_size"][0] == 128
 
 
 def test_the_pipeline_takes_what_is_proposed_and_refuses_what_cannot_be(tmp_path):
@@ -96,6 +99,7 @@ def test_the_pipeline_takes_what_is_proposed_and_refuses_what_cannot_be(tmp_path
     for config, message in (
         ({"videos": folder, "top_k": 20}, "top_k"),
         ({"videos": folder, "init_run": "nothing"}, "no finished network at"),
+        ({"videos": folder, "init_run": "theirs.pth.tar"}, "is no run; published weights are released_rgb=FILE"),
         ({"videos": tmp_path / "none"}, "no video folder at"),
     ):
         status, printed = pipeline.run(**config)

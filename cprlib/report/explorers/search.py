@@ -112,6 +112,9 @@ def search_explorer(index: Index, known: pd.DataFrame | None = None) -> Explorer
         "second": widgets.BoundedFloatText(0.0, min=0.0, max=1e6, step=1.0),
         "top": widgets.IntSlider(min(5, len(index)), 1, min(12, len(index))),
     }
+    controls["video"].observe(
+        lambda _: controls["file"].set_trait("value", ()), "value"
+    )  # what was touched last counts
     if known is not None:
         classes = sorted(set(known.class_name) - {""})
         controls["class_name"] = widgets.Dropdown(options=[ANY, *classes], description="class")

@@ -47,4 +47,6 @@ def test_a_moved_control_shows_clips_and_a_dropped_file_takes_the_place_of_the_v
     about = {"type": "video/mp4", "size": path.stat().st_size, "last_modified": datetime.now(UTC)}
     control(box, "or a file").value = ({"name": "drop<ped.mp4", "content": path.read_bytes(), **about},)
     assert "Asked for: drop&lt;ped.mp4" in shown(box)
+    control(box, "video").value = index.videos.path[5]  # afterwards: what was touched last counts
+    assert f"Asked for: {Path(index.videos.path[5]).name}" in shown(box)
     control(box, "class").value = "any"

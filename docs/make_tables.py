@@ -65,6 +65,7 @@ POINTS = {  # of bench.when; "toy" is the demo after its first cycle
 VARIANTS = {  # of bench.iic, by the end of a series' name
     "-phases": ", top-k 1, 3, 5",
     "-loss=nce": ", NCE",
+    "-loss=nce-lr=0.0001": ", NCE, a tenth of the rate",
     "-intra=shuffle": ", segments shuffled",
     "-keeps=[100, 50]": ", keeps 100, then 50",
 }

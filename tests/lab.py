@@ -129,13 +129,13 @@ class Lab(Page):
     def run_all(self, seconds: float) -> None:
         """Run > Run All Cells, as a person would, and wait until the last cell has been run."""
         self.page.wait_for_selector(".jp-NotebookPanel-toolbar [data-status=idle]", timeout=60_000)
-        prompts = self.page.locator(".jp-CodeCell .jp-InputPrompt")
-        last = prompts.nth(prompts.count() - 1)
+        prompts, cells = self.page.locator(".jp-CodeCell .jp-InputPrompt"), 0
         for _ in range(int(seconds)):
+            before, cells = cells, prompts.count()  # JupyterLab puts them into the page one after another
             busy = any("*" in text for text in prompts.all_inner_texts())  # perhaps of a second click
-            if not busy and (last.inner_text().strip("[]: ").isdigit() or self.errors()):
-                break
-            if not busy:
+            if cells == before and not busy:
+                if prompts.last.inner_text().strip("[]: ").isdigit() or self.errors():
+                    break
                 self._click_run_all()  # before JupyterLab has settled a click does nothing, or runs one cell
             self.page.wait_for_timeout(1000)
         else:

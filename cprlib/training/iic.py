@@ -57,7 +57,8 @@ class IICConfig(Phases):
         tau: temperature.
         bank_momentum: share of a row that stays when its video is visited.
         intra: how the order of intra-negatives is destroyed, a name of :data:`cprlib.data.disorder.DISORDERS`; "none".
-        loss: "softmax" (Eq. 2) or "nce", see :func:`cprlib.losses.noise_contrastive`.
+        loss: "softmax" (Eq. 2) or "nce", see :func:`cprlib.losses.noise_contrastive`; its loss rises unless lr is
+            lower, about 1e-4 on the built-in data.
         num_stages, ratio, keeps, top_k, top_k_phases, siblings: of IIC + CPR, as of TrainingConfig; the cascade looks
             in `other_view` first, and the memory has as many rows as there are training videos.
         seed, device, precision, workers, devices: see :class:`cprlib.training.config.TrainingConfig`.

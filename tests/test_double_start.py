@@ -96,7 +96,7 @@ def test_a_killed_cache_and_a_killed_index_are_gone_on_with_by_who_waited(toy_ma
         os.kill(process.pid, signal.SIGKILL)
     for process in both:
         process.join()
-    logs = [(tmp_path / f"{n}.log").read_text() for n in range(4)]
+    logs = [(tmp_path / f"{n}.log").read_text() for n in (2, 3)]  # a killed one may not have got as far as its own
     assert [process.exitcode for process in both[2:]] == [0, 0], logs
     cached(videos, tmp_path / "one")
     assert (tmp_path / "c/rgb_16.bin").read_bytes() == (tmp_path / "one/rgb_16.bin").read_bytes()

@@ -52,9 +52,9 @@ lint: .venv/.installed
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m nbstripout --verify --keep-id $(wildcard notebooks/*.ipynb)
 
-# The libraries that examples/ add the cascade to.
+# The libraries that examples/ add the cascade to, and FAISS.
 .venv/.examples: .venv/.installed
-	$(PYTHON) -m pip install -qq -e '.[dev,examples]' -c constraints.txt
+	$(PYTHON) -m pip install -qq -e '.[dev,examples,faiss]' -c constraints.txt
 	@touch $@
 
 # On one core, as all that is compared takes the time of the processor.

@@ -9,12 +9,11 @@ import pandas as pd
 
 from cprlib.data.files import find_videos
 from cprlib.data.manifest import UNLABELLED
-from cprlib.data.text_table import read_text_table
+from cprlib.data.text_table import TABLES, place_of, read_text_table
 from cprlib.store.files import resolve
 
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 SPLITS |= dict.fromkeys(("val", "valid", "validation"), "validation")
-TABLES = (".csv", ".tsv", ".txt")
 
 
 def is_labelled(source: str | Path) -> bool:
@@ -139,7 +138,7 @@ def read_csv(path: Path) -> pd.DataFrame:
         table["source_id"] = ""
     table["source_id"] = table.source_id.where(table.source_id != "", table.path)  # as written: it may be moved
     table["class_name"] = table.class_name.map(class_name)
-    table["path"] = [_place(path.parent, text) for text in table.path]
+    table["path"] = [place_of(text, path) for text in table.path]
     if not any(map(os.path.isfile, table.path)):
         raise FileNotFoundError(
             f"{path}: none of its {len(table)} videos is there, the first is looked for at {table.path[0]}; correct "
@@ -149,9 +148,3 @@ def read_csv(path: Path) -> pd.DataFrame:
     if len(twice):
         raise ValueError(f"{path}, line {lines[twice.index[0]]}: {twice.iloc[0]} is listed twice")
     return table
-
-
-def _place(folder: Path, text: str) -> str:
-    """Where a file of a table lies; Windows' backslashes are slashes where only so there is a file."""
-    places = [os.path.normpath(folder / name) for name in (text, text.replace("\\", "/"))]
-    return next(filter(os.path.isfile, places), places[0])

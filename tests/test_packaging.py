@@ -19,7 +19,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def requirements():
     extras = PROJECT["optional-dependencies"]
-    return [Requirement(line) for line in [*PROJECT["dependencies"], *extras["dev"], *extras["examples"]]]
+    return [
+        Requirement(line) for line in [*PROJECT["dependencies"], *extras["dev"], *extras["examples"], *extras["faiss"]]
+    ]
 
 
 def pins():

@@ -6,12 +6,14 @@ Every value is text and stays as it is, but for blanks around it: "007", "NA" an
 import codecs
 import csv
 import io
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+TABLES = (".csv", ".tsv", ".txt")
 DELIMITERS = ",;\t"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 csv.field_size_limit(2**24)
@@ -52,6 +54,12 @@ def read_text_table(path: str | Path, needed: Sequence[str] = (), strip: bool = 
         rows.append((values + [""] * width)[:width])
         places.append(line)
     return pd.DataFrame(rows, columns=header, dtype=object), places
+
+
+def place_of(text: str, table: Path) -> str:
+    """Where a file that a table names lies; Windows' backslashes are slashes where only so there is a file."""
+    places = [os.path.normpath(table.parent / name) for name in (text, text.replace("\\", "/"))]
+    return next(filter(os.path.isfile, places), places[0])
 
 
 def _header(path: str | Path, line: int, names: list[str], needed: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cprlib.search.index import ABOUT, Index, default_index, open_index
+from cprlib.search.index import ABOUT, Index, check_file, default_index, open_index
 from cprlib.search.page import write_results
 from cprlib.search.query import KINDS, search
 from cprlib.search.update import update_index
@@ -35,9 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     index = commands.add_parser("index", help="make the index of a folder, or bring it up to date")
-    index.add_argument("videos", help="folder of videos, with or without folders in it")
+    index.add_argument("videos", help="folder of videos, with or without folders in it; or a CSV with a column path")
     query = commands.add_parser("query", help="find the videos most like a file")
-    query.add_argument("index", help="an index, or a folder of videos, which is indexed before")
+    query.add_argument("index", help="an index, or a folder or CSV of videos, which is indexed before")
     query.add_argument("video", help="a file, in the index or not")
     query.add_argument("--top", type=int, default=10, help="how many videos (default: 10)")
     query.add_argument("--at", type=float, metavar="SECONDS", help="look for this moment of the file")
@@ -62,7 +62,7 @@ def _index(options: argparse.Namespace, tell=print) -> Index:
         raise ValueError("no networks: give --run, e.g. --run outputs/toy/cpr")
     index, update = update_index(options.videos, run, options.out, options.workers)
     tell(f"{index.folder}: {len(index)} videos ({update.new} new, {update.known} known, {update.gone} gone)")
-    for path, problem in index.problems.items():
+    for path, problem in update.problems.items():
         tell(f"  left out: {os.path.relpath(path, index.root)}: {problem}")
     return index
 
@@ -72,7 +72,8 @@ def _query(options: argparse.Namespace) -> None:
         raise ValueError(f"--html {options.html}: name the page that is to be written, ….html")
     if (Path(options.index) / ABOUT).is_file():
         index = open_index(options.index)
-    elif Path(options.index).is_dir() and options.run:
+    elif Path(options.index).exists() and options.run:
+        check_file(options.video)  # before an hour of indexing
         options.videos = options.index
         index = _index(options, tell=(lambda line: None) if options.json or options.csv else print)
     else:

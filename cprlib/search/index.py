@@ -10,6 +10,7 @@ import pandas as pd
 
 from cprlib.data.video import fingerprint
 from cprlib.evaluation.video_encoder import VideoEncoder, load_encoder
+from cprlib.search.flat import Flat
 from cprlib.search.shards import Vectors, best_of_each, read_vectors
 from cprlib.store.files import read_json, resolve
 from cprlib.store.fingerprint import Fingerprint
@@ -41,6 +42,7 @@ class Index:
         self.copies = usable.groupby("content")["path"].agg(list).to_dict()
         self.videos = usable.drop_duplicates("content").reset_index(drop=True)
         self.parts = {view: slice(*ends) for view, ends in self.about["parts"].items()}
+        self.flat: dict[str, Flat | None] = {}  # kind -> None from its first query on, then FAISS
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -66,21 +68,40 @@ class Index:
 
     def vectors(self, video: str | Path, run: str | Path | None = None) -> Vectors:
         """The vectors of a file: from the index if it holds them, else made now."""
-        if not Path(video).is_file():
-            told = "is a folder; ask with one of its files" if Path(video).is_dir() else "is no file; correct the path"
-            raise FileNotFoundError(f"{Path(video)} {told}")
+        check_file(video)
         same = self.videos[self.videos.content == fingerprint(video)]
         if len(same):
             return read_vectors(self.folder, same.iloc[0])
         return Vectors(*(x.numpy() for x in self.encoder(run).vectors(video)))
 
-    def similarities(self, query: np.ndarray, by: str, view: str | None = None) -> np.ndarray:
-        """Cosine of a query, float32 (F,), with each video ("whole") or its most similar window ("windows"): (V,)."""
+    def similarities(self, query: np.ndarray, by: str, view: str | None = None, top: int | None = None) -> np.ndarray:
+        """Cosine of a query, float32 (F,), with each video ("whole") or its most similar window ("windows"): (V,).
+
+        With `top`, that of others than the so many most similar (and what is level with them) may be -inf.
+        """
         if view is not None and view not in self.parts:
             raise ValueError(f"view is {view!r}; this index has {', '.join(self.parts)}")
         columns = slice(None) if view is None else self.parts[view]
         share = 1 if view is None else len(self.parts)  # a view's part of a vector has length 1 / √views
-        return share * best_of_each(self.folder, self.videos, query, by, columns)
+        best = self._by_faiss(query, by, columns, top) if top else None
+        return share * (best_of_each(self.folder, self.videos, query, by, columns) if best is None else best)
+
+    def _by_faiss(self, query: np.ndarray, by: str, columns: slice, top: int) -> np.ndarray | None:
+        """The same by FAISS from the second query on, which pays for reading all; None where it cannot."""
+        if by not in self.flat:
+            self.flat[by] = None
+            return None
+        with suppress(ImportError, MemoryError):
+            self.flat[by] = self.flat[by] or Flat(self.folder, self.videos, by)
+            return self.flat[by].best_of_each(query, columns, top)
+        return None
+
+
+def check_file(video: str | Path) -> None:
+    """Raise a FileNotFoundError if there is nothing to ask with."""
+    if not Path(video).is_file():
+        told = "is a folder; ask with one of its files" if Path(video).is_dir() else "is no file; correct the path"
+        raise FileNotFoundError(f"{Path(video)} {told}")
 
 
 def read_about(folder: Path) -> dict:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cprlib.data.video import fingerprint
+from cprlib.search.flat import TOLERANCE
 from cprlib.search.index import Index
 from cprlib.search.shards import read_vectors
 
@@ -21,6 +22,7 @@ def search(
     view: str | None = None,
     itself: bool = False,
     run: str | Path | None = None,
+    among: pd.Series | None = None,
 ) -> pd.DataFrame:
     """The videos most like a file.
 
@@ -34,6 +36,7 @@ def search(
         view: compare in one view alone; None: the mean of all.
         itself: also give the file itself, if the index holds it.
         run: where the networks of the index lie now, if they were moved.
+        among: bool, index path of :attr:`Index.videos`: those that are searched; None: all.
 
     Returns:
         A row for each video, the most similar first: rank, path, similarity (cosine, -1..1), a column for each view
@@ -52,11 +55,15 @@ def search(
         index.encoder(run)  # other networks are refused, also where the index knows the file
     asked = index.vectors(video, run)
     query = asked.whole if at is None else asked.windows[moment(asked.seconds, at, video)].astype(np.float32)
-    found = index.similarities(query, by, view)
-    if not itself:
-        found[(index.videos.content == fingerprint(video)).to_numpy()] = -np.inf
-    best = np.argsort(-found, kind="stable")[:top]
-    rows = [_row(index, index.videos.iloc[i], query, by, view) for i in best if np.isfinite(found[i])]
+    allowed = itself | (index.videos.content != fingerprint(video)).to_numpy()
+    allowed &= True if among is None else among[index.videos.path].to_numpy()
+    found = index.similarities(query, by, view, top + 1 if among is None else None)
+    near = np.flatnonzero(allowed & (found > -np.inf))
+    if top < len(near):
+        near = near[found[near] >= np.partition(found[near], -top)[-top] - len(index.parts) * TOLERANCE]
+    # Ranked by what is said of them, in which a rounding of the search has no part; what is level stays by path.
+    rows = [_row(index, index.videos.iloc[i], query, by, view) for i in near]
+    rows = sorted(rows, key=lambda row: -row["similarity"])[:top]
     views = index.parts if len(index.parts) > 1 else ()
     columns = ["rank", "path", "similarity", *views, "start", "end", "copies"]
     return pd.DataFrame([{"rank": rank, **row} for rank, row in enumerate(rows, 1)], columns=columns)

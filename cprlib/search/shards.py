@@ -86,6 +86,13 @@ def best_of_each(folder: Path, videos: pd.DataFrame, query: np.ndarray, kind: st
         float32 (V,).
     """
     best = np.full(len(videos), -np.inf, np.float32)
+    for vectors, owners in blocks(folder, videos, kind):
+        np.maximum.at(best, owners, vectors[:, columns].astype(np.float32, copy=False) @ query[columns])
+    return best
+
+
+def blocks(folder: Path, videos: pd.DataFrame, kind: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Vectors (N, F), a block after the other, and the video that each is of, 0..V-1; others are passed over."""
     numbers = pd.Series(range(len(videos)), videos.index)
     for shard, rows in videos.groupby("shard", sort=False):
         vectors, number = open_shard(folder, shard, kind), numbers[rows.index].to_numpy()
@@ -96,15 +103,9 @@ def best_of_each(folder: Path, videos: pd.DataFrame, query: np.ndarray, kind: st
             first, count = rows["first"].to_numpy(int), rows["count"].to_numpy(int)
             inside = np.arange(count.sum()) - np.repeat(count.cumsum() - count, count)
             owners[np.repeat(first, count) + inside] = np.repeat(number, count)
-        for start, end in _blocks(len(vectors)):
-            dots = vectors[start:end, columns].astype(np.float32, copy=False) @ query[columns]
-            alive = owners[start:end] >= 0
-            np.maximum.at(best, owners[start:end][alive], dots[alive])
-    return best
-
-
-def _blocks(count: int) -> Iterator[tuple[int, int]]:
-    return ((start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
+        for start in range(0, len(vectors), BLOCK):
+            block, of = vectors[start : start + BLOCK], owners[start : start + BLOCK]
+            yield (block, of) if (of >= 0).all() else (block[of >= 0], of[of >= 0])
 
 
 def to_merge(videos: pd.DataFrame, folder: Path) -> list[list[str]]:

@@ -16,6 +16,7 @@ from cprlib.data.container import VideoError
 from cprlib.data.files import find_videos
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import WorkerKilled, parallel_map
+from cprlib.data.text_table import TABLES, place_of, read_text_table
 from cprlib.data.video import fingerprint
 from cprlib.evaluation.video_encoder import VideoEncoder
 from cprlib.search.index import (
@@ -55,7 +56,7 @@ def update_index(
     interrupted goes on. A file that is no video is left out until it changes.
 
     Args:
-        videos: the folder, or a manifest of videos that may lie anywhere.
+        videos: the folder, or a table with a column path of videos that may lie anywhere, such as a manifest.
         run: networks, see :func:`cprlib.evaluation.video_encoder.load_encoder`.
         out: folder of the index; None: see :func:`default_index`.
         workers: processes; None: one per core, at most 4 on a GPU.
@@ -71,7 +72,10 @@ def update_index(
     if workers is None and torch.cuda.is_available():
         workers = min(4, os.cpu_count() or 1)
     with locked(folder):
-        paths = videos_of(source)
+        listed = videos_of(source)
+        paths = [path for path in listed if path.is_file()]
+        if not paths:
+            raise FileNotFoundError(f"{source}: none of its videos is there, such as {listed[0]}; correct the paths")
         _open(folder, source, paths, encoder)
         table, old = _state_of(paths), read_table(folder)
         table = _with_content(table, old)
@@ -82,21 +86,29 @@ def update_index(
         made = _embed(folder, new, known, str(encoder.path), workers)
         _tidy(folder, pd.concat([known, made], ignore_index=True))
     index = Index(folder)
-    return index, Update(len(new), len(known), gone, index.problems)
+    missing = {str(path): "it is not there" for path in listed if path not in {*paths}}
+    return index, Update(len(new), len(known), gone, index.problems | missing)
 
 
 def videos_of(source: Path) -> list[Path]:
-    """The video files below a folder, or those of a manifest.
+    """The video files below a folder, or those that a table lists in its column path, such as a manifest.
 
     Raises:
         FileNotFoundError, ValueError: there are none, or they are in an LMDB.
     """
-    if source.suffix not in (".csv", ".parquet"):
+    if source.is_dir() or source.suffix.lower() not in (*TABLES, ".parquet"):
         return find_videos(source)
-    table = Manifest.read(source).check_files().table
-    if (table.reader == "lmdb").any():
+    if source.suffix == ".parquet":
+        table = Manifest.read(source).table
+    elif source.is_file():
+        table = read_text_table(source, ("path",))[0]
+    else:
+        raise FileNotFoundError(f"no table at {source}; give a folder of videos, or a CSV with a column path")
+    if "lmdb" in set(table.get("reader", ())):
         raise ValueError(f"{source}: videos in an LMDB cannot be searched; give a folder of video files")
-    return [Path(path) for path in sorted(set(table.path))]
+    if not len(table):
+        raise ValueError(f"{source}: no row; it needs a path in each")
+    return [Path(path) for path in sorted({place_of(text, source) for text in table.path})]
 
 
 def _open(folder: Path, source: Path, paths: list[Path], encoder: VideoEncoder) -> None:

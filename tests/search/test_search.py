@@ -1,6 +1,7 @@
 """An index over its life: made, asked, stopped, changed; and the same answers from API, command line and by hand."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -145,6 +146,27 @@ def test_an_index_of_other_networks_or_nothing_is_refused(run, small_run, videos
     ):
         with pytest.raises(SystemExit, match=told):
             main(arguments)
+
+
+def test_a_table_of_videos_is_searched_like_their_folder(run, toy_manifest, videos, tmp_path, capsys):
+    table, out = videos.parent / "mine.TSV", ["--run", str(run), "--out", str(tmp_path / "index")]
+    table.write_text("\ufeffClass_name\tpath\nx\tvideos\\deep\\1.mp4\ny\tvideos/2.mp4\ny\tgone.mp4\n")
+    main(["query", str(table), str(videos / "2.mp4"), *out, "--workers", "1"])
+    told = capsys.readouterr().out
+    assert "2 videos (2 new" in told and f"left out: {os.path.join('..', 'gone.mp4')}: it is not there" in told
+    assert told.splitlines()[-1].split()[1] == "deep/1.mp4"
+    index, update = update_index(toy_manifest, run, tmp_path / "whole", workers=1)
+    assert len(index) == update.new == len(Manifest.read(toy_manifest).table)
+    for content, message in (
+        ("class_name\nx\n", "no column 'path'"),
+        ("path\n", "no row"),
+        ("path\nnowhere.mp4\n", "none of its videos is there, such as .*nowhere.mp4; correct the paths"),
+    ):
+        table.write_text(content)
+        with pytest.raises(SystemExit, match=message):
+            main(["index", str(table), *out])
+    with pytest.raises(SystemExit, match="no table at .*; give a folder of videos, or a CSV"):
+        main(["index", str(tmp_path / "none.csv"), *out])
 
 
 def test_blocks_and_shards_give_what_one_product_gives(tmp_path, monkeypatch):

@@ -55,16 +55,15 @@ def neighbours(
         class_name: only videos of this class.
         others: no video of the own recording.
     """
-    views = sorted(index.parts, key=view_order)
+    views, among = sorted(index.parts, key=view_order), None
+    if known is not None and (class_name != ANY or others):
+        own = known.source_id.get(str(Path(video).resolve()), "")
+        among = (class_name == ANY) | (known.class_name == class_name)
+        among &= ~(others & (known.source_id == own))
     found = {}
     for view in [*views, ALL_VIEWS] if len(views) > 1 else views:
-        rows = search(index, video, top if known is None else len(index), at, view=None if view == ALL_VIEWS else view)
-        if known is not None:
-            rows = rows.join(known, on="path")
-            own = known.source_id.get(str(Path(video).resolve()), "")
-            rows = rows[(class_name == ANY) | (rows.class_name == class_name)]
-            rows = rows[~(others & (rows.source_id == own))]
-        found[view] = rows.head(top)
+        rows = search(index, video, top, at, view=None if view == ALL_VIEWS else view, among=among)
+        found[view] = rows if known is None else rows.join(known, on="path")
     return found
 
 

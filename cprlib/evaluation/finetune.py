@@ -27,6 +27,7 @@ from cprlib.store.sealed import keep_sealed, restore_lines, write_lines, write_s
 from cprlib.store.settings import check_settings, setting
 from cprlib.training import ranks
 from cprlib.training.config import MAX_SEED
+from cprlib.training.launch import launch
 from cprlib.training.schedule import PRECISIONS, check_precision, enough_memory, pick_device
 
 
@@ -101,7 +102,7 @@ def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
     """
     if config.devices > ranks.size():
         given = {"config": asdict(config), "redo": redo}
-        ranks.launch("cprlib.evaluation.finetune:finetune", given, config.devices, config.device)
+        launch("cprlib.evaluation.finetune:finetune", given, config.devices, config.device)
         return resolve(config.out)
     with ranks.alone(resolve(config.out)):
         return _finetune(config, redo)
@@ -125,7 +126,9 @@ def _finetune(config: FinetuneConfig, redo: bool) -> Path:
         return saved["metrics"], saved["best"]
 
     with ranks.first_alone():
-        folder = open_training(config.out, _made_from(config, videos, network), config, redo)
+        folder = resolve(config.out)
+        if not ranks.rank():  # it deletes what lies in a folder where nothing is finished
+            open_training(folder, _made_from(config, videos, network), config, redo)
         keep_sealed(folder / VIDEOS, {"videos": video_contents(videos.split("train"))})
         metrics, best = resume(folder, take) or ([], {"held_out": -1.0})
         restore_lines(folder / LINES, metrics)
@@ -143,9 +146,10 @@ def _finetune(config: FinetuneConfig, redo: bool) -> Path:
         if not ranks.rank():  # one process writes
             write_lines(folder / LINES, metrics)
             _save(folder, config, model, optimizer, metrics, best)
-    if not ranks.rank():
-        kept = {name: best[name] for name in ("epoch", "held_out") if best[name] != -1.0}
-        write_sealed(folder / METRICS, {"epochs": config.epochs, "end": metrics[-1], "kept": kept})
+    kept = {name: best[name] for name in ("epoch", "held_out") if best[name] != -1.0}
+    with ranks.first_alone():
+        if not ranks.rank():
+            write_sealed(folder / METRICS, {"epochs": config.epochs, "end": metrics[-1], "kept": kept})
     return folder
 
 

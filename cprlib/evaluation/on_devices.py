@@ -8,7 +8,7 @@ from typing import Any
 from cprlib.data.frames import CachedFrames, VideoFrames, open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.store.files import resolve
-from cprlib.training import ranks
+from cprlib.training.launch import launch
 
 
 def on_devices(
@@ -22,7 +22,7 @@ def on_devices(
         training: folder of the network.
         videos: all or some of a manifest.
         frames: of :func:`cprlib.data.frames.open_frames`.
-        devices, device: see :func:`cprlib.training.ranks.launch`.
+        devices, device: see :func:`cprlib.training.launch.launch`.
         given: further arguments, JSON-like.
 
     Raises:
@@ -36,9 +36,7 @@ def on_devices(
         Manifest(videos.table if videos.whole is None else videos.whole).write(manifest)
         rows = None if videos.whole is None else videos.table.video_id.tolist()
         sent = {"manifest": str(manifest), "rows": rows, "opened": frames.opened, "training": str(resolve(training))}
-        return ranks.launch(
-            "cprlib.evaluation.on_devices:call", {"function": function, **sent, **given}, devices, device
-        )
+        return launch("cprlib.evaluation.on_devices:call", {"function": function, **sent, **given}, devices, device)
 
 
 def call(function: str, training: str, manifest: str, rows: list | None, opened: list, **given: Any) -> Any:

@@ -23,6 +23,7 @@ from cprlib.store.progress import progress
 from cprlib.store.sealed import keep_sealed, read_lines, restore_lines, write_lines, write_sealed
 from cprlib.store.tables import write_table
 from cprlib.training import ranks
+from cprlib.training.launch import launch
 from cprlib.training.scalars import scalar_writer
 from cprlib.training.schedule import check_bf16
 from cprlib.training.snapshots import SNAPSHOTS, is_network_kept, write_memory, write_network
@@ -40,7 +41,7 @@ def fit_on_devices(function: str, config: Any, miner: Miner | None, redo: bool, 
     if miner is not None:
         raise ValueError("devices: a miner of your own cannot be sent to other processes; set devices to 1")
     arguments = {"config": asdict(config), "redo": redo, "continue_with": list(continue_with)}
-    ranks.launch(function, arguments, config.devices, config.device)
+    launch(function, arguments, config.devices, config.device)
     return resolve(config.out)
 
 
@@ -70,7 +71,9 @@ def run_epochs(
     """
     with ranks.alone(resolve(config.out)):
         with ranks.first_alone():
-            folder = open_training(config.out, fingerprint, config, redo, continue_with)
+            folder = resolve(config.out)
+            if not ranks.rank():  # it deletes what lies in a folder where nothing is finished
+                open_training(folder, fingerprint, config, redo, continue_with)
             keep_sealed(folder / VIDEOS, {"videos": video_contents(train)})
             metrics = _go_on(folder, config, state)
         if is_finished(folder) and state.epoch == config.all_epochs:
@@ -78,9 +81,8 @@ def run_epochs(
         check_bf16(config, state.encoder)
         short_sockets()
         items, sampler = data
-        loader = clip_loader(
-            items, config.workers, batch_sampler=ranks.OwnPart(sampler), persistent_workers=config.workers > 0
-        )
+        batches = ranks.OwnPart(sampler)
+        loader = clip_loader(items, config.workers, batch_sampler=batches, persistent_workers=config.workers > 0)
         with scalar_writer(folder, state.epoch) as write_scalars:
             for epoch in progress(range(state.epoch, config.all_epochs), folder.name, status=lambda: _status(metrics)):
                 sampler.epoch = epoch
@@ -98,10 +100,10 @@ def run_epochs(
                 write_lines(folder / LINES, metrics)
                 write_scalars(epoch, row)
                 save_checkpoint(folder, config, {**state.state_dict(), "metrics": metrics})
-        if ranks.rank():
-            return folder
         start, end = ({k: v for k, v in metrics[n].items() if k not in TIMES} for n in (0, -1))
-        write_sealed(folder / METRICS, {"epochs": config.all_epochs, "start": start, "end": end})
+        with ranks.first_alone():  # then all can build on what has been written
+            if not ranks.rank():
+                write_sealed(folder / METRICS, {"epochs": config.all_epochs, "start": start, "end": end})
         return folder
 
 

@@ -5,15 +5,9 @@ go into one memory: the result is that of one process with the whole batch, up t
 are made in the same way, each process looking at a part of the videos.
 """
 
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +19,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Sampler
 
 from cprlib.store.files import locked
-from cprlib.store.tensors import load_safely
+
+LOST = "[Cc]onnection (closed|reset) by peer|Broken pipe|remote process exited"  # as gloo and NCCL say it
 
 
 def size() -> int:
@@ -54,12 +49,17 @@ def alone(folder: Path) -> Iterator[None]:
 
     Raises:
         BlockingIOError: several processes train together, and another training has the folder.
+        RuntimeError: another of these processes has ended; in one line.
     """
-    if rank():
-        yield
-        return
-    with locked(folder, wait=size() == 1):  # the others would wait at a barrier, and not for long
-        yield
+    try:
+        # the others would wait at a barrier, and not for long
+        with nullcontext() if rank() else locked(folder, wait=size() == 1):
+            yield
+    except RuntimeError as error:
+        if size() == 1 or not (lost := re.search(LOST, str(error))):
+            raise
+        told = f"process {rank()} lost another process of the training ({lost[0]}); start all of them again"
+        raise RuntimeError(told) from None
 
 
 def gathered(x: Tensor) -> Tensor:
@@ -165,76 +165,3 @@ class SynchronisedBatchNorm(_BatchNorm):
         scale = (var + self.eps).rsqrt() if self.weight is None else self.weight * (var + self.eps).rsqrt()
         out = centred * scale.view(shape)
         return (out if self.bias is None else out + self.bias.view(shape)).to(x.dtype)
-
-
-def launch(function: str, arguments: Mapping[str, Any], devices: int, device: str = "auto") -> Any:
-    """Call a function in several processes of this machine and print what the first one says.
-
-    Args:
-        function: its name, e.g. "cprlib.training.fit:fit".
-        arguments: JSON-like; "config" is a mapping of the settings that the function's annotation names.
-        devices: processes, each with a GPU of its own where there are GPUs.
-        device: "cpu" does without.
-
-    Returns:
-        What the first process returned: a tensor, or a list of such.
-
-    Raises:
-        ValueError: fewer GPUs than that, or the number of one of them.
-        RuntimeError: a process ended early; all others were ended, too.
-    """
-    if ":" in device:
-        raise ValueError(f"devices: {devices} need as many GPUs, but device is {device!r}; give cuda, or auto")
-    if 0 < torch.cuda.device_count() < devices and device != "cpu":
-        raise ValueError(f"devices: {devices} asked for, but this machine has {torch.cuda.device_count()} GPUs")
-    path = os.pathsep.join(filter(None, sys.path))
-    with tempfile.TemporaryDirectory(prefix="cprlib-") as folder:
-        file = Path(folder) / "settings.json"
-        file.write_text(json.dumps({"function": function, "arguments": dict(arguments), "device": device}))
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={devices}"]
-        process = subprocess.Popen(
-            [*torchrun, "-m", "cprlib.training.one_rank", str(file)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "CPR_BATCH": "1"},
-        )
-        try:
-            told = _stream(process)
-        finally:  # also where this process is interrupted
-            process.terminate()
-        if process.wait():
-            raise RuntimeError(_cause(told))
-        result = file.with_name(RESULT)
-        return load_safely(result) if result.exists() else None
-
-
-def _stream(process: subprocess.Popen) -> list[str]:
-    """Print the lines of the training; the rest, torchrun's own, is returned."""
-    told = []
-    for line in process.stdout:
-        if line.startswith(SAID):
-            print(line.removeprefix(SAID), end="", flush=True)
-        else:
-            told.append(line.rstrip())
-    process.wait()
-    return told
-
-
-SAID, RESULT = "training | ", "result.pt"
-
-
-def _cause(told: list[str]) -> str:
-    """Why the processes ended, from torchrun's report."""
-    errors = [line.removeprefix("error: ") for line in told if line.startswith("error: ")]
-    if errors:
-        return errors[0]
-    ends = re.findall(r"rank\s*: (\d+).*?exitcode\s*: (-?\d+)", "\n".join(told), re.DOTALL)
-    if not ends:
-        return f"the processes of the training ended: {told[-1] if told else 'without a word'}"
-    rank, code = min(((r, int(c)) for r, c in ends), key=lambda end: (end[1] >= 0, end[1] == -signal.SIGTERM))
-    crashes = [line.removeprefix("crash: ") for line in told if line.startswith("crash: ")]
-    if crashes and (code >= 0 or code == -signal.SIGTERM):  # else the others crashed as this one was killed
-        return f"a process of the training ended: {crashes[0]}; what was finished is kept: run it again"
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
-    return f"process {rank} of the training {how}; what was finished is kept: run it again"

@@ -1,6 +1,10 @@
 """Two processes with half a batch each are one process with the whole; one that is killed ends both, and they go on."""
 
 import dataclasses
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -56,6 +60,43 @@ def test_two_processes_are_one_and_a_killed_one_ends_both(config, tmp_path):
         assert torch.equal(values, two[name]) if exact else torch.allclose(values, two[name], atol=1e-4), name
 
 
+def start_machine(number, port, config):
+    """A script of a user's own as one of two machines runs it, each with one process."""
+    script = f"from cprlib.training import TrainingConfig, fit\nfit(TrainingConfig(**{dataclasses.asdict(config)}))"
+    rendezvous = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "RANK": number, "WORLD_SIZE": 2}
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, **{name: str(value) for name, value in rendezvous.items()}},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def start_machines(config):
+    with socket.create_server(("localhost", 0)) as server:
+        port = server.getsockname()[1]
+    return [start_machine(number, port, config) for number in (0, 1)]
+
+
+def test_two_machines_are_one_and_a_killed_one_ends_the_other(config, tmp_path):
+    config = dataclasses.replace(config, method="infonce", samplers={})
+    two = dataclasses.replace(config, out=str(tmp_path / "two"), devices=2)
+    first, second = start_machines(two)
+    while not (tmp_path / "two/metrics.jsonl").exists():
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.01)
+    second.kill()
+    said, _ = first.communicate(timeout=30)
+    second.communicate()
+    assert first.returncode == 1 and "RuntimeError: process 0 lost another process of the training (" in said, said
+    assert len(read_metrics(two.out)) < 4
+    first, second = start_machines(two)  # goes on
+    said, nothing = first.communicate()[0], second.communicate()[0]
+    assert first.returncode == second.returncode == 0 and "two: " in said and not nothing, said + nothing
+    assert (read_metrics(fit(config)).loss - read_metrics(two.out).loss).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize("method", ["iic", "iic_cpr"])
 def test_banks_of_two_processes_are_those_of_one(toy_manifest, tmp_path, method):
     small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, lr_milestones=())
@@ -72,7 +113,7 @@ def test_banks_of_two_processes_are_those_of_one(toy_manifest, tmp_path, method)
             assert torch.allclose(values.float(), two[bank][name].float(), atol=1e-4), name
 
 
-def test_what_cannot_be_shared_is_refused(config):
+def test_what_cannot_be_shared_is_refused(config, monkeypatch):
     with pytest.raises(ValueError, match="devices: 3 share a batch equally; batch_size 16"):
         IICConfig("m", "o", devices=3)
     with pytest.raises(ValueError, match="devices: 2 need as many GPUs, but device is 'cuda:0'"):
@@ -81,3 +122,6 @@ def test_what_cannot_be_shared_is_refused(config):
         dataclasses.replace(config, devices=3)
     with pytest.raises(ValueError, match="a miner of your own cannot be sent"):
         fit(dataclasses.replace(config, devices=2), miner=lambda *_: None)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(ValueError, match=r"devices: 2 asked for, but 4 processes were started \(WORLD_SIZE\)"):
+        fit(dataclasses.replace(config, devices=2))

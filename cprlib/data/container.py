@@ -42,8 +42,7 @@ def unreadable(path: str | Path) -> VideoError:
 def decode(path: str | Path) -> Iterator[np.ndarray]:
     """All frames of a video in order, (H, W, 3) uint8 RGB each."""
     with open_video(path) as (container, stream):
-        for picture in container.decode(stream):
-            yield rgb(picture)
+        yield from rgb_frames(container.decode(stream))
 
 
 @contextmanager
@@ -88,13 +87,24 @@ def encode(
         container.mux(stream.encode())
 
 
-def rgb(picture: av.VideoFrame) -> np.ndarray:
+def rgb_frames(pictures: Iterable[av.VideoFrame]) -> Iterator[np.ndarray]:
+    """(H, W, 3) uint8 of each picture of one file; the first tells how all are turned.
+
+    A picture that is asked stays in memory, with all its pixels, until Python collects its garbage.
+    """
+    matrix = None
+    for picture in pictures:
+        matrix = matrix or display_matrix(picture)
+        yield rgb(picture, matrix)
+
+
+def rgb(picture: av.VideoFrame, matrix: tuple[int, int, int, int]) -> np.ndarray:
     """(H, W, 3) uint8, upright: phones store a turned or mirrored picture and how to put it right."""
     if not hasattr(_own, "reformatter"):
         _own.reformatter = VideoReformatter()  # one for all frames: making its tables takes 3 ms
     # no threads: a worker that is forked has none of this process's and would wait for them for ever
     frame = _own.reformatter.reformat(picture, format="rgb24", threads=1).to_ndarray()
-    return upright(frame, display_matrix(picture))
+    return upright(frame, matrix)
 
 
 def in_places(frames: Iterable[np.ndarray], places: np.ndarray) -> np.ndarray | None:

@@ -9,6 +9,8 @@ import os
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,11 +130,14 @@ def pictures_at(path: str | Path, indices: Sequence[int], index: FrameIndex | No
 
 def _seeking(container, stream, index: FrameIndex, stamps: list[int]) -> Iterator[av.VideoFrame]:
     """The pictures with these stamps, in order."""
-    place, pictures = -1, container.decode(stream)  # the key frame that was passed last, by its number
+    place, packets = -1, container.demux(stream)  # the key frame that was passed last, by its number
+    pictures = _decoded(packets)
     for stamp in stamps:
         key = int(np.searchsorted(index.keys, stamp, "right")) - 1
         if key > max(place, 0):
-            pictures, place = _from_key(container, stream, index.keys, key, stamp), key
+            _read_out(container, stream, packets, index)
+            packets, place = _from_key(container, stream, index.keys, key, stamp), key
+            pictures = _decoded(packets)
         for picture in pictures:
             if picture.pts is None or picture.pts >= stamp:
                 break
@@ -141,17 +146,28 @@ def _seeking(container, stream, index: FrameIndex, stamps: list[int]) -> Iterato
         if picture.pts != stamp:
             raise Lost
         yield picture
+    _read_out(container, stream, packets, index)
 
 
-def _from_key(container, stream, keys: np.ndarray, key: int, stamp: int) -> Iterator[av.VideoFrame]:
-    """Decode from a key frame on, or from one before it where the container leads no nearer."""
+def _decoded(packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
+    for packet in packets:
+        yield from packet.decode()
+
+
+def _read_out(container, stream, packets: Iterator[av.Packet], index: FrameIndex) -> None:
+    """Take the packets to their end, by way of the last key frame: left before it, PyAV loses memory each time."""
+    with suppress(av.FFmpegError):
+        container.seek(int(index.keys[-1]), stream=stream)
+        for _ in packets:
+            pass
+
+
+def _from_key(container, stream, keys: np.ndarray, key: int, stamp: int) -> Iterator[av.Packet]:
+    """The packets from a key frame on, or from one before it where the container leads no nearer."""
     for target in dict.fromkeys((key, max(0, key - 1), 0)):
         container.seek(int(keys[target]), stream=stream)
         packets = container.demux(stream)
         first = next((packet for packet in packets if packet.size), None)
         if first is not None and first.is_keyframe and first.pts is not None and first.pts <= stamp:
-            yield from first.decode()
-            for packet in packets:
-                yield from packet.decode()
-            return
+            return chain([first], packets)
     raise Lost

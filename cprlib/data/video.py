@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 
-from cprlib.data.container import VideoError, decode, encode, in_places, is_upright, open_video, rgb
+from cprlib.data.container import VideoError, decode, encode, in_places, is_upright, open_video, rgb_frames
 from cprlib.data.probing import VideoInfo, probe
 from cprlib.data.seeking import frame_index, pictures_at
 
@@ -172,7 +172,7 @@ def _read(path: str | Path, indices: list[int], reader: str) -> Iterator[np.ndar
     index = None if reader == "pyav" else frame_index(path, any_container=reader == "seek")
     if index is not None or indices[0] < 0:
         _check_range(path, indices, _count(path) if index is None else len(index.stamps))
-    return map(rgb, pictures_at(path, indices, index))
+    return rgb_frames(pictures_at(path, indices, index))
 
 
 def _count(path: str | Path) -> int:

@@ -1,3 +1,5 @@
+import ctypes
+import gc
 import os
 from pathlib import Path
 
@@ -209,6 +211,36 @@ def test_a_turned_picture_comes_out_upright(tmp_path):
     assert (info.height, info.width) == (64, 48)
     clip = read_clip(tmp_path / "v.mp4", [3], reader=info.reader)
     assert np.abs(clip[0].int().numpy() - np.rot90(frames[3].numpy())).mean() < 6
+
+
+def test_no_picture_stays_in_memory(tmp_path):
+    write_video(tmp_path / "v.mp4", moving())
+    gc.collect()
+    gc.disable()  # what is kept alive by a circle of references waits for the collector
+    try:
+        read_clip(tmp_path / "v.mp4", range(60))
+        assert sum(type(thing) is av.VideoFrame for thing in gc.get_objects()) <= 1
+    finally:
+        gc.enable()
+
+
+def test_reading_leaves_nothing_behind(tmp_path):
+    class Info(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_size_t) for name in "a b c d e f g used h i".split()]
+
+    if not hasattr(libc := ctypes.CDLL(None), "mallinfo2"):
+        pytest.skip("this C library does not say how much it has given out")
+    libc.mallinfo2.restype = Info
+
+    def used(times: int) -> int:
+        for _ in range(times):
+            read_clip(tmp_path / "v.mp4", range(3, 57))
+        gc.collect()
+        return libc.mallinfo2().used
+
+    write_video(tmp_path / "v.mp4", moving())  # five key frames, so five places to read from
+    before = used(20)
+    assert used(200) - before < 200 * 100
 
 
 def test_the_fingerprint_follows_the_content(tmp_path):

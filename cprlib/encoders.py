@@ -5,7 +5,6 @@ import copy
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import video
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RELEASED_RED = 128  # level of red in the flow pictures of the released code; green is v, blue is u
@@ -74,11 +73,15 @@ class Encoder(nn.Module):
 
 
 def _s3d() -> tuple[nn.Module, int]:
+    from torchvision.models import video  # here, as torchvision takes longer to import than all else beside torch
+
     # Plain BatchNorm3d: torchvision's own default (eps 1e-3, momentum 1e-3) is not what the papers trained.
     return video.s3d(weights=None, norm_layer=nn.BatchNorm3d).features, 1024
 
 
 def _resnet(name: str) -> tuple[nn.Module, int]:
+    from torchvision.models import video
+
     net = getattr(video, name)(weights=None)
     return nn.Sequential(net.stem, net.layer1, net.layer2, net.layer3, net.layer4), 512
 

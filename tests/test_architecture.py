@@ -83,6 +83,13 @@ def test_the_paper_needs_torch_alone(part):
     assert {part_of(name) for name in OWN[f"cprlib.{part}"]} <= {"paper"}
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_nobody_waits_for_torchvision_who_does_not_use_it(module):
+    """It takes as long to import as torch, and every notebook, worker and command would wait for it."""
+    at_once = [node for node in ast.parse(MODULES[module].read_text()).body if not hasattr(node, "body")]
+    assert not any(name.startswith("torchvision") for node in at_once for name in imports_of(ast.unparse(node)))
+
+
 def test_data_know_nothing_of_training():
     for module in (name for name in MODULES if part_of(name) == "data"):
         assert not {part_of(other) for other in OWN[module]} & {"miners", "training"}, module

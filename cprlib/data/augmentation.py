@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as TF
 
 from cprlib.encoders import IMAGENET_MEAN, IMAGENET_STD
 from cprlib.methods import VIEWS, sources_of
@@ -55,6 +54,8 @@ def resized_crop(clip: Tensor, crop: Crop, size: int, view: str) -> Tensor:
 
 def _resized(clip: Tensor, size: int) -> Tensor:
     """(T, h, w, C) uint8 → (T, size, size, C); two frames of flow as one, as torch is quick with 3 or 4 channels."""
+    from torchvision.transforms.v2 import functional as TF  # whoever cuts no clip does not wait for it
+
     frames, half = len(clip), -(-len(clip) // 2)
     if paired := clip.stride()[2:] == (2, 1):
         pixels = clip.view(torch.int16)[..., 0]  # of an odd number of frames the middle one is in both halves
@@ -92,6 +93,8 @@ def evaluation_crops(clip: Tensor, size: int, view: str, crops: str = "centre") 
     """
     if crops not in CROPS:
         raise ValueError(f"crops is {crops!r}; choose one of {', '.join(CROPS)}")
+    from torchvision.transforms.v2 import functional as TF
+
     frames, short = torch.as_tensor(clip).permute(0, 3, 1, 2), min(clip.shape[1:3])  # (T, C, H, W)
     side = short if crops == "centre" else max(1, round(short * 7 / 8))
     squares = [TF.center_crop(frames, [side, side])] if crops == "centre" else TF.five_crop(frames, [side, side])

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import optical_flow
 
 from cprlib.data.tvl1 import tvl1
 
@@ -53,6 +52,8 @@ def load_raft(method: str, weights: str | Path | None = None) -> nn.Module:
     Raises:
         ValueError: weights that cannot be read, do not fit, or cannot be downloaded.
     """
+    from torchvision.models import optical_flow  # imported slowly, and seldom needed
+
     if weights is None:
         try:
             return getattr(optical_flow, method)(weights="DEFAULT").eval()

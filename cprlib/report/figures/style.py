@@ -12,7 +12,6 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from torchvision.utils import flow_to_image
 
 from cprlib.report.names import method_look
 from cprlib.store.files import atomic_path, resolve
@@ -105,6 +104,8 @@ def flow_colour(flow: Any, least: float = 0.0) -> np.ndarray:
 
     Full saturation is the largest speed in `flow`, or `least` if that is larger, so that noise stays pale.
     """
+    from torchvision.utils import flow_to_image
+
     flow = torch.nn.functional.pad(torch.as_tensor(flow, dtype=torch.float32), (0, 1))
     flow[..., 0, :, -1] = least  # in a column of its own, which is cut off again
     return flow_to_image(flow)[..., :-1].movedim(-3, -1).numpy()

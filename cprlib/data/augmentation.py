@@ -44,9 +44,8 @@ def resized_crop(clip: Tensor, crop: Crop, size: int, view: str) -> Tensor:
         (T, size, size, C) uint8.
     """
     height, width = clip.shape[1:3]
-    h = min(height, round(math.sqrt(crop.area * height * width / crop.aspect)))
-    w = min(width, round(math.sqrt(crop.area * height * width * crop.aspect)))
-    h, w = max(h, 1), max(w, 1)
+    h = max(1, min(height, round(math.sqrt(crop.area * height * width / crop.aspect))))
+    w = max(1, min(width, round(math.sqrt(crop.area * height * width * crop.aspect))))
     top, left = round(crop.y * (height - h)), round(crop.x * (width - w))
     clip = _resized(torch.as_tensor(clip)[:, top : top + h, left : left + w], size)
     return mirror(clip, view) if crop.flip else clip
@@ -54,13 +53,13 @@ def resized_crop(clip: Tensor, crop: Crop, size: int, view: str) -> Tensor:
 
 def _resized(clip: Tensor, size: int) -> Tensor:
     """(T, h, w, C) uint8 → (T, size, size, C); two frames of flow as one, as torch is quick with 3 or 4 channels."""
-    from torchvision.transforms.v2 import functional as TF  # whoever cuts no clip does not wait for it
+    from torchvision.transforms.v2.functional import resize  # whoever cuts no clip does not wait for it
 
     frames, half = len(clip), -(-len(clip) // 2)
     if paired := clip.stride()[2:] == (2, 1):
         pixels = clip.view(torch.int16)[..., 0]  # of an odd number of frames the middle one is in both halves
         clip = torch.stack([pixels[:half], pixels[-half:]], dim=3).view(torch.uint8)
-    clip = TF.resize(clip.permute(0, 3, 1, 2), [size, size], antialias=True).permute(0, 2, 3, 1).contiguous()
+    clip = resize(clip.permute(0, 3, 1, 2), [size, size], antialias=True).permute(0, 2, 3, 1).contiguous()
     if not paired:
         return clip
     pixels = clip.view(torch.int16)
@@ -93,11 +92,11 @@ def evaluation_crops(clip: Tensor, size: int, view: str, crops: str = "centre") 
     """
     if crops not in CROPS:
         raise ValueError(f"crops is {crops!r}; choose one of {', '.join(CROPS)}")
-    from torchvision.transforms.v2 import functional as TF
+    from torchvision.transforms.v2.functional import center_crop, five_crop
 
     frames, short = torch.as_tensor(clip).permute(0, 3, 1, 2), min(clip.shape[1:3])  # (T, C, H, W)
     side = short if crops == "centre" else max(1, round(short * 7 / 8))
-    squares = [TF.center_crop(frames, [side, side])] if crops == "centre" else TF.five_crop(frames, [side, side])
+    squares = [center_crop(frames, [side, side])] if crops == "centre" else five_crop(frames, [side, side])
     resized = [_resized(s.permute(0, 2, 3, 1), size) for s in squares]
     return torch.stack(resized + ([mirror(s, view) for s in resized] if crops == "ten" else []))
 
@@ -105,11 +104,7 @@ def evaluation_crops(clip: Tensor, size: int, view: str, crops: str = "centre") 
 def to_input(
     clips: Tensor, view: str, strong: Tensor | None = None, generator: torch.Generator | None = None
 ) -> Tensor:
-    """The input of one view, see :func:`to_inputs`.
-
-    Args:
-        clips: (B, T, H, W, C) uint8, frames of the view's source.
-    """
+    """The input of one view from (B, T, H, W, C) uint8, frames of its source; see :func:`to_inputs`."""
     return to_inputs({VIEWS[view].source: clips}, (view,), strong, generator)[view]
 
 

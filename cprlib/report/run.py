@@ -78,6 +78,17 @@ class Run:
         return str(self.settings.get("evaluated_on") or DATASETS.get(name, name))
 
     @cached_property
+    def videos(self) -> Manifest | None:
+        """The manifest that its settings name, None where that is not there."""
+        path = resolve(str(self.settings.get("manifest", "")))
+        return Manifest.read(path) if path.is_file() else None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether classes are known, without which nothing can be measured."""
+        return self.videos is None or self.videos.is_labelled
+
+    @cached_property
     def networks(self) -> list[Network]:
         """The networks that the settings ask for, in the order of training, then the others in the folder."""
         home = self.folder.parent / str(self.settings.get("pretrained") or self.folder.name)
@@ -94,7 +105,7 @@ class Run:
     def state(self) -> tuple[str, str]:
         """Whether it is "finished", "unfinished" or "not started", and the details.
 
-        It is finished when the networks of all its methods are and, if it has settings, the comparison is made.
+        It is finished when the networks of all its methods are and, if it has settings and labels, the comparison is.
         """
         main = [network for network in self.networks if network.is_main]
         begun = [f"{n.name}, {n.progress}" for n in self.networks if n.state == "unfinished"]
@@ -105,7 +116,7 @@ class Run:
         if waiting:
             done = len(main) - len(waiting)
             return "unfinished" if done else "not started", f"{done} of {len(main)} networks; next: {waiting[0]}"
-        if not compared and self.settings:
+        if not compared and self.settings and self.is_labelled:
             return "unfinished", f"all {len(main)} networks; results still to come"
         parts = [f"all {len(main)} networks"] * bool(main) + ["the comparison"] * compared
         return "finished", " and ".join(parts)
@@ -210,8 +221,12 @@ def _network(run: Path, folder: Path) -> Network:
         return Network(name, folder, "unfinished", f"epoch {done} of {epochs}", last, changed)
     metrics = read_sealed(folder / "metrics.json")
     trained = f"{metrics.get('epochs', '?')} epochs" if metrics.get("epochs") != 0 else "untrained weights"
-    progress = f"released weights, {Path(metrics['released']).name}" if "released" in metrics else trained
-    return Network(name, folder, "finished", progress, last, changed)
+    if "released" in metrics:  # a file, or a training of another run
+        start = Path(metrics["released"])
+        trained = (
+            f"weights of {start.parent.name}/{start.name}" if not start.suffix else f"released weights, {start.name}"
+        )
+    return Network(name, folder, "finished", trained, last, changed)
 
 
 def _time(path: Path) -> datetime:

@@ -68,7 +68,7 @@ def _index(options: argparse.Namespace, tell=print) -> Index:
 
 
 def _query(options: argparse.Namespace) -> None:
-    if options.html and Path(options.html).suffix.lower() not in (".html", ".htm"):
+    if options.html and (Path(options.html).is_dir() or Path(options.html).suffix.lower() not in (".html", ".htm")):
         raise ValueError(f"--html {options.html}: name the page that is to be written, ….html")
     if (Path(options.index) / ABOUT).is_file():
         index = open_index(options.index)

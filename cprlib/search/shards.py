@@ -60,8 +60,10 @@ def open_shard(folder: Path, shard: str, kind: str) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r")
     except (ValueError, OSError, EOFError) as error:
-        what = "damaged" if path.exists() else "gone"
-        raise ValueError(f"{path} is {what}; delete {folder} and make the index again") from error
+        remedy = f"delete {folder} and make the index again"
+        if not path.exists():  # also where another process has merged shards meanwhile
+            raise ValueError(f"{path} is gone; open the index again or, if that does not help, {remedy}") from error
+        raise ValueError(f"{path} is damaged; {remedy}") from error
 
 
 def read_vectors(folder: Path, place: pd.Series) -> Vectors:

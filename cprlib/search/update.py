@@ -67,8 +67,8 @@ def update_index(
     """
     source, encoder = Path(videos).resolve(), cached_encoder(str(run))
     folder = Path(out).resolve() if out else default_index(source, encoder)
-    if folder.is_file():
-        raise ValueError(f"{folder} is a file; name a folder for the index")
+    if file := next((place for place in (folder, *folder.parents) if place.is_file()), None):
+        raise ValueError(f"{file} is a file; name a folder for the index")
     if workers is None and torch.cuda.is_available():
         workers = min(4, os.cpu_count() or 1)
     with locked(folder):
@@ -96,14 +96,15 @@ def videos_of(source: Path) -> list[Path]:
     Raises:
         FileNotFoundError, ValueError: there are none, or they are in an LMDB.
     """
-    if source.is_dir() or source.suffix.lower() not in (*TABLES, ".parquet"):
+    if source.is_dir() or not source.suffix:
         return find_videos(source)
+    if not source.is_file() or source.suffix.lower() not in (*TABLES, ".parquet"):
+        told = "is neither a folder of videos nor" if source.exists() else "is not there; give a folder of videos, or"
+        raise FileNotFoundError(f"{source} {told} a table (.csv, .tsv, .txt) with a column path")
     if source.suffix == ".parquet":
         table = Manifest.read(source).table
-    elif source.is_file():
-        table = read_text_table(source, ("path",))[0]
     else:
-        raise FileNotFoundError(f"no table at {source}; give a folder of videos, or a CSV with a column path")
+        table = read_text_table(source, ("path",))[0]
     if "lmdb" in set(table.get("reader", ())):
         raise ValueError(f"{source}: videos in an LMDB cannot be searched; give a folder of video files")
     if not len(table):

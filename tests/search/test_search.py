@@ -165,8 +165,10 @@ def test_a_table_of_videos_is_searched_like_their_folder(run, toy_manifest, vide
         table.write_text(content)
         with pytest.raises(SystemExit, match=message):
             main(["index", str(table), *out])
-    with pytest.raises(SystemExit, match="no table at .*; give a folder of videos, or a CSV"):
+    with pytest.raises(SystemExit, match="none.csv is not there; give a folder of videos, or a table"):
         main(["index", str(tmp_path / "none.csv"), *out])
+    with pytest.raises(SystemExit, match="2.mp4 is neither a folder of videos nor a table"):
+        main(["index", str(videos / "2.mp4"), *out])
 
 
 def test_blocks_and_shards_give_what_one_product_gives(tmp_path, monkeypatch):
@@ -213,7 +215,7 @@ def test_a_file_that_kills_its_reader_is_left_out(run, videos, tmp_path, monkeyp
     index, _ = update_index(videos / "deep", run, tmp_path / "index", workers=1)
     assert set(index.problems.values()) == {"it ends its process"} and len(index.problems) == 3
     with pytest.raises(ValueError, match="index.json is a file; name a folder"):
-        update_index(videos, run, tmp_path / "index/index.json", workers=1)
+        update_index(videos, run, tmp_path / "index/index.json/below", workers=1)
 
 
 def test_a_damaged_index_says_which_file(run, videos, tmp_path):
@@ -227,7 +229,7 @@ def test_a_damaged_index_says_which_file(run, videos, tmp_path):
                 search(open_index(tmp_path / "index"), videos / "deep/1.mp4")
         path.write_bytes(whole)
     shard.unlink()
-    with pytest.raises(ValueError, match="is gone; delete"):
+    with pytest.raises(ValueError, match="is gone; open the index again or, if that does not help, delete"):
         search(index, videos / "deep/1.mp4")
 
 

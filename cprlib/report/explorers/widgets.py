@@ -28,7 +28,7 @@ from cprlib.report.names import method_look, view_label
 from cprlib.store.progress import progress
 from cprlib.training.snapshots import Memory
 
-WIDE = widgets.Layout(width="min(100%, 34em)")
+WIDE = widgets.Layout(width="min(100% - 4px, 34em)")
 DESCRIPTION = {"description_width": "9em"}
 
 

@@ -29,6 +29,7 @@ class Figure(NamedTuple):
         draw: of a line: (run, seed) -> what fills its name, and a function that draws it, for each figure; raises
             FileNotFoundError or ValueError where the run lacks the data; None if only notebooks draw it. Of one figure:
             draws it, without arguments.
+        needs_labels: whether it says nothing where no class is known.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Figure(NamedTuple):
     caption: str
     alt: str
     draw: Callable[..., Any] | None = None
+    needs_labels: bool = False
 
 
 _LINES = "A line for each network: the loss over the epochs."
@@ -55,6 +57,7 @@ FIGURES = [
         "view; beside them, faded, rows that it removed although the other view finds them the most similar.",
         "A query and rows of clips, one for each stage of the cascade; a red frame and a cross mark other classes.",
         from_run.cascades,
+        needs_labels=True,
     ),
     Figure(
         "fig2_mined_{view}_{number}",
@@ -71,6 +74,7 @@ FIGURES = [
         "mining R@1 (the share of queries whose first mined row is) over the epochs of co-training.",
         "Panels for PMR and mining R@1 of each network over the epochs, with a line for each method.",
         from_run.curves,
+        needs_labels=True,
     ),
     Figure(
         "cotraining",
@@ -87,6 +91,7 @@ FIGURES = [
         "last epoch (CMR, Eq. 5), {view} network, with frames of training videos.",
         "Classes with the highest and the lowest recall, each with every method's number and frames of its videos.",
         from_run.classes,
+        needs_labels=True,
     ),
     Figure(
         "fig6_cmr_{view}_by_{by}",
@@ -95,6 +100,7 @@ FIGURES = [
         "mined as true positives in the last epoch. Lines are the medians over the classes.",
         "Bars for every class and method: class mining recall; vertical lines mark the medians.",
         from_run.recalls,
+        needs_labels=True,
     ),
     Figure(
         "ablation_{sweep}",
@@ -122,6 +128,7 @@ FIGURES = [
         "Nearest training videos of one test video in every view, example {number}.",
         _STRIPS,
     ),
+    Figure("search", "other", "Videos like one drawn at random, in each view and in all views together.", _STRIPS),
     Figure("{method}_loss", "training", "Co-training with {method}: loss over the epochs.", _LINES),
     Figure("{method}_{view}", "training", "Training with {method}: loss of the {view} network.", _LINES),
 ]
@@ -137,6 +144,9 @@ def figures_of_run(run: str | Path | Run, seed: int = 0) -> tuple[list[Figure], 
     run = run if isinstance(run, Run) else Run(run)
     figures, left_out = [], {}
     for line in (line for line in FIGURES if line.draw):
+        if line.needs_labels and not run.is_labelled:
+            left_out[line.name] = "no class is known"
+            continue
         try:
             figures += [_filled(line, values, run.views)._replace(draw=draw) for values, draw in line.draw(run, seed)]
         except (FileNotFoundError, ValueError) as error:
@@ -195,7 +205,7 @@ def save_figures(
     figures, left_out = figures_of_run(run, seed)
     folder = resolve(out) if out else resolve(run) / "figures" / "paper"
     paths, captions = [], []
-    for name, _, caption, _, draw in figures:
+    for name, _, caption, _, draw, _ in figures:
         try:
             paths += save_figure(draw(), folder, name, formats)
             captions.append(f"{name}\n{caption}\n")

@@ -5,6 +5,7 @@ They are fast to draw, so that an explorer can follow a slider."""
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,6 +172,8 @@ def mined_figure(
 ) -> Figure:
     """What each method (-> mining log of one network) mined for one query, a video_id, in its last epoch."""
     videos = manifest.table.set_index("video_id", drop=False)
+    if not manifest.is_labelled:
+        videos = videos.assign(class_name=[Path(path).stem for path in videos.path])
     last = {method: log[(log.epoch == log.epoch.max()) & (log["query"] == query)] for method, log in logs.items()}
     found = {method_look(m).label: videos.loc[rows.sort_values("rank").mined] for m, rows in last.items()}
     return examples_figure(videos.loc[query], found, thumbnail)

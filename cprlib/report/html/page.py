@@ -97,7 +97,7 @@ def pictures_of(run: Run) -> tuple[list[Picture], dict[str, list[str]]]:
     """
     files = {path.stem: path.read_bytes() for path in sorted((run.folder / "figures").glob("[!.]*.png"))}
     pictures, drawn, missing = [], set(), {}
-    for name, section, caption, alt, draw in figures_of_run(run)[0]:
+    for name, section, caption, alt, draw, _ in figures_of_run(run)[0]:
         if section == "classification" and name in files:  # notebook 06 has these of every view
             continue
         try:

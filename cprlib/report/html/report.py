@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from cprlib.data.manifest import Manifest
 from cprlib.methods import ALL_VIEWS
 from cprlib.report.html import record, results
 from cprlib.report.html.page import Section, pictures_of, time_text, write_page
@@ -33,8 +32,7 @@ def report_sections(run: Run, pair: tuple[str, ...] = ()) -> list[Section]:
     sections = [
         results.summary_section(run, table, _about(run), pair),
         record.state_section(run),
-        results.comparison_section(table, notes([run.folder]) if table is not None else []),
-        *results.table_sections(run),
+        *results.result_sections(run, table, notes([run.folder]) if table is not None else []),
         Section("data", "Data"),
         Section("training", "Training"),
         Section("other", "Other figures"),
@@ -68,8 +66,7 @@ def _about(run: Run) -> str:
     pretrained = settings.get("pretrained")
     what = f"evaluates the networks of {pretrained}" if pretrained else "trains and evaluates its networks"
     on, seed = f" on {run.dataset}" * bool(run.dataset), f", seed {settings.get('seed')}" * ("seed" in settings)
-    manifest = resolve(str(settings.get("manifest", "")))
-    count = int((Manifest.read(manifest).table.split == "test").sum()) if manifest.is_file() else 0
+    count = int((run.videos.table.split == "test").sum()) if run.videos and run.is_labelled else 0
     tests = f", with {count} test videos: one of them is {100 / count:.1f} points" if count else ""
     return f"The run {name} {what}{on}{seed}{tests}."
 

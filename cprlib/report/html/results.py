@@ -17,6 +17,10 @@ PMR_WORDS = (
     "PMR is the share of mined clips that show the query's class; mining R@1 the share of queries whose first mined "
     "clip does; CMR the share of a class's recordings that were found in one epoch, at its median class."
 )
+UNMEASURED = (
+    "No class is known, so what needs classes is left out: comparison, mining quality, retrieval and classification. "
+    "With a CSV that has a column class_name they are added without training again."
+)
 
 
 def comparison_of(run: Run) -> pd.DataFrame | None:
@@ -39,7 +43,9 @@ def summary_section(run: Run, table: pd.DataFrame | None, about: str, pair: tupl
     """What the run is, and two methods side by side."""
     section = Section("summary", "Summary", [about])
     pairs = differences_of(run, table, pair)
-    if table is None:
+    if not run.is_labelled:
+        section.text = [f"{about} {UNMEASURED}"]
+    elif table is None:
         section.text = [f"{about} There are no results yet; the state of its networks is below."]
     elif len(pairs):
         words, runs = tables.difference_words(pairs), int(table["runs"].max())
@@ -50,6 +56,13 @@ def summary_section(run: Run, table: pd.DataFrame | None, about: str, pair: tupl
         labels = ", ".join(method_look(method).label for method in dict.fromkeys(table["method"]))
         section.text = [f"{about} It has results for {labels}: no two methods that mine positives to compare."]
     return section
+
+
+def result_sections(run: Run, table: pd.DataFrame | None, below: list[str]) -> list[Section]:
+    """The comparison, then what it was made from; where no class is known only the figures that need none."""
+    if not run.is_labelled:
+        return [Section("mining", "What was mined")]
+    return [comparison_section(table, below), *table_sections(run)]
 
 
 def comparison_section(table: pd.DataFrame | None, below: list[str]) -> Section:

@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 import yaml
 
+from cprlib.data.manifest import UNLABELLED, Manifest
+from cprlib.report.figures.catalogue import figures_of_run
 from cprlib.report.html import report
 from cprlib.report.html.results import table_sections
 from cprlib.report.run import Run
 from cprlib.report.tables.comparison import write_comparison
-from tests.report_runs import NETWORKS, Page, make_half, make_run
+from tests.report_runs import NETWORKS, SETTINGS, Page, make_half, make_network, make_run
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +232,17 @@ def test_a_run_that_evaluates_networks_of_another(tmp_path):
     (judge / "params.yaml").write_text(yaml.safe_dump({"pretrained": "toy", "methods": ["cpr"], "dataset": "hmdb51"}))
     text = Page(report.write_report(judge)).text
     assert "evaluates the networks of toy on HMDB51" in text and "07_mining_quality" not in text
+
+
+def test_without_classes_nothing_is_said_to_be_missing_or_measured(tmp_path, toy_manifest):
+    videos = Manifest.read(toy_manifest).table.assign(label=0, class_name=UNLABELLED)
+    Manifest(videos).write(tmp_path / "plain.csv")
+    run = tmp_path / "plain"
+    for view in ("rgb", "flow"):
+        make_network(run, f"infonce_{view}")
+    settings = SETTINGS | {"manifest": str(tmp_path / "plain.csv"), "methods": ["infonce"]}
+    (run / "params.yaml").write_text(yaml.safe_dump(settings))
+    text = Page(report.write_report(run)).text
+    assert "No class is known" in text and "Finished: all 2 networks" in text
+    assert "yet" not in text and "points" not in text
+    assert list(figures_of_run(run)[1].values()).count("no class is known") == 4

@@ -59,4 +59,10 @@ def tell_counts(manifest: Manifest, problems: pd.DataFrame) -> tuple[Manifest, p
         print(f"  {printable(name)}: {', '.join(told)}")
     if len(manifest.class_names) > SHOWN:
         print(f"  … and {len(manifest.class_names) - SHOWN} other classes")
+    untested = manifest.table.groupby("class_name")["split"].agg(lambda sides: "test" not in set(sides))
+    if untested.any() and manifest.is_labelled:
+        names = ", ".join(map(printable, untested[untested].index[:SHOWN]))
+        print(
+            f"  no video for testing: {names}; add recordings, or draw anew: python -m data_prep.own_videos … --seed 1"
+        )
     return manifest, problems

@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cprlib.data.manifest import Manifest
 from cprlib.data.video import write_video
 from data_prep import own_videos
 from data_prep.near_copies import near_copies
+from data_prep.recordings import tell_counts
 
 
 def test_a_re_encoded_copy_on_the_other_side_is_found(tmp_path, capsys):
@@ -23,3 +25,13 @@ def test_a_re_encoded_copy_on_the_other_side_is_found(tmp_path, capsys):
     assert remark.path.endswith("copy.mp4") and remark.reason.startswith("looks like a training video")
     assert "3.mp4" in remark.reason and "1 videos for testing look like" in capsys.readouterr().out
     assert near_copies(made, workers=1, least=1.01) == []
+
+
+def test_a_class_without_a_test_video_is_told(toy_manifest, capsys):
+    table = Manifest.read(toy_manifest).table
+    name = table.class_name.iloc[0]
+    split = table.split.where(table.class_name != name, "train")
+    tell_counts(Manifest(table.assign(split=split)), table.head(0))
+    assert f"no video for testing: {name}; add recordings" in capsys.readouterr().out
+    tell_counts(Manifest(table), table.head(0))
+    assert "no video for testing" not in capsys.readouterr().out

@@ -22,6 +22,7 @@ from cprlib.store.tensors import load_safely, save_tensors
 __all__ = ["export_released", "load_checkpoint", "load_encoder", "load_released", "resume", "save_checkpoint"]
 
 DAMAGED = "checkpoint-damaged.pt"
+SHAPE = ("view", "method", "backbone", "dim", "clip_len", "clip_stride", "clip_size")  # without which none can be used
 T = TypeVar("T")
 
 
@@ -127,11 +128,17 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
         raise ValueError(
             f"{path} is not a checkpoint of cprlib (it needs 'config' and 'encoder'); give a folder that fit() made"
         )
+    if other := [name for name, weight in state["encoder"].items() if not isinstance(weight, torch.Tensor)]:
+        raise ValueError(f"{path}: {other[0]} of its encoder is no tensor; train that network again")
     if broken := _not_finite(state):
         raise ValueError(f"{path}: {broken} holds numbers that are not finite; train that network again")
     fingerprint = Fingerprint.read(path.parent)
     if fingerprint and path.name in (CHECKPOINT, BEFORE) and state.get("fingerprint") not in fingerprint.history:
         raise ValueError(f"{path} belongs to another training than its folder; put its own back, or delete the folder")
+    settings = fingerprint.parts.get("settings", {}) if fingerprint and "continued" not in fingerprint.parts else {}
+    if other := [n for n in SHAPE if n in settings and state["config"].get(n) != settings[n]]:
+        name, found = other[0], state["config"].get(other[0])
+        raise ValueError(f"{path}: its {name} is {found!r}, that of its training {settings[name]!r}; train it again")
     return state
 
 

@@ -6,7 +6,7 @@ ARGS ?=
 TORCH_INDEX ?=
 
 PYTHON = .venv/bin/python
-PIPELINE = --configfile $(PARAMS) --cores $(CORES) --nolock --rerun-incomplete $(ARGS)
+PIPELINE = --configfile $(PARAMS) --cores $(CORES) $(ARGS)
 
 .PHONY: help lab demo tables report figures pictures test lint browser bench
 help:

@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -683,6 +684,16 @@ if gpus.visible() and not workflow.nodes and "gpu" not in workflow.global_resour
     workflow.register_resource("gpu", len(gpus.visible()))  # a step that finds none free waits; --resources gpu=N lets N share
 
 
+def check_clock():
+    """A step's result must not be older than what it is made from: Snakemake refuses that, when the work has been done."""
+    read = {path for job in workflow.dag.needrun_jobs() for path in job.input if os.path.exists(path)}
+    if late := [path for path in sorted(read) if os.path.getmtime(path) > time.time() + 60]:
+        raise WorkflowError(
+            f"{late[0]} is of {time.strftime('%Y-%m-%d %H:%M', time.localtime(os.path.getmtime(late[0])))}, later than this machine's clock "
+            f"says it is ({len(late)} such files); set the clock right, or give them the time of now: touch FILE"
+        )
+
+
 HELD = ExitStack()  # until the end of this process
 
 
@@ -692,6 +703,7 @@ def begin():
         HELD.enter_context(locked(RUN, wait=False))
     except OSError as error:
         raise WorkflowError(str(error)) from None
+    check_clock()
     if any(PROPOSED) and "show" not in sys.argv:  # said at the start of what made the results that are shown
         print("settings that follow the videos; each can be given in the parameter file:", *PROPOSED, sep="\n", flush=True)
     write_settings(SETTINGS)

@@ -23,8 +23,8 @@ class Pipeline:
 
     def command(self, *arguments, **config):
         config = {"outputs": self.outputs, "run": "smoke"} | config
-        options = ["--configfile", self.params, "--cores", "2", "--nolock"]
-        options += ["--rerun-incomplete", "--directory", self.folder, "--config"]
+        options = ["--configfile", self.params, "--cores", "2"]
+        options += ["--directory", self.folder, "--config"]
         pairs = [f"{name}={value}" for name, value in config.items()]
         snakemake = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile"]
         return [*map(str, [*snakemake, *arguments, *options]), *pairs]

@@ -14,7 +14,7 @@ pytest.importorskip("snakemake_executor_plugin_slurm", reason="pip install -e '.
 
 def plan(*words):
     """The jobs of a dry run with the profile: name and what is told of it."""
-    command = [sys.executable, "-m", "snakemake", "-n", "--nolock", "--profile", "profiles/slurm", *map(str, words)]
+    command = [sys.executable, "-m", "snakemake", "-n", "--profile", "profiles/slurm", *map(str, words)]
     done = subprocess.run(command, cwd=project_root(), capture_output=True, text=True)
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed

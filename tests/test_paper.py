@@ -21,7 +21,6 @@ def plan(tmp_path, **config):
         "paper.smk",
         "--cores",
         "2",
-        "--nolock",
         "--configfile",
         path,
     ]

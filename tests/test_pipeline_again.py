@@ -1,6 +1,7 @@
 """The Snakefile called again: what was moved, what was made from something else, what was killed."""
 
 import contextlib
+import os
 import shutil
 import time
 
@@ -38,6 +39,17 @@ def test_other_settings_are_noticed_where_the_run_was_moved(moved):
     assert not moved.plan()
     assert {"flow", "infonce", "coclr", "cpr"} <= moved.plan(flow_bound=2.0)
     assert moved.plan(probe_epochs=6) == {"all", "probe", "comparison"}
+
+
+def test_files_of_tomorrow_are_named_before_anything_is_done(moved):
+    (moved.outputs / "smoke/comparison.csv").unlink()
+    table = moved.outputs / "smoke/tables/retrieval.csv"
+    os.utime(table, (time.time() + 86400,) * 2)
+    status, printed = moved.run()
+    assert status == 1 and "tables/retrieval.csv is of 20" in printed and "set the clock right" in printed, printed
+    assert "modification time" not in printed and not (moved.outputs / "smoke/comparison.csv").exists()
+    table.touch()
+    assert moved.run("comparison")[0] == 0
 
 
 def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(moved):

@@ -25,7 +25,7 @@ from cprlib.data.flow_file import (
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import check_shard, parallel_map, read_shard
 from cprlib.data.video import fingerprint, resize
-from cprlib.store.files import link, resolve
+from cprlib.store.files import link, locked, remove_leftovers, resolve
 
 __all__ = [
     "FlowInfo",
@@ -121,10 +121,12 @@ def extract_flow(
     table = manifest.table.assign(flow_path=[str(place / f"{source}.mp4") for source in sources])
     rows = zip(table.path, table.flow_path, table.num_frames, table.fps, sources, strict=True)
     jobs = list({row[1]: row for row in rows}.values())[number::of]  # copies of a video share their flow
-    todo = [job for job in jobs if not _is_there(job, others, name, bound, short_side)]
-    _forecast(todo, estimate_flow, short_side, workers)
     one = partial(_extract_one, name=name, bound=bound, short_side=short_side, setting=(method, device, weights))
-    done = parallel_map(one, todo, workers, f"{method} flow")
+    with locked(place.with_name(f"{place.name}-{number}of{of}")):  # else two runs that share it would both make it
+        remove_leftovers(place)
+        todo = [job for job in jobs if not _is_there(job, others, name, bound, short_side)]
+        _forecast(todo, estimate_flow, short_side, workers)
+        done = list(parallel_map(one, todo, workers, f"{method} flow"))
     failed = [f"{job[0]} ({error})" for job, error in done if isinstance(error, Exception)]
     if failed:
         raise RuntimeError(

@@ -1,4 +1,6 @@
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -21,6 +23,7 @@ from cprlib.data.flow import (
 )
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import fingerprint, probe, read_clip, resize, write_video
+from cprlib.store.files import locked
 
 DATA = Path(os.environ.get("CPR_DATA", "../shared")) / "videos" / "ucf101-12"
 
@@ -159,7 +162,7 @@ def test_extraction_fills_the_manifest(tmp_path, workers):
         expected = quantise(estimate(clip, "dis").permute(0, 2, 3, 1), 20.0).astype(int)
         levels = read_flow_levels(row.flow_path, range(row.num_frames - 1)).numpy()
         assert np.abs(levels - expected).mean() < 1
-    assert len(list((tmp_path / "flow").rglob("*"))) == 3  # two files, one folder, nothing else
+    assert len(list((tmp_path / "flow").rglob("[!.]*"))) == 3  # two files, one folder, nothing else
 
 
 def test_extraction_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
@@ -275,3 +278,20 @@ def test_real_flow_is_about_as_large_as_its_video(tmp_path):
     assert (tmp_path / "f.mp4").stat().st_size < 2 * path.stat().st_size
     back = read_flow(tmp_path / "f.mp4", range(len(flow)))
     assert (back - flow.clamp(-20, 20)).abs().mean() < 20 / 255
+
+
+def test_a_second_start_waits_and_finds_all_done(tmp_path, capsys):
+    videos = manifest_of(tmp_path, a=gliding(4, 1, 0), b=gliding(4, 0, 1))
+    place = tmp_path / "flow"
+    with ThreadPoolExecutor() as pool:
+        with locked(place / "dis-8.0-0-0of1"):
+            (place / "dis-8.0-0").mkdir()
+            killed = place / "dis-8.0-0/.tmp-a.mp4"
+            killed.touch()
+            os.utime(killed, (0, 0))
+            second = pool.submit(extract_flow, videos, place, "dis", 8.0, 1)
+            while "dis-8.0-0-0of1: waiting for process" not in capsys.readouterr().out:
+                time.sleep(0.01)
+            assert not second.done() and killed.exists()
+        second.result()
+    assert len(list((place / "dis-8.0-0").iterdir())) == 2

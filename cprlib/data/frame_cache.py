@@ -75,7 +75,10 @@ def cache_files(folder: Path, view: str, short_side: int | None) -> tuple[Path, 
 
 def find_places(manifest: Manifest, view: str, index: Path) -> dict[int, tuple]:
     """video_id → (offset in bytes, (frames, height, width, channels))."""
-    known = {video["content"]: (video["offset"], video["shape"]) for video in _indexed(index)}
+    videos = _indexed(index)
+    if not _is_whole(index.with_suffix(".bin"), videos):
+        raise CacheMismatch(f"{index.with_suffix('.bin')} was cut short; run build_cache again")
+    known = {video["content"]: (video["offset"], video["shape"]) for video in videos}
     contents = video_contents(manifest) if view == "rgb" else flow_contents(manifest)
     places = {}
     for row, content in zip(manifest.table.itertuples(index=False), contents, strict=True):
@@ -86,6 +89,11 @@ def find_places(manifest: Manifest, view: str, index: Path) -> dict[int, tuple]:
                 "run build_cache again, or give another cache folder"
             )
     return places
+
+
+def _is_whole(data: Path, videos: list[dict]) -> bool:
+    """Whether a file has the size of the frames that it is to hold."""
+    return data.is_file() and data.stat().st_size == sum(int(np.prod(video["shape"])) for video in videos)
 
 
 def _is_cached(manifest: Manifest, folder: Path, view: str, short_side: int | None) -> bool:
@@ -128,7 +136,7 @@ def _build_view(manifest: Manifest, folder: Path, view: str, short_side, workers
     """Fill ``.part`` video by video, note each in ``.done``, then put the whole in its place."""
     data, index = cache_files(folder, view, short_side)
     videos = _layout(manifest, view, short_side)
-    if data.is_file() and index.is_file() and _unplaced(_indexed(index)) == _unplaced(videos):
+    if index.is_file() and _is_whole(data, videos) and _unplaced(_indexed(index)) == _unplaced(videos):
         return
     part, log = data.with_suffix(".part"), data.with_suffix(".done")
     done = _resume(part, log, videos)

@@ -46,6 +46,21 @@ RANGES = {
     **dict.fromkeys(("dropout", "held_out", "bank_momentum"), {"least": 0, "below": 1}),
     "ratio": {"above": 0},
 }
+# What a name may be, as its reader says it (a test compares): to import that takes longer than to make a plan.
+CHOICES = {
+    "flow_method": ("tvl1", "dis", "raft_small", "raft_large"),
+    "backbone": ("tiny", "s3d", "r3d_18", "r2plus1d_18"),
+    "anchor": ("paper", "released"),
+    "siblings": ("auto", "positive", "ignore", "negative"),
+    "own_rows": ("ignore", "negative"),
+    "loss": ("auto", "multi_instance", "supervised"),
+    "precision": ("fp32", "bf16"),
+    "intra": ("repeat", "shuffle", "none"),
+    "optimizer": ("sgd", "adam"),
+    "augmentation": ("jitter", "contrastive"),
+    "crops": ("centre", "five", "ten"),
+}
+ALLOWED = RANGES | {name: {"choices": choices} for name, choices in CHOICES.items()}
 
 # Names that decide no result: where things lie and how they are computed. The pipeline redoes no step for their sake.
 RECORDED = {"outputs", "run", "manifest", "videos_csv", "cache", "device", "devices", "workers"}

@@ -21,7 +21,7 @@ import yaml
 
 from cprlib.notebook.kernel import this_python
 from cprlib.notebook.page import write_page
-from cprlib.notebook.parameters import DATA_PARAMETERS, RANGES
+from cprlib.notebook.parameters import ALLOWED, DATA_PARAMETERS
 from cprlib.store.files import atomic_path, project_root, resolve, socket_folder
 from cprlib.store.settings import check_range, coerce, unknown
 
@@ -80,7 +80,7 @@ def check_shared(values: Mapping[str, Any], folder: Path | None = None) -> None:
         if name not in known:
             raise ValueError(unknown(name, known))
         for hint in known[name].values():
-            check_range(name, coerce(name, value, hint), RANGES.get(name, {}))
+            check_range(name, coerce(name, value, hint), ALLOWED.get(name, {}))
 
 
 class _EachOnce(yaml.SafeLoader):
@@ -134,7 +134,7 @@ def choose(notebook: Path, files: Iterable = (), options: Iterable = ()) -> dict
             raise ValueError(f"{notebook.name}: {unknown(name, types)}")
         chosen[name] = _parse(name, text, types[name])
     for name, value in chosen.items():
-        check_range(name, value, RANGES.get(name, {}))
+        check_range(name, value, ALLOWED.get(name, {}))
     return {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
 
 

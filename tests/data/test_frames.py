@@ -185,6 +185,11 @@ def test_a_finished_cache_is_kept_and_a_changed_video_makes_it_anew(tmp_path, mo
     write_video(manifest.table.path[1], texture(9, 64, 40, 77))
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     assert filled == [0, 1, 2] * 2
+    os.truncate(tmp_path / "c/rgb_16.bin", 1000)
+    with pytest.raises(store.CacheMismatch, match="rgb_16.bin was cut short; run build_cache again"):
+        CachedFrames(manifest, tmp_path / "c", ["rgb"], 16)
+    build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
+    assert filled == [0, 1, 2] * 3
     cached = open_frames(manifest, ["rgb"], 16, tmp_path / "c").frames(1, "rgb", [4])
     assert torch.equal(cached, open_frames(manifest, ["rgb"], 16).frames(1, "rgb", [4]))
 

@@ -93,6 +93,8 @@ def test_what_is_no_video_is_named(encoder, tmp_path):
         encoder.embed(torch.zeros(4, 8, 8, 3, dtype=torch.uint8), fps=0)
     with pytest.raises(ValueError, match="the list holds no video"):
         encoder.embed([])
+    with pytest.raises(ValueError, match="3 is no video; give a path, frames, or a list of such"):
+        encoder.embed(3)
 
 
 def test_the_mean_stays_when_the_videos_go(small_run, encoder, videos, tmp_path):

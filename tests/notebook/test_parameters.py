@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,10 +7,15 @@ from typing import Any, Literal, Optional
 import pytest
 import yaml
 
-from cprlib.notebook.parameters import RANGES, from_notebook
+from cprlib.data.estimators import METHODS as FLOW_METHODS
+from cprlib.encoders import BACKBONES
+from cprlib.evaluation.finetune import FinetuneConfig
+from cprlib.notebook.parameters import CHOICES, RANGES, from_notebook
 from cprlib.notebook.runner import check_shared, known_parameters
 from cprlib.store.files import project_root
 from cprlib.store.settings import check_settings, coerce, unknown
+from cprlib.training.config import TrainingConfig
+from cprlib.training.iic import IICConfig
 
 
 @dataclass(frozen=True)
@@ -144,3 +150,14 @@ def test_no_number_out_of_range_gets_as_far_as_a_step():
             with pytest.raises(ValueError, match=name):
                 check_shared({name: value})
     check_shared({name: value for name, value in given.items() if name in numbers})
+
+
+def test_what_a_name_may_be_is_checked_before_any_step_and_is_what_its_reader_says():
+    said = {"flow_method": FLOW_METHODS, "backbone": BACKBONES}
+    for kind in (IICConfig, TrainingConfig, FinetuneConfig):
+        said |= {f.name: f.metadata["choices"] for f in dataclasses.fields(kind) if f.metadata.get("choices")}
+    assert all(set(choices) == set(said[name]) for name, choices in CHOICES.items() if name != "crops")
+    assert CHOICES.keys() <= known_parameters().keys()
+    for name in CHOICES:
+        with pytest.raises(ValueError, match=f"{name}: 'x' is not one of"):
+            check_shared({name: "x"})

@@ -6,7 +6,8 @@ ARGS ?=
 TORCH_INDEX ?=
 
 PYTHON = .venv/bin/python
-PIPELINE = --configfile $(PARAMS) --cores $(CORES) $(ARGS)
+# What profiles/default says, without the line that tells of it.
+PIPELINE = --configfile $(PARAMS) --cores $(CORES) --workflow-profile none --nolock --rerun-incomplete $(ARGS)
 
 .PHONY: help lab demo tables report figures pictures test lint browser bench
 help:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from cprlib.data.files import fingerprint
 from cprlib.data.manifest import Manifest
-from cprlib.data.video import fingerprint
 from data_prep.remembered import Remembered
 
 

@@ -6,10 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from cprlib.data.files import fingerprint
 from cprlib.data.flow import flow_info
 from cprlib.data.lmdb_frames import FLOW_BOUND
 from cprlib.data.manifest import Manifest, file_of
-from cprlib.data.video import fingerprint
 from cprlib.store.fingerprint import hash_of, hash_rows
 
 THREADS = 8

@@ -5,7 +5,6 @@ Decoding from the first frame on with PyAV is the truth here. `probe` compares i
 so training, cache and flow see the same pixels. decord is there for whoever asks for it: see docs/readers.md.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
@@ -16,11 +15,11 @@ import numpy as np
 import torch
 
 from cprlib.data.container import VideoError, decode, encode, in_places, is_upright, open_video, rgb_frames
+from cprlib.data.files import fingerprint
 from cprlib.data.probing import VideoInfo, probe
 from cprlib.data.seeking import frame_index, pictures_at
 
 __all__ = ["VideoError", "VideoInfo", "decode", "fingerprint", "probe", "read_clip", "resize", "write_video"]
-BLOCK, BLOCKS = 65536, 16  # bytes of a file that its fingerprint is made of
 READERS = ("auto", "seek", "pyav", "decord")
 
 
@@ -94,24 +93,6 @@ def write_video(
     pixels = np.pad(pixels, [(0, 0), *odd, (0, 0)], "edge")
     pictures = (av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in pixels)
     encode(path, pictures, fps, crf, gop, {"cprlib": "rgb", **(about or {})})
-
-
-def fingerprint(path: str | Path) -> str:
-    """Hash of a file's content: of all of it up to 1 MiB, else of its size and 16 blocks spread from head to tail.
-
-    Raises:
-        FileNotFoundError: no file, or nothing that could be read twice, such as a pipe.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no file at {path}; correct the path")
-    size = Path(path).stat().st_size
-    starts = [0] if size <= BLOCK * BLOCKS else [round(i * (size - BLOCK) / (BLOCKS - 1)) for i in range(BLOCKS)]
-    content = hashlib.sha1(b"%d" % size)
-    with open(path, "rb") as file:
-        for start in starts:
-            file.seek(start)
-            content.update(file.read(BLOCK * BLOCKS if len(starts) == 1 else BLOCK))
-    return content.hexdigest()
 
 
 def resized_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:

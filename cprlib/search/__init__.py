@@ -2,6 +2,14 @@
 
 from cprlib.search.index import Index, open_index
 from cprlib.search.query import search
-from cprlib.search.update import update_index
 
 __all__ = ["Index", "open_index", "search", "update_index"]
+
+
+def __getattr__(name: str):
+    """`update_index` once it is asked for: a query for a file that the index holds goes without networks."""
+    if name != "update_index":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from cprlib.search.update import update_index
+
+    return update_index

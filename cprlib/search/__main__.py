@@ -13,9 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from cprlib.search.index import ABOUT, Index, check_file, default_index, open_index
-from cprlib.search.page import write_results
 from cprlib.search.query import KINDS, search
-from cprlib.search.update import update_index
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -56,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _index(options: argparse.Namespace, tell=print) -> Index:
+    from cprlib.search.update import update_index  # needs the networks
+
     before = Path(options.out or default_index(options.videos))
     run = options.run or (open_index(before).about["encoder"] if (before / ABOUT).exists() else None)
     if run is None:
@@ -85,6 +85,8 @@ def _query(options: argparse.Namespace) -> None:
     elif options.csv:
         print(found.to_csv(index=False), end="")
     elif options.html:
+        from cprlib.search.page import write_results  # decodes videos
+
         print(write_results(Path(options.html), index, options.video, found, options.at))
     else:
         print(readable(found, index).to_string(index=False) if len(found) else "the index holds no other video")

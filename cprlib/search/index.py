@@ -1,19 +1,27 @@
-"""An index as it lies on disk: which videos, where their vectors are, and the networks that made them."""
+"""An index as it lies on disk: which videos, where their vectors are, and the networks that made them.
+
+These are loaded, and torch with them, when a file is asked with that the index does not hold.
+"""
+
+from __future__ import annotations
 
 import os
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from cprlib.data.video import fingerprint
-from cprlib.evaluation.video_encoder import VideoEncoder, load_encoder
+from cprlib.data.files import fingerprint
 from cprlib.search.flat import Flat
 from cprlib.search.shards import Vectors, best_of_each, read_vectors
 from cprlib.store.files import read_json, resolve
 from cprlib.store.fingerprint import Fingerprint
+
+if TYPE_CHECKING:
+    from cprlib.evaluation.video_encoder import VideoEncoder
 
 ABOUT, VIDEOS = "index.json", "videos.parquet"
 PLACE = ["shard", "row", "first", "count"]
@@ -167,6 +175,8 @@ def check_same_encoder(folder: Path, about: dict, encoder: VideoEncoder) -> None
 
 @lru_cache(2)
 def cached_encoder(path: str) -> VideoEncoder:
+    from cprlib.evaluation.video_encoder import load_encoder
+
     return load_encoder(path)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cprlib.data.video import fingerprint
+from cprlib.data.files import fingerprint
 from cprlib.search.flat import TOLERANCE
 from cprlib.search.index import Index
 from cprlib.search.shards import read_vectors

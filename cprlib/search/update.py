@@ -13,11 +13,10 @@ import pandas as pd
 import torch
 
 from cprlib.data.container import VideoError
-from cprlib.data.files import find_videos
+from cprlib.data.files import find_videos, fingerprint
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import WorkerKilled, parallel_map
 from cprlib.data.text_table import TABLES, place_of, read_text_table
-from cprlib.data.video import fingerprint
 from cprlib.evaluation.video_encoder import VideoEncoder
 from cprlib.search.index import (
     ABOUT,

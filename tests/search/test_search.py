@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,8 @@ def test_command_line_and_api_give_the_ranking_worked_out_by_hand(run, videos, t
     assert [row["path"] for row in told] == [path for _, path in expected]
     assert [row["similarity"] for row in told] == pytest.approx([dot for dot, _ in expected], abs=1e-4)
     assert [np.mean([row["rgb"], row["flow"]]) for row in told] == pytest.approx([dot for dot, _ in expected], abs=1e-4)
+    asked = f"from cprlib.search.__main__ import main; main(['query', {out!r}, {query!r}]); import sys"
+    subprocess.run([sys.executable, "-c", f"{asked}; assert 'torch' not in sys.modules"], check=True)  # so it is quick
     main(["query", out, query, "--csv", "--top", "2"])
     assert capsys.readouterr().out.count("\n") == 3
     main(["query", out, query, "--html", str(tmp_path / "page.html")])

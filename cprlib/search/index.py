@@ -182,8 +182,13 @@ def cached_encoder(path: str) -> VideoEncoder:
 
 def read_table(folder: Path) -> pd.DataFrame:
     """A row for each file, copies and those that are left out too."""
-    path = folder / VIDEOS
+    path, error = folder / VIDEOS, None
+    if not path.exists():
+        return pd.DataFrame(columns=COLUMNS)
     try:
-        return pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
-    except (ValueError, OSError) as error:  # pyarrow's derive from them
-        raise ValueError(f"{path} is damaged; delete {folder} and make the index again") from error
+        table = pd.read_parquet(path)
+        if set(COLUMNS) <= set(table):  # a folder in its place is read, too, and has none
+            return table
+    except (ValueError, OSError) as caught:  # pyarrow's derive from them
+        error = caught
+    raise ValueError(f"{path} is damaged; delete {folder} and make the index again") from error

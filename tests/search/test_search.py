@@ -232,6 +232,10 @@ def test_a_damaged_index_says_which_file(run, videos, tmp_path):
             with pytest.raises(ValueError, match=f"{path.name}.*(delete|is damaged)"):
                 search(open_index(tmp_path / "index"), videos / "deep/1.mp4")
         path.write_bytes(whole)
+    path.with_name("videos.parquet").unlink()
+    path.with_name("videos.parquet").mkdir()
+    with pytest.raises(ValueError, match="videos.parquet is damaged; delete"):
+        open_index(tmp_path / "index")
     shard.unlink()
     with pytest.raises(ValueError, match="is gone; open the index again or, if that does not help, delete"):
         search(index, videos / "deep/1.mp4")

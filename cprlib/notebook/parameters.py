@@ -59,6 +59,8 @@ CHOICES = {
     "optimizer": ("sgd", "adam"),
     "augmentation": ("jitter", "contrastive"),
     "crops": ("centre", "five", "ten"),
+    "iic_loss": ("softmax", "nce"),
+    "device": ("auto", "cpu", "mps", "cuda", "cuda:0"),
 }
 ALLOWED = RANGES | {name: {"choices": choices} for name, choices in CHOICES.items()}
 

@@ -109,7 +109,7 @@ def check_range(name: str, value: Any, allowed: Mapping[str, Any]) -> None:
         return
     above, least, most, below = (allowed.get(bound) for bound in ("above", "least", "most", "below"))
     if choices := allowed.get("choices"):
-        if value not in choices:
+        if value not in choices and re.sub(r"\d+$", "0", str(value)) not in choices:  # cuda:0 stands for all GPUs
             raise ValueError(f"{name}: {value!r} is not one of {', '.join(choices)}")
     elif above is not None and not value > above:  # also refuses NaN
         raise ValueError(f"{name}: {value} must be greater than {above:g}")

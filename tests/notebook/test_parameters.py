@@ -156,8 +156,11 @@ def test_what_a_name_may_be_is_checked_before_any_step_and_is_what_its_reader_sa
     said = {"flow_method": FLOW_METHODS, "backbone": BACKBONES}
     for kind in (IICConfig, TrainingConfig, FinetuneConfig):
         said |= {f.name: f.metadata["choices"] for f in dataclasses.fields(kind) if f.metadata.get("choices")}
-    assert all(set(choices) == set(said[name]) for name, choices in CHOICES.items() if name != "crops")
+    said["iic_loss"] = next(f.metadata["choices"] for f in dataclasses.fields(IICConfig) if f.name == "loss")
+    assert all(set(choices) == set(said[name]) for name, choices in CHOICES.items() if name not in ("crops", "device"))
     assert CHOICES.keys() <= known_parameters().keys()
     for name in CHOICES:
         with pytest.raises(ValueError, match=f"{name}: 'x' is not one of"):
             check_shared({name: "x"})
+    for device in ("cuda:1", "mps"):
+        check_shared({"device": device})

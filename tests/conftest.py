@@ -19,15 +19,19 @@ from tests.pipeline import Pipeline
 
 torch.set_num_threads(1)
 
-# Tests in three processes (`make test`): those of a file stay together and share its fixtures. Making the smoke run
-# takes longest and is begun first; what needs it finished comes later: the browser, which waits more than it computes,
-# where the others have still enough to do.
-FIRST, LAST = "tests/test_pipeline.py", "tests/test_pipeline_again.py"
+# Tests in three processes (`make test`): those of a file stay together and share its fixtures. The longest files are
+# begun first: the smoke run, for which others wait, and what starts processes of its own.
+LONGEST = (
+    "tests/test_pipeline.py",
+    "tests/training/test_ranks.py",
+    "tests/evaluation/test_on_devices.py",
+    "tests/data_prep/test_proposals.py",
+)
 
 
 def pytest_collection_modifyitems(items):
     """The order of the files; within a file it stays as it is."""
-    items.sort(key=lambda item: item.nodeid.startswith(LAST) - item.nodeid.startswith(FIRST))
+    items.sort(key=lambda item: [item.nodeid.startswith(name) for name in LONGEST], reverse=True)
 
 
 @pytest.fixture(scope="session")

@@ -88,11 +88,17 @@ def check(opened: Page, picture: Path):
     assert not opened.errors() and not opened.complaints
 
 
+@pytest.fixture(scope="module")
+def reports(outputs):
+    """The report of the smoke run, and the index of all."""
+    assert report.main([str(outputs / "smoke")]) == 0
+    return outputs / "smoke/report.html", outputs / "index.html"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_report_can_be_read(browser, outputs, screenshots, width, scheme):
-    assert report.main([str(outputs / "smoke")]) == 0
-    for page in (outputs / "smoke/report.html", outputs / "index.html"):
+def test_the_report_can_be_read(browser, reports, screenshots, width, scheme):
+    for page in reports:
         opened = Page(browser, page.as_uri(), width, 900, scheme)
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
         lightness = opened.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")

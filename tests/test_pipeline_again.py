@@ -8,7 +8,10 @@ import time
 import pandas as pd
 import psutil
 import pytest
+import torch
 
+from cprlib.store.checkpoints import load_checkpoint
+from cprlib.training.loop import read_metrics
 from tests.pipeline import Pipeline
 
 
@@ -23,11 +26,11 @@ def test_flow_of_another_bound_retrains_what_sees_flow(moved):
     """The fault that silently kept a network: its folder is recognised as made from something else."""
     networks = {view: moved.outputs / f"smoke/infonce_{view}/checkpoint.pt" for view in ("rgb", "flow")}
     before = {view: path.read_bytes() for view, path in networks.items()}
-    networks_only = ("--until", "infonce")
-    status, printed = moved.run(*networks_only, "--forceall")  # every step anew: all that it finds is still fit
-    assert status == 0 and "made from something else" not in printed
+    # every step anew: all that it finds is still fit
+    status, printed = moved.run("--forceall", networks["flow"].with_name("metrics.json"))
+    assert status == 0 and "made from something else" not in printed and "02_infonce_flow | finished" in printed
     assert before == {view: path.read_bytes() for view, path in networks.items()}
-    status, printed = moved.run(*networks_only, flow_bound=2.0)
+    status, printed = moved.run("--until", "infonce", flow_bound=2.0)
     assert status == 0, printed
     assert "infonce_flow: made from something else before (flow bound 8.0 -> 2.0" in printed
     after = {view: path.read_bytes() for view, path in networks.items()}
@@ -53,23 +56,24 @@ def test_files_of_tomorrow_are_named_before_anything_is_done(moved):
 
 
 def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(moved):
-    config = {"run": "killed", "methods": "[infonce,coclr]"}
-    process = moved.start(**config)
-    for line in process.stdout:
-        if "03_coclr | started" in line:
-            break
-    log = moved.outputs / "killed/coclr_rgb_cycle1/metrics.jsonl"
-    while process.poll() is None and not log.exists():  # until the first epoch has ended
+    folders = [moved.outputs / f"smoke/coclr_{view}_cycle1" for view in ("rgb", "flow")]
+    before = []
+    for folder in folders:
+        before.append((load_checkpoint(folder)["encoder"], read_metrics(folder)))
+        shutil.rmtree(folder)
+    process = moved.start("--until", "coclr")
+    while process.poll() is None and not (folders[0] / "metrics.jsonl").exists():  # until the first epoch has ended
         time.sleep(0.05)
     snakemake = psutil.Process(process.pid)
     for job in [snakemake, *snakemake.children(recursive=True)]:
         with contextlib.suppress(psutil.NoSuchProcess):
             job.kill()
     process.communicate()
-    assert not (moved.outputs / "killed/comparison.csv").exists()
-    status, printed = moved.run(**config)
+    assert not (folders[0] / "metrics.json").exists()
+    status, printed = moved.run("--until", "coclr")
     assert status == 0, printed
-    found = moved.results("killed")
-    expected = moved.results().query("method in ['infonce', 'coclr']").reset_index(drop=True)
-    assert found.finetune.isna().all()
-    pd.testing.assert_frame_equal(found.drop(columns="finetune"), expected.drop(columns="finetune"))
+    for folder, (encoder, metrics) in zip(folders, before, strict=True):
+        after = load_checkpoint(folder)["encoder"]
+        assert all(torch.equal(values, after[name]) for name, values in encoder.items())
+        measured = ["epoch", "loss", "pmr"]
+        pd.testing.assert_frame_equal(read_metrics(folder)[measured], metrics[measured])

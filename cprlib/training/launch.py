@@ -119,7 +119,7 @@ def _cause(told: list[str]) -> str:
     errors = [line.removeprefix("error: ") for line in told if line.startswith("error: ")]
     if errors:
         return errors[0]
-    ends = re.findall(r"rank\s*: (\d+).*?exitcode\s*: (-?\d+)", "\n".join(told), re.DOTALL)
+    ends = re.findall(r"^ *rank\s*: (\d+).*?exitcode\s*: (-?\d+)", "\n".join(told), re.DOTALL | re.MULTILINE)
     if not ends:
         return f"the processes of the training ended: {told[-1] if told else 'without a word'}"
     rank, code = min(((r, int(c)) for r, c in ends), key=lambda end: (end[1] >= 0, end[1] == -signal.SIGTERM))

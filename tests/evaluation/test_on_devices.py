@@ -14,6 +14,7 @@ from cprlib.store.checkpoints import load_checkpoint
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
 from cprlib.training.loop import read_metrics
+from tests.two import in_two
 
 CALLED = "cprlib.evaluation.features:network_features"
 
@@ -37,19 +38,18 @@ def test_features_of_two_processes_are_those_of_one(network, toy_manifest):
         on_devices(CALLED, network, manifest, object(), 2, split="test")
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_fine_tuning_in_two_processes_is_that_in_one(network, toy_manifest, tmp_path, frozen):
-    small = dict(short_side=30, batch_size=6, epochs=2, lr_milestones=(1,), held_out=0.5, dropout=0.5, frozen=frozen)
-    one = FinetuneConfig(manifest=str(toy_manifest), out=str(tmp_path / "one"), network=str(network), **small)
-    two = dataclasses.replace(one, out=str(tmp_path / "two"), devices=2)
-    a, b = (read_metrics(finetune(config)) for config in (one, two))
-    assert (a - b).abs().to_numpy().max() < 1e-5
-    a, b = (load_checkpoint(config.out)["last"] for config in (one, two))
-    assert all(torch.allclose(values, b[name], atol=1e-5) for name, values in a.items())
-    if frozen:
-        return
+def test_fine_tuning_in_two_processes_is_that_in_one(network, toy_manifest, tmp_path):
+    small = dict(network=str(network), short_side=30, batch_size=6, epochs=2, lr_milestones=(1,), held_out=0.5)
+    one = FinetuneConfig(str(toy_manifest), str(tmp_path / "one"), dropout=0.5, **small)
+    ones = one, dataclasses.replace(one, out=str(tmp_path / "frozen"), frozen=True)
+    twos = [dataclasses.replace(one, out=f"{one.out}_two", devices=2) for one in ones]
+    in_two("cprlib.evaluation.finetune:finetune", twos)
+    for one, two in zip(ones, twos, strict=True):
+        assert (read_metrics(finetune(one)) - read_metrics(two.out)).abs().to_numpy().max() < 1e-5
+        a, b = (load_checkpoint(config.out)["last"] for config in (one, two))
+        assert all(torch.allclose(values, b[name], atol=1e-5) for name, values in a.items())
     test = Manifest.read(toy_manifest).split("test")
-    said = [predict(two.out, test, "centre", devices=devices) for devices in (1, 2)]
+    said = [predict(twos[0].out, test, "centre", devices=devices) for devices in (1, 2)]
     assert said[0].shape == (18, 18) and torch.allclose(*said, atol=1e-6)
 
 

@@ -14,11 +14,13 @@ import pytest
 import torch
 
 from cprlib.store.checkpoints import load_checkpoint
+from cprlib.training import launch
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
 from cprlib.training.fit import fit
 from cprlib.training.iic import IICConfig, fit_iic
 from cprlib.training.loop import read_metrics
+from tests.two import in_two
 
 
 @pytest.fixture
@@ -60,6 +62,24 @@ def test_two_processes_are_one_and_a_killed_one_ends_both(config, tmp_path):
         assert torch.equal(values, two[name]) if exact else torch.allclose(values, two[name], atol=1e-4), name
 
 
+REPORT = """\
+crash: RuntimeError: process 0 lost another process of the training (Connection reset by peer); start all of them again
+E1127 01:13:11.385000 20585 multiprocessing/api.py:1002] failed (exitcode: 1) local_rank: 0 (pid: 20590) of binary: python
+Failures:
+[1]:
+  rank      : 1 (local_rank: 1)
+  exitcode  : -9 (pid: 20591)  (SIGKILL)
+Root Cause (first observed failure):
+[0]:
+  rank      : 0 (local_rank: 0)
+  exitcode  : 1 (pid: 20590)
+"""
+
+
+def test_the_killed_process_is_named_also_where_the_end_of_another_was_seen_first():
+    assert launch._cause(REPORT.splitlines()).startswith("process 1 of the training was killed by signal 9; ")
+
+
 def start_machine(number, port, config):
     """A script of a user's own as one of two machines runs it, each with one process."""
     script = f"from cprlib.training import TrainingConfig, fit\nfit(TrainingConfig(**{dataclasses.asdict(config)}))"
@@ -97,20 +117,22 @@ def test_two_machines_are_one_and_a_killed_one_ends_the_other(config, tmp_path):
     assert (read_metrics(fit(config)).loss - read_metrics(two.out).loss).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("method", ["iic", "iic_cpr"])
-def test_banks_of_two_processes_are_those_of_one(toy_manifest, tmp_path, method):
+def test_banks_of_two_processes_are_those_of_one(toy_manifest, tmp_path):
     small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, lr_milestones=())
-    small |= dict(method=method, negatives=20, num_stages=2, top_k=2, device="cpu", intra="shuffle", epochs=3)
+    small |= dict(negatives=20, num_stages=2, top_k=2, device="cpu", intra="shuffle", epochs=3)
     small |= dict(tau=0.5, lr=1e-4)  # a loss near 1, in which 1e-5 is more than rounding
-    one = IICConfig(manifest=str(toy_manifest), out=str(tmp_path / "one"), **small)
-    two = dataclasses.replace(one, out=str(tmp_path / "two"), devices=2)
-    a, b = (read_metrics(fit_iic(config)) for config in (one, two))
-    assert (a.loss - b.loss).abs().max() < 1e-5 and (a.spread - b.spread).abs().max() < 1e-5
-    assert len(b) == 3 and a.pmr.equals(b.pmr) and a.pmr.notna().any() == (method == "iic_cpr")
-    one, two = (load_checkpoint(config.out) for config in (one, two))
-    for bank in ("memory", "disordered"):
-        for name, values in one[bank].items():
-            assert torch.allclose(values.float(), two[bank][name].float(), atol=1e-4), name
+    methods = ("iic", "iic_cpr")
+    ones = [IICConfig(str(toy_manifest), str(tmp_path / method), method=method, **small) for method in methods]
+    twos = [dataclasses.replace(one, out=f"{one.out}_two", devices=2) for one in ones]
+    in_two("cprlib.training.iic:fit_iic", twos)
+    for one, two in zip(ones, twos, strict=True):
+        a, b = read_metrics(fit_iic(one)), read_metrics(two.out)
+        assert (a.loss - b.loss).abs().max() < 1e-5 and (a.spread - b.spread).abs().max() < 1e-5
+        assert len(b) == 3 and a.pmr.equals(b.pmr) and a.pmr.notna().any() == (one.method == "iic_cpr")
+        a, b = load_checkpoint(one.out), load_checkpoint(two.out)
+        for bank in ("memory", "disordered"):
+            for name, values in a[bank].items():
+                assert torch.allclose(values.float(), b[bank][name].float(), atol=1e-4), name
 
 
 def test_what_cannot_be_shared_is_refused(config, monkeypatch):

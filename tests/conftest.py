@@ -4,6 +4,7 @@ import os
 import shutil
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")  # before OpenCV is
 
 from pathlib import Path
 

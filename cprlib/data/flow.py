@@ -187,7 +187,8 @@ def _forecast(jobs: Sequence[Job], estimate_flow: Estimator, short_side: int, wo
     seconds = frames * (time.monotonic() - start) / min(workers or os.cpu_count() or 1, len(jobs))
     size = sum(os.path.getsize(job[0]) for job in jobs)
     if seconds > LONG:
-        print(f"flow of {len(jobs)} videos: about {seconds / 3600:.1f} h, {size / 1e9:.1f} GB", flush=True)
+        time_taken = f"{seconds / 3600:.1f} h" if seconds > 3600 else f"{seconds / 60:.0f} min"
+        print(f"flow of {len(jobs)} videos: about {time_taken}, {size / 1e6:,.0f} MB", flush=True)
 
 
 def flow_frames(

@@ -73,4 +73,4 @@ def test_long_work_is_told_before(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("cprlib.data.flow.FEW", 0)
     monkeypatch.setattr("cprlib.data.flow.LONG", 0)
     extract_flow(manifest_of(tmp_path, a=gliding(4, 1, 0)), tmp_path / "flow", "dis", workers=1)
-    assert "flow of 1 videos: about 0.0 h" in capsys.readouterr().out
+    assert "flow of 1 videos: about 0 min, 0 MB" in capsys.readouterr().out

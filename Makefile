@@ -38,9 +38,9 @@ figures: .venv/.installed
 pictures: .venv/.installed browser
 	@$(PYTHON) -m docs.make_pictures
 
-# In three processes, as many tests wait more than they compute, file by file, in the order of tests/conftest.py. (Under pytest 9.2 pytest-xdist 3.8 sees no groups.)
+# In four processes, as many tests wait more than they compute, file by file, in the order of tests/conftest.py. (Under pytest 9.2 pytest-xdist 3.8 sees no groups.)
 test: lint browser .venv/.examples
-	$(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # A browser for the tests that look at notebooks and reports: one that is there, the system's, or Playwright's own. Where
 # none can be had these tests are skipped, but not in CI.

@@ -64,7 +64,7 @@ def test_two_processes_are_one_and_a_killed_one_ends_both(config, tmp_path):
 
 REPORT = """\
 crash: RuntimeError: process 0 lost another process of the training (Connection reset by peer); start all of them again
-E1127 01:13:11.385000 20585 multiprocessing/api.py:1002] failed (exitcode: 1) local_rank: 0 (pid: 20590) of binary: python
+E1127 01:13:11.385000 20585 api.py:1002] failed (exitcode: 1) local_rank: 0 (pid: 20590) of binary: python
 Failures:
 [1]:
   rank      : 1 (local_rank: 1)

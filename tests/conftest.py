@@ -20,7 +20,7 @@ from tests.pipeline import Pipeline
 
 torch.set_num_threads(1)
 
-# Tests in three processes (`make test`): those of a file stay together and share its fixtures. The longest files are
+# Tests in four processes (`make test`): those of a file stay together and share its fixtures. The longest files are
 # begun first: the smoke run, for which others wait, and what starts processes of its own.
 LONGEST = (
     "tests/test_pipeline.py",

@@ -1,9 +1,9 @@
-"""The points of an ablation, measured: mining quality, retrieval and linear probe of every CPR network of a run.
+"""Measure the points of an ablation: mining quality, retrieval and linear probe of every CPR network of a run.
 
     python -m cprlib.evaluation.ablation outputs/toy
 
-The points are the folders below `<run>/ablation`; the run's own CPR networks are the point "default". What was swept is
-read from the networks' configurations.
+The points are the folders below `<run>/ablation`; the run's own CPR networks are the point "default". The settings of a
+point are read from the networks' configurations.
 """
 
 import argparse
@@ -33,11 +33,11 @@ def measure_ablation(run: str | Path) -> pd.DataFrame:
         run: run folder, e.g. `outputs/toy`.
 
     Returns:
-        A row for each point and view (rgb, flow, both): point, num_stages, ratio, top_k, anchor, K, cycles, seed, view;
-        pmr_end, mining_r1, cmr_source, cmr_video, r1 and probe in [0, 1], NaN for the mining of "both".
+        One row per point and view (rgb, flow, both): point, num_stages, ratio, top_k, anchor, K, cycles, seed, view;
+        pmr_end, mining_r1, cmr_source, cmr_video, r1 and probe in [0, 1]; mining measures are NaN for "both".
 
     Raises:
-        FileNotFoundError: no point has been trained.
+        FileNotFoundError: no point was trained.
         ValueError: the training of a point is not finished.
     """
     run = resolve(run)
@@ -54,11 +54,11 @@ def measure_ablation(run: str | Path) -> pd.DataFrame:
 
 
 def _networks(folder: Path) -> dict[str, list[Path]]:
-    """View -> CPR's networks of all cycles, in order."""
+    """View -> CPR networks of all cycles, in order."""
     found = cotrained_networks(folder, "cpr")
     for path in (path for cycles in found.values() for path in cycles):
         if not is_finished(path):
-            raise ValueError(f"{path} is not finished; run the pipeline again, it goes on where it was")
+            raise ValueError(f"{path} is not finished; run the pipeline again to resume it")
     return found
 
 

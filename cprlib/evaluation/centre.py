@@ -1,4 +1,4 @@
-"""What retrieval subtracts, kept beside a network: the mean feature of its training videos, and how flow was made."""
+"""The mean feature of a network's training videos, which retrieval subtracts, and their flow settings."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,21 +19,21 @@ from cprlib.training.fit import check_same_videos
 
 
 class Centre(NamedTuple):
-    """The mean feature of the training videos, (F,) float32; method, bound and short side of flow (None: no flow)."""
+    """Mean feature of the training videos, (F,) float32; method, bound and short side of flow (None: no flow)."""
 
     mean: Tensor
     flow: dict[str, Any] | None
 
 
 def training_centre(training: str | Path, view: str | None = None) -> Centre:
-    """The centre of a network: read from its folder, or made once from the videos that it was trained on.
+    """The centre of a network: read from its folder, or computed once from its training videos.
 
     Args:
         training: folder of :func:`cprlib.training.fit`, also of random or released weights.
         view: for a network of several views; None: its first.
 
     Raises:
-        FileNotFoundError, ValueError: it was never made, and the videos are no longer there or are others now.
+        FileNotFoundError, ValueError: it was not computed yet, and the training videos are missing or have changed.
     """
     folder, saved = resolve(training), load_checkpoint(training)
     view = view or saved["config"]["view"]
@@ -51,7 +51,7 @@ def training_centre(training: str | Path, view: str | None = None) -> Centre:
 
 
 def _made_from(folder: Path, saved: dict, view: str) -> str:
-    """Hash of what decides a centre: the weights, the clips, the training videos and their flow."""
+    """Hash of what decides a centre: weights, clips, training videos and their flow."""
     fingerprint = Fingerprint.read(folder)
     trained = {name: fingerprint.parts.get(name) for name in ("training videos", "flow")} if fingerprint else {}
     clips = [view, *(saved["config"][name] for name in ("clip_len", "clip_stride", "clip_size", "short_side"))]

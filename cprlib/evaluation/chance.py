@@ -1,4 +1,4 @@
-"""What chance alone would give, and how well a share of so many videos is known."""
+"""Chance levels of the measures, and confidence intervals of shares of videos."""
 
 import math
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 from cprlib.data.manifest import Manifest
 
-Z = 1.959964  # of a two-sided 95 % interval
+Z = 1.959964  # two-sided 95 % quantile of the normal distribution
 
 
 def interval(share: float, count: int) -> tuple[float, float]:
@@ -26,7 +26,7 @@ def interval(share: float, count: int) -> tuple[float, float]:
 
 
 def is_better(share: float, base: float, count: int) -> bool:
-    """Whether a share lies above another one of as many videos by more than chance explains (two-sided 5 %)."""
+    """Whether `share` is significantly above `base`, both of `count` videos (two-sided 5 %)."""
     error = math.sqrt(share * (1 - share) / count + base * (1 - base) / count)
     return share - base > Z * error
 
@@ -40,15 +40,15 @@ def chance_recall(query_labels, gallery_labels, k: int) -> float:
     gallery = np.asarray(gallery_labels)
     same = np.array([(gallery == label).sum() for label in np.asarray(query_labels)])
     missed = np.ones(len(same))
-    for drawn in range(k):  # none of the class so far, and again none
+    for drawn in range(k):  # probability that this draw misses the class, too
         missed *= np.clip(len(gallery) - same - drawn, 0, None) / (len(gallery) - drawn)
     return float(1 - missed.mean())
 
 
 def chance_pmr(manifest: Manifest) -> float:
-    """PMR (Eq. 3) of rows drawn at random from the training videos, siblings aside, in [0, 1].
+    """PMR (Eq. 3) of rows drawn at random from the training videos, without siblings, in [0, 1].
 
-    Siblings are never mined, so what is left of a class is less than its share of the data.
+    Siblings are never mined, so this is below the share of the class in the data.
     """
     train = manifest.split("train")
     codes = pd.DataFrame({"source": train.source_codes, "label": train.table.label.to_numpy()})
@@ -63,8 +63,8 @@ def chance_cmr(manifest: Manifest, top_k: int, by: str = "source_id") -> pd.Seri
     """CMR (Eq. 5) of each class if every training video mined `top_k` random rows in an epoch, index label, in [0, 1].
 
     Args:
-        manifest: all videos; those of the training split count.
-        top_k: rows mined for a query.
+        manifest: all videos; only the training split is used.
+        top_k: rows mined per query.
         by: the instance, "source_id" (recordings) or "video_id".
     """
     table = manifest.split("train").table

@@ -1,7 +1,7 @@
-"""Choosing a cascade without labels: plans are ranked by how far all views agree on what they mine.
+"""Choose a cascade without labels: rank plans by how well all views agree on the rows they mine.
 
-A memory says what every plan would mine. What is mined has been similar in the view of the last stage; whether it is
-similar in *every* view shows how far the plan can be trusted. No label is read, so this can be done on any videos.
+A memory shows what every plan would mine. Mined rows are similar in the view of the last stage; whether they are
+similar in *every* view shows how far the plan can be trusted. No label is read, so this works on any videos.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ MOST = 512  # queries, evenly spaced rows of the memory
 def agreement(memory: Memory, stages: Sequence[Stage]) -> float:
     """How similar mined rows are in every view: standard deviations above the other rows, mean over views and queries.
 
-    Each row of the memory, or each of :data:`MOST` evenly spaced ones, is a query and mines in other recordings.
+    Queries are the rows of the memory, or :data:`MOST` evenly spaced ones; they mine rows of other recordings.
 
     Args:
         memory: of a training, see :func:`cprlib.training.snapshots.read_memory`; its labels are not read.
         stages: of a cascade over its views.
 
     Returns:
-        0 for rows drawn at random; the larger, the more the views agree. To be compared at one top_k: fewer rows agree
+        0 for random rows; the larger, the more the views agree. Compare only plans of equal top_k: fewer rows agree
         more.
     """
     queries, forbidden, scores = _standardised(memory)
@@ -40,11 +40,11 @@ def rank_plans(
     ratios: Sequence[float] = (0.3, 0.5, 0.7, 0.85),
     top_ks: Sequence[int] = (5,),
 ) -> pd.DataFrame:
-    """All plans of a grid that are possible in a memory, those that the views agree on most first.
+    """All plans of a grid that are possible in a memory, by decreasing agreement of the views.
 
     Args:
         memory: of a training.
-        num_stages, ratios, top_ks: the grid; every order of the memory's views is tried, and each view alone once.
+        num_stages, ratios, top_ks: the grid; every order of the memory's views is tried, and each single view once.
 
     Returns:
         Columns order (views, joined by " → "), num_stages, ratio (NaN for one stage), top_k, agreement.
@@ -55,7 +55,7 @@ def rank_plans(
         for order, count, ratio in _grid(tuple(memory.features), num_stages, ratios):
             try:
                 stages = plan_stages(len(memory.label), order, count, ratio or 0.5, top_k)
-            except ValueError:  # not possible in a memory of this size
+            except ValueError:  # impossible in a memory of this size
                 continue
             found = _agreement(memory, stages, queries, forbidden, scores)
             rows.append((" → ".join(order), count, ratio, top_k, found))
@@ -70,7 +70,7 @@ def stages_of(plan: Mapping, bank_size: int) -> tuple[Stage, ...]:
 
 
 def true_share(memory: Memory, stages: Sequence[Stage]) -> float:
-    """PMR of the same queries, in [0, 1]: to see how well agreement foretells it; this one reads labels."""
+    """PMR of the same queries, in [0, 1], to check how well agreement predicts it; this function reads labels."""
     queries, forbidden, _ = _standardised(memory)
     found = cascade_retrieve(_anchors(memory, queries), memory.features, stages, forbidden)
     right = (memory.label[found.indices] == memory.label[queries][:, None]) & found.valid
@@ -88,7 +88,7 @@ def _anchors(memory: Memory, queries: Tensor) -> dict[str, Tensor]:
 
 
 def _standardised(memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries (Q,), forbidden rows (Q, K), and similarities, standardised over the other rows, mean of the views."""
+    """Queries (Q,), forbidden rows (Q, K), and similarities (Q, K), standardised over allowed rows, mean over views."""
     size = len(memory.label)
     queries = torch.linspace(0, size - 1, min(size, MOST)).round().long()
     forbidden = memory.source_id[queries][:, None] == memory.source_id[None, :]

@@ -1,4 +1,4 @@
-"""Action recognition: the linear probe on cached features, and what is said about predictions (section 3)."""
+"""Action recognition: the linear probe on cached features, and tables of predictions (section 3)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,20 +15,20 @@ PROTOCOLS = ("probe", "frozen", "finetune")
 
 
 def held_out(videos: Manifest, share: float = 0.1, seed: int = 0) -> np.ndarray:
-    """Choose the part of the training videos on which settings are chosen: whole groups, of every class alike.
+    """Choose the training videos to hold out for choosing settings: whole groups, the same share of every class.
 
-    What belongs together never stands on both sides, and every class keeps a recording to train on.
+    No group is split, and every class keeps a recording to train on.
 
     Args:
         videos: training videos.
         share: of the recordings of a class, in [0, 1); at least one of every class that has two, none for 0.
-        seed: of the draw.
+        seed: of the random draw.
 
     Returns:
         (N,) bool, True = held out.
 
     Raises:
-        ValueError: `share` out of range, or no recording can be spared.
+        ValueError: `share` out of range, or no recording can be held out.
     """
     if not 0 <= share < 1:
         raise ValueError(f"held_out: {share} must lie in [0, 1)")
@@ -59,22 +59,22 @@ def linear_probe(
 ) -> Tensor:
     """Train a linear classifier on frozen features: L2-normalise → BatchNorm → linear, SGD with momentum 0.9.
 
-    The batch norm has no weights of its own, the linear layer would absorb them; so classifiers with different
-    learning rates can share it, and are trained in one pass.
+    The batch norm has no weights, as the linear layer would absorb them; so classifiers with different learning rates
+    share it and are trained in one pass.
 
     Args:
         train: float (N, F), features of the training videos.
         labels: int (N,), 0 to C - 1.
         test: float (M, F).
         lr: learning rate, 0.1 to 1 in the paper, or several.
-        epochs, milestones: passes over `train`, and those at which the rate falls to a tenth.
+        epochs, milestones: passes over `train`, and those at which the learning rate is divided by ten.
         weight_decay, batch_size, seed: of SGD.
 
     Returns:
-        float (M, C) probabilities; (number of rates, M, C) where several were given.
+        float (M, C) probabilities; (number of rates, M, C) for several rates.
 
     Raises:
-        ValueError: features and labels that do not fit.
+        ValueError: features and labels that do not match.
     """
     if len(train) != len(labels) or len(train) < 2 or train.shape[1:] != test.shape[1:]:
         raise ValueError(
@@ -101,7 +101,7 @@ def linear_probe(
 
 
 def _sgd_step(x: Tensor, labels: Tensor, parameters: list, velocity: list, rates: Tensor, weight_decay: float) -> None:
-    """One step of SGD on the cross-entropy of all classifiers; the gradient is written out, as autograd is slower."""
+    """One SGD step on the cross-entropy of all classifiers; the gradient is explicit, as autograd is slower."""
     weight, bias = parameters
     logits = F.linear(x, weight, bias).view(len(x), len(rates), -1)  # (B, R, C)
     error = logits.softmax(dim=2)
@@ -121,9 +121,9 @@ def probe_with_chosen_lr(
         train: float (N, F), features of `videos`.
         videos: the training videos.
         test: float (M, F).
-        rates: learning rates to choose from; of equally good ones the smallest is taken.
+        rates: learning rates to choose from; ties go to the smallest.
         seed: of the held-out part and of SGD.
-        options: as of :func:`linear_probe`.
+        options: see :func:`linear_probe`.
 
     Returns:
         float (M, C) probabilities of the test videos, and the rate.
@@ -138,7 +138,7 @@ def probe_with_chosen_lr(
 
 
 def top_k_accuracy(probabilities: Tensor, labels: Tensor, k: int = 1) -> float:
-    """Share of videos whose class is among the k most probable; all classes where there are fewer.
+    """Share of videos whose class is among the k most probable; k is at most the number of classes.
 
     >>> top_k_accuracy(torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]]), torch.tensor([1, 2]), k=1)
     0.5
@@ -148,7 +148,7 @@ def top_k_accuracy(probabilities: Tensor, labels: Tensor, k: int = 1) -> float:
 
 
 def confusion_matrix(predictions: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
-    """Videos of each class (rows) by the class they were taken for (columns)."""
+    """Number of videos by true class (rows) and predicted class (columns)."""
     counts = pd.crosstab(predictions.class_name, predictions.predicted)
     return counts.reindex(index=class_names, columns=class_names, fill_value=0)
 
@@ -178,7 +178,7 @@ def class_accuracy(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def classification_table(method: str, protocol: str, probabilities: Mapping[str, Tensor], labels) -> pd.DataFrame:
-    """Accuracy of every view, and of all views together: their probabilities are averaged ("both", section 3).
+    """Accuracy of every view, and of their averaged probabilities ("both", section 3).
 
     Args:
         method: e.g. "cpr".
@@ -198,6 +198,6 @@ def classification_table(method: str, protocol: str, probabilities: Mapping[str,
 
 
 def two_stream(probabilities: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The probabilities of each view and, where there are several, their mean as "both"."""
+    """The probabilities of each view and, with several views, their mean as "both"."""
     both = {"both": torch.stack(list(probabilities.values())).mean(dim=0)} if len(probabilities) > 1 else {}
     return {**probabilities, **both}

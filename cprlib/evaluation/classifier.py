@@ -1,4 +1,4 @@
-"""The classifier on top of a video network, and one pass of its training (section 3)."""
+"""The classifier on top of a video network, and one epoch of its training (section 3)."""
 
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from cprlib.training.schedule import CHECKED, check_losses, decay, pick_device
 
 
 class Settings(Protocol):
-    """What is read of :class:`cprlib.evaluation.finetune.FinetuneConfig`."""
+    """The settings used here of :class:`cprlib.evaluation.finetune.FinetuneConfig`."""
 
     frozen: bool
     lr: float
@@ -32,10 +32,10 @@ class Classifier(nn.Module):
     """Backbone → pool → (frozen: L2-normalise → BatchNorm; else: dropout) → linear.
 
     Args:
-        encoder: its backbone is used, the projection head is dropped.
+        encoder: its backbone is used, not its projection head.
         classes: C.
         frozen: the backbone gets no gradient and stays in evaluation mode.
-        dropout: probability; without effect where frozen.
+        dropout: probability; no effect if frozen.
     """
 
     def __init__(self, encoder: Encoder, classes: int, frozen: bool, dropout: float):
@@ -57,7 +57,7 @@ class Classifier(nn.Module):
 
 
 class Dropout(nn.Dropout):
-    """Dropout that, in several processes, is that of one with the whole batch: all draw it, each takes its part."""
+    """Dropout that equals that of one process: every process draws the mask of the whole batch and uses its part."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B / processes, F) → the same shape."""
@@ -67,7 +67,7 @@ class Dropout(nn.Dropout):
 
 
 def make_optimizer(config: Settings, model: Classifier) -> torch.optim.Optimizer:
-    """SGD for the linear layer alone where the backbone is frozen, else Adam; a group's `share` is of the rate."""
+    """SGD of the linear layer if the backbone is frozen, else Adam; a group's `share` scales its learning rate."""
     linear = {"params": model.linear.parameters(), "share": 1.0}
     if config.frozen:
         return torch.optim.SGD([linear], lr=config.lr, momentum=0.9, weight_decay=config.weight_decay)
@@ -83,13 +83,13 @@ def train_epoch(
     view: str,
     epoch: int,
 ) -> dict[str, float]:
-    """One pass over the training videos; the model is a :class:`Classifier`, or that in several processes.
+    """One pass over the training videos; the model is a :class:`Classifier`, possibly wrapped for several processes.
 
     Returns:
-        the mean loss, the rate, and the share of the training clips that was recognised.
+        mean loss, learning rate, and accuracy on the training clips.
 
     Raises:
-        FloatingPointError: the loss is no longer a number.
+        FloatingPointError: the loss is not finite.
     """
     lr = config.lr * decay(epoch, config.lr_milestones)
     for group in optimizer.param_groups:

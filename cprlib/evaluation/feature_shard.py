@@ -1,8 +1,8 @@
-"""Features of networks by one of several jobs, each of which looks at a part of the videos of every split.
+"""Extract features in one of several jobs, each with a part of the videos of every split.
 
     python -m cprlib.evaluation.feature_shard TRAINING ... --manifest FILE --shard 0/4
 
-They are kept beside the networks; :func:`cprlib.evaluation.features.network_features` of all videos joins them.
+They are kept beside the networks; :func:`cprlib.evaluation.features.network_features` for all videos joins them.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from cprlib.store.folders import read_config
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("trainings", nargs="+", help="folders of networks")
     parser.add_argument("--manifest", required=True, help="all videos")

@@ -70,7 +70,7 @@ class Windows(Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[tuple[int, Tensor]]:
-        """Several items; a frame that is in several windows of a video is read and resized once."""
+        """Several items; a frame shared by windows of a video is read and resized once."""
         items, source = [], VIEWS[self.view].source
         for row, group in groupby((self.windows[i] for i in indices), itemgetter(0)):
             clips = [clip_indices(self.lengths[row], start, self.clip_len, self.stride) for _, start in group]
@@ -90,26 +90,25 @@ def mean_over_windows(
     workers: int = 0,
     rows: range | None = None,
 ) -> Tensor:
-    """Mean over all windows and crops of each video of what a network says about a clip.
+    """Mean of a function of clips over all windows and crops of each video.
 
     Clips are batched across videos, and one batch of clips is in memory at a time (with workers, each of them decodes
     one more batch ahead). No random numbers are drawn. Several processes (:mod:`cprlib.training.ranks`) share the
-    videos, and each has the result of all.
+    videos, and each gets the result of all.
 
     Args:
         function: clips (B, 3, T, H, W) float → (B, F).
         windows: the clips.
-        batch_size: clips at once, at least the crops of one window; without influence on the result.
+        batch_size: clips at once, at least the crops of one window; does not affect the result.
         device: where the clips go.
         workers: processes that decode; 0 decodes in this one.
-        rows: of the table, those that are wanted; None: all. Their clips are in the same batches as if all were wanted,
-            so that rounding is the same.
+        rows: of the table, to compute; None: all. Batches are composed as for all rows, so that rounding is the same.
 
     Returns:
-        float32 (N, F) on the CPU, a row for each wanted video, in the order of the table.
+        float32 (N, F) on the CPU, one row per requested video, in the order of the table.
 
     Raises:
-        ValueError: a result that is not finite, naming the video.
+        ValueError: a result is not finite; names the video.
     """
     total, count = None, torch.zeros(len(windows.lengths), 1)
     rows = range(len(count)) if rows is None else rows
@@ -135,12 +134,12 @@ def mean_over_windows(
 
 
 def _batches(windows: Windows, size: int, rows: range) -> list[list[int]]:
-    """The batches of this process in which a wanted video is."""
+    """The batches of this process that contain a requested video."""
     videos = [row for row, _ in windows.windows]
     own = [n for n, row in enumerate(videos) if row % ranks.size() == ranks.rank()]
     batches = [own[start : start + size] for start in range(0, len(own), size)]
     wanted = [batch for batch in batches if any(videos[n] in rows for n in batch)]
-    return wanted or [[0]]  # who has no video looks at one, to know how long a feature is
+    return wanted or [[0]]  # a process without videos encodes one, to learn the feature length
 
 
 def _loader(windows: Windows, batches: list[list[int]], workers: int) -> DataLoader:
@@ -159,7 +158,7 @@ def extract_features(
     """Mean backbone feature of each video's windows (section 3).
 
     Args:
-        encoder: `.features` maps clips (B, 3, T, H, W) float to (B, F); used where it is, in evaluation mode.
+        encoder: `.features` maps clips (B, 3, T, H, W) float to (B, F); runs on its own device, in evaluation mode.
         windows: the clips.
         batch_size, workers, rows: as in :func:`mean_over_windows`.
 
@@ -195,19 +194,19 @@ def network_features(
     devices: int = 1,
     shard: tuple[int, int] = (0, 1),
 ) -> Tensor:
-    """Features of a split by a trained network; kept in its folder and read from there while all is as it was.
+    """Features of a split by a trained network; cached in its folder and reused while their inputs are unchanged.
 
     Args:
         training: folder of :func:`cprlib.training.fit`; its configuration gives view, clip length, stride and size.
         manifest: all videos, those of the training or of another data set.
-        frames: as in :class:`Windows`, at the size that its `short_side` says.
+        frames: as in :class:`Windows`, at the size given by its `short_side`.
         split: "train" or "test".
         batch_size, workers: as in :func:`mean_over_windows`; view: for a network of several views; None: its first.
         devices: processes that share the videos, see :func:`cprlib.evaluation.on_devices.on_devices`.
-        shard: (i, n): only the i-th of n parts (i = 0..n-1), for n jobs; a call for all videos joins what they leave.
+        shard: (i, n): only the i-th of n parts (i = 0..n-1), for n jobs; a later call for all videos joins the parts.
 
     Returns:
-        float32 (N, F), a row for each video of the split, or of the shard.
+        float32 (N, F), one row per video of the split, or of the shard.
 
     Raises:
         ValueError: the network was trained on test videos of this manifest, or on flow of another scale.

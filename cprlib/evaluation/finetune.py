@@ -1,4 +1,4 @@
-"""Training a classifier on video: end to end with a frozen backbone, or fine-tuning all of it (section 3)."""
+"""Train a video classifier, with a frozen backbone or fine-tuning all weights (section 3)."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,22 +33,22 @@ from cprlib.training.schedule import PRECISIONS, check_precision, enough_memory,
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """Everything that decides a classifier. Defaults: fine-tuning as in the CoCLR and CPR papers.
+    """The settings of a classifier. Defaults: fine-tuning as in the CoCLR and CPR papers.
 
     Attributes:
         manifest: path of the manifest; its training videos are trained on.
         out: folder of the classifier.
         network: folder of the training to start from, also one with random weights; it gives the view, the backbone
             and the clips' length, stride and size.
-        frozen: train the linear layer alone (L2-normalise → BatchNorm → linear, SGD), the backbone being frozen;
-            otherwise all weights (dropout → linear, Adam).
+        frozen: freeze the backbone and train only the linear layer (L2-normalise → BatchNorm → linear, SGD);
+            otherwise train all weights (dropout → linear, Adam).
         short_side, cache: see :class:`cprlib.training.config.TrainingConfig`.
         batch_size, epochs, lr, weight_decay: of the optimiser.
-        lr_milestones: epochs at which the rates fall to a tenth.
-        backbone_lr: rate of the backbone as a share of `lr` (released code: 0.1).
-        dropout: probability, before the linear layer; of fine-tuning only.
-        held_out: share of the training recordings that is not trained on but decides which epoch is kept;
-            0 = train on all and keep the last epoch.
+        lr_milestones: epochs at which the learning rates are divided by ten.
+        backbone_lr: learning rate of the backbone as a share of `lr` (released code: 0.1).
+        dropout: probability, before the linear layer; only for fine-tuning.
+        held_out: share of the training recordings held out to choose which epoch is kept; 0 = train on all and keep
+            the last epoch.
         augmentation: besides crop and flip; "jitter": colour jitter with probability 0.3 (the released code);
             "contrastive": as in pre-training.
         seed, device, precision, workers, devices: see :class:`cprlib.training.config.TrainingConfig`.
@@ -85,20 +85,20 @@ class FinetuneConfig:
 
 @enough_memory()
 def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
-    """Train a classifier, or load it: a finished training is returned at once, an interrupted one goes on where it was.
+    """Train a classifier, or load it: a finished training is returned at once, an interrupted one is resumed.
 
     Args:
         config: what to train.
-        redo: train again where the folder holds a training made from something else; otherwise that is an error.
+        redo: train again if the folder holds a training made from something else; otherwise that is an error.
 
     Returns:
-        The folder: ``config.json``, ``environment.json``, ``fingerprint.json``, ``metrics.jsonl`` (a line an epoch),
+        The folder: ``config.json``, ``environment.json``, ``fingerprint.json``, ``metrics.jsonl`` (one line per epoch),
         ``checkpoint.pt``, and ``metrics.json`` once finished.
 
     Raises:
-        ValueError, FileNotFoundError: what is wrong with the settings or files, or what the folder was made from
-            instead; before training.
-        FloatingPointError: the loss is no longer a number.
+        ValueError, FileNotFoundError: before training: what is wrong with the settings or files, or what the folder
+            was made from instead.
+        FloatingPointError: the loss is not finite.
     """
     if config.devices > ranks.size():
         given = {"config": asdict(config), "redo": redo}
@@ -127,7 +127,7 @@ def _finetune(config: FinetuneConfig, redo: bool) -> Path:
 
     with ranks.first_alone():
         folder = resolve(config.out)
-        if not ranks.rank():  # it deletes what lies in a folder where nothing is finished
+        if not ranks.rank():  # it empties a folder in which nothing is finished
             open_training(folder, _made_from(config, videos, network), config, redo)
         keep_sealed(folder / VIDEOS, {"videos": video_contents(videos.split("train"))})
         metrics, best = resume(folder, take) or ([], {"held_out": -1.0})
@@ -161,13 +161,13 @@ def predict(
     workers: int | None = None,
     devices: int = 1,
 ) -> Tensor:
-    """What a trained classifier says about videos: probabilities averaged over windows and crops (section 3, "test").
+    """Class probabilities of videos by a trained classifier, averaged over windows and crops (section 3, "test").
 
     Args:
         run: folder of :func:`finetune`.
         videos: e.g. `manifest.split("test")`.
         crops: "centre", "five" or "ten", see :func:`cprlib.data.augmentation.evaluation_crops`.
-        batch_size: clips at once; without influence on the result.
+        batch_size: clips at once; does not affect the result.
         workers: loader processes; None = as in training.
         devices: processes that share the videos, see :func:`cprlib.evaluation.on_devices.on_devices`.
 
@@ -184,7 +184,7 @@ def predict(
 
 
 def predicted(run: str | Path, videos: Manifest, frames: Any, crops: str, batch_size: int, workers: int) -> Tensor:
-    """The same with frames that are open already; of several processes each looks at a part of the videos."""
+    """:func:`predict` with frames that are already open; several processes share the videos."""
     saved = load_checkpoint(run)
     if "best" not in saved:
         raise ValueError(f"{run} is no classifier; give a folder that finetune() made")
@@ -216,7 +216,7 @@ def _frames(cache: str | None, short_side: int, videos: Manifest, view: str) -> 
 
 
 def _parts(config: FinetuneConfig, videos: Manifest, view: str, shape: tuple[int, int, int]) -> tuple[ClipPairs, tuple]:
-    """What is trained on; and what decides which epoch is kept, windows and labels, () for nothing."""
+    """The clips to train on; and windows and labels of the held-out videos, () without any."""
     train, frames = videos.split("train"), _frames(config.cache, config.short_side, videos, view)
     rows = held_out(train, config.held_out, config.seed)
     part, held = (Manifest(train.table[chosen].reset_index(drop=True), train.whole) for chosen in (~rows, rows))
@@ -231,13 +231,13 @@ def _predict(model: Classifier, windows: Windows, batch_size: int, workers: int)
 
 
 def _score(config: FinetuneConfig, model: Classifier, windows: Windows, labels: Any) -> dict[str, float]:
-    """The share of the held-out videos that is recognised."""
+    """Accuracy on the held-out videos."""
     said = _predict(model, windows, config.batch_size, config.workers)
     return {"held_out": top_k_accuracy(said, labels)}
 
 
 def _save(folder: Path, config: FinetuneConfig, model: Classifier, optimizer, metrics: list, best: dict) -> None:
-    """The checkpoint holds an encoder like any other run's, so that fine-tuned features can be looked at as well."""
+    """Save a checkpoint with an encoder like any other training's, so that its features can be extracted, too."""
     kept = {name[8:]: value for name, value in best["classifier"].items() if name.startswith("encoder.")}
     settings = {**load_checkpoint(config.network)["config"], **asdict(config)}
     state = {"encoder": kept, "last": model.state_dict(), "optimizer": optimizer.state_dict()}

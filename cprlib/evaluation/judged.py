@@ -1,4 +1,4 @@
-"""Whether a network may be judged on some videos."""
+"""Whether a network may be evaluated on some videos."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from cprlib.store.folders import read_videos
 
 
 def check_judged(training: str | Path, manifest: Manifest, view: str) -> None:
-    """Raise if a network may not be judged on a manifest.
+    """Raise if a network may not be evaluated on a manifest.
 
     Args:
-        training: folder of the network; one that was not trained on videos (random, released) passes.
+        training: folder of the network; one without training videos (random, released) passes.
         manifest: all videos.
         view: that the network was trained on.
 
     Raises:
-        ValueError: test videos that it was trained on; flow of another method, bound or working size.
+        ValueError: it was trained on test videos, or on flow of another method, bound or working size.
     """
     folder = resolve(training)
     fingerprint = Fingerprint.read(folder)

@@ -1,4 +1,4 @@
-"""Features that are kept beside their network: whole, or a part by each of several jobs until they are joined."""
+"""Features kept beside their network: of all videos, or in the parts of several jobs until they are joined."""
 
 from pathlib import Path
 
@@ -10,36 +10,36 @@ from cprlib.store.tensors import load_kept, save_tensors
 
 
 def keep(path: Path, features: Tensor, made_from: str) -> None:
-    """Write features (N, F) with the hash of what they are made from."""
+    """Write features (N, F) with the hash of what they were made from."""
     save_tensors(path, {"features": features, "made_from": made_from})
 
 
 def kept(path: Path, count: int, made_from: str) -> Tensor | None:
-    """What :func:`keep` wrote; None, with a warning where there is a file, if it is damaged or of something else."""
+    """Read what :func:`keep` wrote; None without a file or, with a warning, if it is damaged or does not match."""
     if (saved := load_kept(path)) is None:
         return None
-    if isinstance(saved, Tensor):  # of a time when no hash was written
+    if isinstance(saved, Tensor):  # older files have no hash
         saved = {"features": saved, "made_from": made_from}
     features = saved.get("features") if isinstance(saved, dict) and saved.get("made_from") == made_from else None
     if not isinstance(features, Tensor) or len(features) != count:
-        print(f"{path}: features of something else; made again", flush=True)
+        print(f"{path}: features were made from something else; extracting them again", flush=True)
         return None
     return features
 
 
 def shard_rows(count: int, shard: tuple[int, int]) -> range:
-    """The rows of job i of n: neighbours, as they share batches."""
+    """The rows of job i of n: contiguous, as neighbours share batches."""
     check_shard(shard)
     return range(count * shard[0] // shard[1], count * (shard[0] + 1) // shard[1])
 
 
 def part_file(path: Path, shard: tuple[int, int]) -> Path:
-    """Where job i of n keeps its features until they are joined."""
+    """The file of job i of n, until the parts are joined."""
     return path.with_stem(f"{path.stem}_part{shard[0]}of{shard[1]}")
 
 
 def joined(path: Path, count: int, made_from: str) -> Tensor | None:
-    """The features of all shards as those of the whole, which take the place of theirs; None if one is missing."""
+    """Join the features of all shards and replace their files by one; None if one is missing."""
     for first in path.parent.glob(f"{path.stem}_part0of*.pt"):
         of = int(first.stem.rpartition("of")[2])
         files = {part_file(path, shard): shard_rows(count, shard) for shard in ((n, of) for n in range(of))}

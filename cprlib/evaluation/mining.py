@@ -1,7 +1,7 @@
-"""Mining quality from the mining log of a run: PMR, mining R@1, CMR (section 4).
+"""Mining quality from the mining log of a training: PMR, mining R@1, CMR (section 4).
 
-The log has a row for each mined row of the memory, with the columns epoch, step, query, rank
-(0 = best), mined (video_ids), correct, query_label, mined_label, query_source, mined_source.
+The log has one row per mined row of the memory, with the columns epoch, step, query, rank (0 = best), mined, correct,
+query_label, mined_label, query_source, mined_source; query and mined are video_ids.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,14 +23,14 @@ def read_mining_log(run_folder: str | Path) -> pd.DataFrame:
     """Read `mining.parquet` of a training.
 
     Args:
-        run_folder: e.g. `outputs/toy/cpr_rgb_cycle1`.
+        run_folder: folder of the training, e.g. `outputs/toy/cpr_rgb_cycle1`.
 
     Returns:
-        the log, all epochs, in the order of training.
+        the log of all epochs, in training order.
 
     Raises:
-        FileNotFoundError: no such folder, or nothing mined in it.
-        ValueError: a part is damaged, or missing.
+        FileNotFoundError: no such folder, or no mining log in it.
+        ValueError: a part is damaged or missing.
     """
     folder = resolve(run_folder)
     if not folder.is_dir():
@@ -49,14 +49,14 @@ def read_mining_log(run_folder: str | Path) -> pd.DataFrame:
 
 
 def with_labels(log: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
-    """The mining log with the classes that the manifest knows, which may have come after the training."""
+    """The mining log with the labels of the manifest, which may have been added after the training."""
     labels = manifest.table.set_index("video_id")["label"]
     asked, mined = log["query"].map(labels), log["mined"].map(labels)
     return log.assign(query_label=asked, mined_label=mined, correct=asked == mined)
 
 
 def join_cycles(logs: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """One log from those of a network's cycles, in order; each cycle's epochs follow the last's."""
+    """Join the logs of a network's cycles, in order; epochs are numbered on from cycle to cycle."""
     joined, next_epoch = [], None
     for log in logs:
         first = log["epoch"].min()
@@ -69,8 +69,8 @@ def join_cycles(logs: Iterable[pd.DataFrame]) -> pd.DataFrame:
 def positive_mining_recall(log: pd.DataFrame) -> pd.Series:
     """PMR of each epoch: true positives in the mined set / size of the mined set (Eq. 3).
 
-    The ratio is taken for each query of each step, then averaged, so that a query counts once
-    even where it got fewer rows than others. A query that got none is not in the log.
+    The ratio is averaged over the queries of each step, so a query that mined fewer rows counts as much as the others.
+    A query that mined nothing is not in the log.
 
     Args:
         log: the mining log.
@@ -83,7 +83,7 @@ def positive_mining_recall(log: pd.DataFrame) -> pd.Series:
 
 
 def mining_recall_at_1(log: pd.DataFrame) -> pd.Series:
-    """Mining R@1 of each epoch: share of queries whose first mined row is true (CoCLR's measure).
+    """Mining R@1 of each epoch: share of queries whose first mined row is correct (CoCLR's measure).
 
     Args:
         log: the mining log.
@@ -99,7 +99,7 @@ def class_mining_recall(
 ) -> pd.DataFrame:
     """CMR: distinct true positives mined in one epoch / training instances of a class (Eq. 5).
 
-    A true positive is an instance mined as a correct positive for some query of its class.
+    A true positive is an instance mined by some query of its class.
 
     Args:
         log: the mining log.
@@ -108,8 +108,8 @@ def class_mining_recall(
         epoch: the epoch; None means the last.
 
     Returns:
-        columns label, class_name, found, instances, cmr (in [0, 1]), a row for every class of the
-        train split; a class never mined counts 0.
+        columns label, class_name, found, instances, cmr (in [0, 1]), one row per class of the train split; cmr is 0 for
+        a class that was never mined.
 
     Raises:
         ValueError: unknown `by`, an epoch without mining, or a log of another manifest.
@@ -133,16 +133,16 @@ def median_cmr(cmr: pd.DataFrame) -> float:
 
 
 def compare_methods(logs: Mapping[str, Mapping[str, pd.DataFrame]], manifest: Manifest) -> pd.DataFrame:
-    """Mining quality in a row for each method and network; what `tables/mining.csv` holds.
+    """Mining quality, one row per method and network; the content of `tables/mining.csv`.
 
     Args:
         logs: method -> view of the trained network -> mining log.
         manifest: the manifest of the run.
 
     Returns:
-        columns method, view, pmr_start, pmr_end (first and last epoch), mining_r1, cmr_source,
-        cmr_video (medians over the classes; last epoch), and what random rows would give, siblings
-        aside: pmr_chance, cmr_source_chance, cmr_video_chance; all in [0, 1].
+        columns method, view, pmr_start, pmr_end (first and last epoch), mining_r1, cmr_source, cmr_video (medians over
+        the classes; last epoch), and the values of random rows without siblings: pmr_chance, cmr_source_chance,
+        cmr_video_chance; all in [0, 1].
     """
     rows = [
         {"method": method, "view": view, **_summary(log, manifest)}

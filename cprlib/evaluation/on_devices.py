@@ -1,4 +1,4 @@
-"""Features and predictions in a process for each device, each of which looks at a part of the videos."""
+"""Features and predictions in one process per device, each with a part of the videos."""
 
 from pathlib import Path
 from pkgutil import resolve_name
@@ -14,11 +14,11 @@ from cprlib.training.launch import launch
 def on_devices(
     function: str, training: str | Path, videos: Manifest, frames: Any, devices: int, device: str = "auto", **given: Any
 ) -> Any:
-    """What a function says about videos, asked in several processes.
+    """Call a function of videos in several processes and return its result.
 
     Args:
-        function: its name, e.g. "cprlib.evaluation.features:network_features"; it is called with training, videos,
-            frames and `given`.
+        function: its name, e.g. "cprlib.evaluation.features:network_features"; called with training, videos, frames
+            and `given`.
         training: folder of the network.
         videos: all or some of a manifest.
         frames: of :func:`cprlib.data.frames.open_frames`.
@@ -26,7 +26,7 @@ def on_devices(
         given: further arguments, JSON-like.
 
     Raises:
-        ValueError: frames of another kind, which cannot be sent; fewer GPUs than devices.
+        ValueError: frames of another kind, which cannot be sent to processes; fewer GPUs than devices.
         RuntimeError: a process ended early.
     """
     if not isinstance(frames, VideoFrames | CachedFrames):
@@ -40,7 +40,7 @@ def on_devices(
 
 
 def call(function: str, training: str, manifest: str, rows: list | None, opened: list, **given: Any) -> Any:
-    """The function in one of the processes, with what :func:`on_devices` sent."""
+    """Call the function in one of the processes, with what :func:`on_devices` sent."""
     videos = Manifest.read(manifest)
     if rows is not None:
         chosen = videos.table.set_index("video_id", drop=False).loc[rows].reset_index(drop=True)

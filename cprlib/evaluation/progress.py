@@ -1,9 +1,9 @@
-"""R@1 over co-training: what the features of each method are worth after some epochs, not only what it mines.
+"""R@1 over co-training: how good the features of each method are during training, not only its mining.
 
     python -m cprlib.evaluation.progress RUN
 
-Networks that were kept on the way are judged by the middle window of every video, which is quick; the tables judge the
-last ones by all windows.
+Network snapshots are evaluated on the middle window of every video, which is quick; the tables evaluate the last
+networks on all windows.
 """
 
 import argparse
@@ -51,11 +51,11 @@ def cotraining_progress(
     workers: int = 0,
     devices: int = 1,
 ) -> pd.DataFrame:
-    """R@k of the networks of a run as they were after each cycle of co-training, and between.
+    """R@k of the networks of a run after each cycle of co-training, and of the snapshots in between.
 
     Args:
         run: folder of the run.
-        methods: names of methods that are co-trained; those without a finished network are left out.
+        methods: names of co-trained methods; those without a finished network are left out.
         manifest: all videos.
         frames: as in :class:`cprlib.evaluation.features.Windows`.
         init_run: folder of the run whose InfoNCE networks co-training started from; None = the same.
@@ -63,8 +63,8 @@ def cotraining_progress(
         devices: processes that share the videos, see :func:`cprlib.evaluation.on_devices.on_devices`.
 
     Returns:
-        Columns method, cycle, epoch, view, k, recall (in [0, 1]): epoch counts co-training epochs of each network, 0
-        is InfoNCE; view "both" joins the networks of all views at the same epoch.
+        Columns method, cycle, epoch, view, k, recall (in [0, 1]): epoch counts the co-training epochs of each network,
+        0 is InfoNCE; view "both" joins the networks of all views at the same epoch.
     """
     wanted = {method: _networks(run, method, init_run or run) for method in methods}
     networks = sorted(
@@ -90,7 +90,7 @@ def cotraining_progress(
 
 
 def _networks(run: str | Path, method: str, init_run: str | Path) -> dict[str, dict[int, tuple[int, Path]]]:
-    """View -> co-training epochs so far -> cycle and file of the network."""
+    """View -> number of co-training epochs -> cycle and file of the network."""
     found = {}
     for view, folders in cotrained_networks(resolve(run), method).items():
         points, start = {}, resolve(training_folder(init_run, "infonce", view)) / CHECKPOINT
@@ -114,10 +114,10 @@ def middle_features(
     batch_size: int,
     workers: int,
 ) -> list[list[Tensor]]:
-    """Features (N, F) of the test and of the training videos, from the middle window of each, by networks of a run.
+    """Features (N, F) of the test and of the training videos, from their middle windows, for each network of a run.
 
     Args:
-        run: its folder, without influence.
+        run: not used; :func:`cprlib.evaluation.on_devices.on_devices` passes it.
         manifest, frames, batch_size, workers: see :func:`cotraining_progress`.
         networks: file and view of each.
     """
@@ -132,10 +132,10 @@ def middle_features(
 
 
 def measure_run(run: str | Path) -> pd.DataFrame:
-    """The same for all methods of a run, with the videos and frames that its networks were trained on.
+    """:func:`cotraining_progress` of all methods of a run, with the videos and frames its networks were trained on.
 
     Raises:
-        FileNotFoundError: no network of the run is co-trained.
+        FileNotFoundError: the run has no co-trained network.
     """
     found = {method: cotrained_networks(resolve(run), method) for method in COTRAINED}
     found = {method: by_view for method, by_view in found.items() if by_view}

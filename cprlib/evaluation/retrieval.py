@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from cprlib.evaluation.chance import chance_recall, interval
 
 KS = (1, 5, 10, 20, 50)
-SMALL = 100  # test videos below which all videos are asked with, too
+SMALL = 100  # with fewer test videos, all videos are used as queries, too
 CENTRES = ("split", "gallery")
 
 
@@ -19,8 +19,8 @@ def prepare_features(x: Any, mean: Tensor | None = None) -> Tensor:
     """Subtract the mean of the split from its features and L2-normalise them (section 3).
 
     Args:
-        x: float (N, F), all the features of one split.
-        mean: float (F,), to subtract instead, e.g. the gallery's, so that one query alone is prepared like many.
+        x: float (N, F), all features of one split.
+        mean: float (F,), to subtract instead, e.g. the gallery's, so that a single query is prepared like many.
 
     Returns:
         float32 (N, F), rows of length 1 (of length 0 where a feature equals the mean).
@@ -30,7 +30,7 @@ def prepare_features(x: Any, mean: Tensor | None = None) -> Tensor:
 
 
 def join_views(features: Mapping[str, Tensor]) -> Tensor:
-    """Join the prepared features of several views: dot products are sums over the views.
+    """Concatenate the prepared features of several views: dot products are sums over the views.
 
     Args:
         features: view -> float (N, F_view), each from `prepare_features`.
@@ -48,8 +48,8 @@ def prepare_views(
 
     Args:
         features: view -> raw (query, gallery) features, float (Q, F) and (G, F).
-        centre: the mean that is subtracted: "split", each split's own (the papers' protocol; it needs many queries
-            at once), or "gallery", the gallery's for both.
+        centre: the mean to subtract: "split", each split's own (the papers' protocol; needs many queries at once), or
+            "gallery", the gallery's for both.
 
     Returns:
         view -> float (Q, F) of the queries, and view -> (G, F) of the gallery.
@@ -72,7 +72,7 @@ def nearest_neighbours(query: Any, gallery: Any, k: int, chunk: int = 256) -> tu
     Args:
         query: float (Q, F).
         gallery: float (G, F).
-        k: neighbours a query, 1 to G.
+        k: neighbours per query, 1 to G.
         chunk: queries compared at once; bounds memory to (chunk, G) similarities.
 
     Returns:
@@ -117,7 +117,7 @@ def recall_at_k(
         k -> recall in [0, 1], in the order of `ks`.
 
     Raises:
-        ValueError: a k out of range, labels that do not fit the features, no query.
+        ValueError: a k out of range, labels that do not match the features, no query.
 
     >>> recall_at_k([[1., 0.], [0., 1.]], [0, 1], [[1., .1], [.5, 0.]], [1, 0], ks=(1, 2))
     {1: 0.5, 2: 1.0}
@@ -139,17 +139,17 @@ def retrieval_table(
     ks: Sequence[int] = KS,
     centre: str = "split",
 ) -> pd.DataFrame:
-    """R@k of every method and view, and of all its views together ("both").
+    """R@k of every method in each view, and in all its views together ("both").
 
     Args:
         features: method -> view -> raw (query, gallery) features, float (Q, F) and (G, F).
         query_labels: int (Q,).
         gallery_labels: int (G,).
-        ks: numbers of neighbours; those larger than the gallery are left out.
+        ks: numbers of neighbours; those above the size of the gallery are left out.
         centre: see :func:`prepare_views`.
 
     Returns:
-        columns method, view, k, recall, chance (both in [0, 1]), queries (how many), a row for each combination.
+        columns method, view, k, recall, chance (both in [0, 1]), queries (their number), one row per combination.
     """
     ks = [k for k in ks if k <= len(gallery_labels)]
     chance = {k: chance_recall(query_labels, gallery_labels, k) for k in ks}
@@ -165,18 +165,18 @@ def retrieval_table(
 def left_out_table(
     features: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]], labels: Any, groups: Sequence[str]
 ) -> pd.DataFrame:
-    """R@1 of all videos, each among those of other recordings: for few test videos, whose own R@1 says little.
+    """R@1 of all videos as queries, each searching other recordings; for test splits too small for a useful R@1.
 
-    Most of the videos were trained on, without their labels; so it is no measure of new videos, but compares methods.
+    Most of the videos were trained on, without labels; so this compares methods, but is no measure of new videos.
 
     Args:
         features: method -> view -> raw features of both splits, see :func:`retrieval_table`; their mean is subtracted.
         labels: int (N,), of the videos of the first split, then of the second.
-        groups: (N,) of each video, what is left out with it: its recording, or its person or camera.
+        groups: (N,), the group left out with each video: its recording, person or camera.
 
     Returns:
         columns method, view, recall, low, high (95 % interval, in [0, 1]), videos, groups. Clips of one recording find
-        the same, so the interval is that of as many videos as there are recordings (Wilson).
+        the same neighbours, so the (Wilson) interval counts groups, not videos.
     """
     codes = torch.as_tensor(pd.factorize(pd.Series(groups))[0])
     labels, several = _labels(labels, len(codes), "labels"), int(codes.max()) + 1
@@ -195,7 +195,7 @@ def _finite(x: Any, name: str) -> Tensor:
     x = torch.as_tensor(x, dtype=torch.float32)
     if x.ndim != 2:
         raise ValueError(f"{name}: expected (N, F) features, not the shape {tuple(x.shape)}")
-    if x.numel() and not torch.stack(x.aminmax()).isfinite().all():  # needs no copy, as isfinite of all would
+    if x.numel() and not torch.stack(x.aminmax()).isfinite().all():  # unlike x.isfinite(), makes no copy
         raise ValueError(f"{name}: NaN or infinity in the features, check the encoder's weights")
     return x
 

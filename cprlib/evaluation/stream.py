@@ -1,4 +1,4 @@
-"""The windows of a video while it is decoded, once from start to end: the memory it takes is that of a window."""
+"""The windows of a video, decoded once from start to end; only one window is in memory."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from cprlib.data.video import resize, resize_to, resized_size
 
 
 class Window(NamedTuple):
-    """A part of a video: its first and last frame in seconds, and source view -> uint8 (T, H, W, C)."""
+    """A part of a video: times of its first and last frame in seconds, and source view -> uint8 (T, H, W, C)."""
 
     start: float
     end: float
@@ -61,15 +61,15 @@ def stream_windows(
     flow: Mapping[str, Any] | None = None,
     overlap: float = 0.5,
 ) -> Iterator[Window]:
-    """The windows of :func:`cprlib.data.sampling.window_starts`, each as soon as its last frame is there.
+    """The windows of :func:`cprlib.data.sampling.window_starts`, each as soon as its last frame is decoded.
 
     Args:
         frames: in order, from :func:`timed_frames`.
         sources: "rgb", "flow" or both.
         clip_len, stride: T, and step between frames.
-        short_side: of the clips, in pixels; None: as the frames are.
-        flow: method, bound and short_side as of :func:`cprlib.data.flow.extract_flow`; needed for "flow". Levels are
-            those before compression, so that nothing is written.
+        short_side: of the clips, in pixels; None: no resizing.
+        flow: method, bound and short_side, see :func:`cprlib.data.flow.extract_flow`; needed for "flow". Flow is
+            quantised but not compressed, so nothing is written.
         overlap: share of a window that the next one repeats, in [0, 1).
 
     Raises:
@@ -82,7 +82,7 @@ def stream_windows(
         if count >= span and (count - span) % step == 0:
             done = count - span
             yield _window(list(kept)[::stride], kept[0][0], kept[-1][0])
-    if count and done != max(0, count - span):  # flush with the end; a short video is padded in front
+    if count and done != max(0, count - span):  # the last window ends with the video; a short video is padded in front
         chosen = clip_indices(len(kept), 0, clip_len, stride)
         yield _window([kept[i] for i in chosen], kept[0][0], kept[-1][0])
 
@@ -93,7 +93,7 @@ def _window(items: list[tuple[float, dict]], start: float, end: float) -> Window
 
 
 def _pictures(frames, sources, short_side, flow) -> Iterator[tuple[float, dict[str, np.ndarray]]]:
-    """Seconds, and source -> (H, W, C) uint8 of each frame; the last one has the flow of the one before."""
+    """Seconds, and source -> (H, W, C) uint8 of each frame; the last frame repeats the flow of the one before."""
     shown, seen = tee(frames)
     flows = flow_frames((frame for _, frame in seen), flow["method"], flow["short_side"]) if "flow" in sources else ()
     level = None

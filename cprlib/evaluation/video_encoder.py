@@ -1,4 +1,4 @@
-"""From videos to vectors: the networks of a training, a method or a published file, ready to be asked (section 3)."""
+"""From videos to vectors, with the networks of a training, a method or a published file (section 3)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from cprlib.store.folders import CHECKPOINT, is_finished, method_networks
 from cprlib.training.schedule import pick_device
 
 RELEASED = (32, 1, 128), 128, {"method": "tvl1", "bound": 20.0, "short_side": 0}  # clips, short side, flow of CoCLR
-PREFERRED = ("cpr", "coclr", "infonce")  # of a run of which no method is named
+PREFERRED = ("cpr", "coclr", "infonce")  # of a run, if no method is named
 Video = str | Path | Tensor | np.ndarray
 
 
@@ -45,10 +45,10 @@ class VideoEncoder:
 
     Attributes:
         networks: view -> encoder.
-        means: view -> float (F_view,), subtracted from the features of a video; zeros: nothing is.
+        means: view -> float (F_view,), subtracted from the features of a video; zeros: no centring.
         shape: T, step between frames, and side of a clip in pixels.
-        short_side: that videos are read at, in pixels; None: as they are.
-        flow: method, bound and short side of flow where a view needs it.
+        short_side: in pixels, to which videos are resized; None: no resizing.
+        flow: method, bound and short side of flow, if a view needs it.
         path: what it was loaded from.
     """
 
@@ -61,12 +61,12 @@ class VideoEncoder:
 
     @property
     def views(self) -> list[str]:
-        """In the order of their parts of a vector."""
+        """The views, in the order of their parts of a vector."""
         return sorted(self.networks)
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        """What decides its vectors."""
+        """The fingerprint of what decides its vectors."""
         networks = {
             view: hash_weights({**network.state_dict(), "mean": self.means[view]})
             for view, network in self.networks.items()
@@ -75,26 +75,26 @@ class VideoEncoder:
         return Fingerprint({"networks": networks, "clips": clips, "flow": self.flow})
 
     def parts(self) -> dict[str, slice]:
-        """View -> the columns of a vector that are its own; their dot products are a share of the whole one."""
+        """View -> its columns of a vector; the dot products of the views add up to that of the whole vector."""
         ends = np.cumsum([len(self.means[view]) for view in self.views]).tolist()
         return {view: slice(end - len(self.means[view]), end) for view, end in zip(self.views, ends, strict=True)}
 
     def embed(self, videos: Video | Sequence[Video], fps: float = 25.0) -> Tensor:
-        """A vector for each video: its windows' features averaged, centred with the training set's mean, of length 1.
+        """One vector per video: mean feature of its windows, minus the mean of the training set, L2-normalised.
 
         The cosine of two vectors is the mean of their cosines in the views, so they rank as "both" in
         :mod:`cprlib.evaluation.retrieval` does.
 
         Args:
             videos: a file, a folder (all videos below it, by name), uint8 frames (T, H, W, 3), or a list of these.
-            fps: frames per second of frames that are given as such.
+            fps: frames per second of videos given as frames.
 
         Returns:
             float32 (N, F) on the CPU.
 
         Raises:
             FileNotFoundError: no such file.
-            VideoError: a file that is no video, or is broken.
+            VideoError: a file is not a video, or is broken.
             ValueError: frames of another shape or type, or nothing to embed.
         """
         found = [self.vectors(video, fps).whole for video in self._each(videos)]
@@ -114,7 +114,7 @@ class VideoEncoder:
         return VideoVectors(self._joined(whole)[0], self._joined(raw), seconds)
 
     def centred_on(self, videos: Video | Sequence[Video]) -> "VideoEncoder":
-        """The same networks with the mean of these videos instead; for other data, or files that come without one."""
+        """The same networks centred on the mean of these videos; for other data, or released files without a mean."""
         raw = [self._features(_frames(video, 25.0))[0] for video in self._each(videos)]
         means = {view: torch.stack([x[view].mean(dim=0) for x in raw]).mean(dim=0) for view in self.networks}
         return replace(self, means=means)
@@ -127,7 +127,7 @@ class VideoEncoder:
         return [videos] if isinstance(videos, Tensor | np.ndarray) else list(videos)
 
     def _joined(self, raw: dict[str, Tensor]) -> Tensor:
-        """(N, F) of length 1; a view's part has length 1 / √views."""
+        """(N, F), L2-normalised; each view's part has length 1 / √views."""
         parts = [normalize(raw[view] - self.means[view], dim=1) for view in self.views]
         return torch.cat(parts, dim=1) / len(parts) ** 0.5
 
@@ -150,9 +150,9 @@ def load_encoder(path: str | Path, view: str = "rgb", device: str = "auto") -> V
 
     Args:
         path: a training ("outputs/toy/cpr_rgb_cycle2"), all views of a method ("outputs/toy/cpr"), a run
-            ("outputs/toy": CPR, else CoCLR, else InfoNCE), or a published ``.pth.tar`` file; of that no mean is known,
-            so its vectors are not centred, see :meth:`VideoEncoder.centred_on`.
-        view: that a published network is of.
+            ("outputs/toy": CPR, else CoCLR, else InfoNCE), or a published ``.pth.tar`` file; that has no mean, so its
+            vectors are not centred, see :meth:`VideoEncoder.centred_on`.
+        view: of a published network.
         device: "auto" takes a GPU if there is one.
 
     Raises:
@@ -177,7 +177,7 @@ def load_encoder(path: str | Path, view: str = "rgb", device: str = "auto") -> V
 
 
 def find_networks(place: Path) -> dict[str, Path]:
-    """The finished trainings that a path means, by view: itself, those of a method, or of the best method of a run.
+    """The finished trainings that a path names, by view: itself, those of a method, or of a run's preferred method.
 
     Raises:
         FileNotFoundError: there are none.
@@ -199,7 +199,7 @@ def find_networks(place: Path) -> dict[str, Path]:
 
 
 def network_of(place: str | Path, view: str) -> Path:
-    """The finished training of a view among those that a path means, see :func:`find_networks`.
+    """The finished training of a view among those that a path names, see :func:`find_networks`.
 
     Raises:
         FileNotFoundError: there is none.

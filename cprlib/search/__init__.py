@@ -7,7 +7,7 @@ __all__ = ["Index", "open_index", "search", "update_index"]
 
 
 def __getattr__(name: str):
-    """`update_index` once it is asked for: a query for a file that the index holds goes without networks."""
+    """Import `update_index` only on use: a query with a file of the index needs no networks."""
     if name != "update_index":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from cprlib.search.update import update_index

@@ -2,7 +2,7 @@
 
 python -m cprlib.search index FOLDER --run outputs/toy/cpr [--out INDEX]
 python -m cprlib.search query INDEX FILE [--top 10] [--at SECONDS] [--json | --csv | --html PAGE]
-python -m cprlib.search query FOLDER FILE --run outputs/toy/cpr     both at once
+python -m cprlib.search query FOLDER FILE --run outputs/toy/cpr     both in one command
 """
 
 import argparse
@@ -32,16 +32,16 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m cprlib.search", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    index = commands.add_parser("index", help="make the index of a folder, or bring it up to date")
-    index.add_argument("videos", help="folder of videos, with or without folders in it; or a CSV with a column path")
+    index = commands.add_parser("index", help="make or update the index of a folder")
+    index.add_argument("videos", help="folder of videos, with or without subfolders; or a CSV with a column path")
     query = commands.add_parser("query", help="find the videos most like a file")
-    query.add_argument("index", help="an index, or a folder or CSV of videos, which is indexed before")
+    query.add_argument("index", help="an index, or a folder or CSV of videos, which is indexed first")
     query.add_argument("video", help="a file, in the index or not")
     query.add_argument("--top", type=int, default=10, help="how many videos (default: 10)")
-    query.add_argument("--at", type=float, metavar="SECONDS", help="look for this moment of the file")
+    query.add_argument("--at", type=float, metavar="SECONDS", help="search for this moment of the file")
     query.add_argument("--by", choices=KINDS, help="compare with whole videos, or with each one's best window (--at)")
-    query.add_argument("--view", help="compare in one view alone, e.g. flow")
-    query.add_argument("--itself", action="store_true", help="also give the file itself")
+    query.add_argument("--view", help="compare in one view only, e.g. flow")
+    query.add_argument("--itself", action="store_true", help="include the file itself")
     form = query.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")
     form.add_argument("--csv", action="store_true")
@@ -93,7 +93,7 @@ def _query(options: argparse.Namespace) -> None:
 
 
 def readable(found: pd.DataFrame, index: Index) -> pd.DataFrame:
-    """Results for a terminal: paths within the folder, seconds as one column."""
+    """Results for a terminal: paths relative to the folder, start and end in one column."""
     table = found.assign(path=[os.path.relpath(path, index.root) for path in found["path"]])
     table["at"] = [f"{start:.1f}–{end:.1f} s" for start, end in zip(found["start"], found["end"], strict=True)]
     table = table.drop(columns=["start", "end", *(["copies"] if not found["copies"].any() else [])])

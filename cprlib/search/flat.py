@@ -1,4 +1,4 @@
-"""The search in blocks by FAISS, where that is installed: all vectors in memory, for many queries of one process."""
+"""Search by FAISS, if it is installed: all vectors in memory, for many queries in one process."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import pandas as pd
 
 from cprlib.search.shards import blocks
 
-BYTES = 2**30  # of vectors that may be held in memory
-TOLERANCE = 1e-5  # that dot products of vectors of length 1 differ by, however they are added up
+BYTES = 2**30  # of vectors held in memory, at most
+TOLERANCE = 1e-5  # bound on the rounding of dot products of unit vectors, whatever the order of summation
 
 
 class Flat:
-    """All vectors of one kind in FAISS, and the video that each is of.
+    """All vectors of one kind in FAISS, and the video of each.
 
     Args:
         folder, videos, kind: see :func:`cprlib.search.shards.best_of_each`.
@@ -23,7 +23,7 @@ class Flat:
     """
 
     def __init__(self, folder: Path, videos: pd.DataFrame, kind: str):
-        import faiss  # takes as long as a query, which is why the first one goes without
+        import faiss  # takes as long as a query, so the first query does without it
 
         self.count, self.index, owners = len(videos), None, []
         total = len(videos) if kind == "whole" else int(videos["count"].sum())
@@ -37,10 +37,10 @@ class Flat:
         self.owners = np.concatenate(owners)
 
     def best_of_each(self, query: np.ndarray, columns: slice, top: int) -> np.ndarray | None:
-        """As of the blocks for the `top` videos and all that may be level with the last of these, else -inf.
+        """As :func:`best_of_each` for the `top` videos and possible ties with the last of them, else -inf.
 
         Returns:
-            float32 (V,), or None where so many are asked for that the blocks are as quick.
+            float32 (V,), or None if `top` is so large that a search in blocks is as quick.
         """
         asked = np.zeros((1, len(query)), np.float32)
         asked[0, columns] = query[columns]

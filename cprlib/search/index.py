@@ -1,6 +1,6 @@
-"""An index as it lies on disk: which videos, where their vectors are, and the networks that made them.
+"""An index on disk: its videos, where their vectors are, and the networks that made them.
 
-These are loaded, and torch with them, when a file is asked with that the index does not hold.
+The networks, and torch, are loaded only for a query with a file that the index does not hold.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ COLUMNS = ["path", "content", "size", "time", "problem", *PLACE]
 
 
 class Index:
-    """An index as it lies on disk.
+    """An index on disk.
 
     Args:
         folder: made by :func:`update_index`.
 
     Attributes:
-        videos: a row for each video: path, content, and where its vectors lie.
-        copies: content -> all files that have it.
+        videos: one row per video: path, content, and where its vectors are.
+        copies: content -> all files with it.
         problems: file -> why it is left out.
         parts: view -> its columns of a vector.
     """
@@ -57,25 +57,25 @@ class Index:
 
     @property
     def root(self) -> Path:
-        """The folder that all videos are below."""
+        """The folder that contains all videos."""
         return Path(self.about["root"])
 
     def encoder(self, run: str | Path | None = None) -> VideoEncoder:
-        """The networks that made it.
+        """The networks that made the index.
 
         Args:
-            run: where they lie now, if they were moved.
+            run: where they are now, if they were moved.
 
         Raises:
             FileNotFoundError: they are not there.
-            ValueError: they are others now.
+            ValueError: they have changed.
         """
         encoder = cached_encoder(str(run or self.about["encoder"]))
         check_same_encoder(self.folder, self.about, encoder)
         return encoder
 
     def vectors(self, video: str | Path, run: str | Path | None = None) -> Vectors:
-        """The vectors of a file: from the index if it holds them, else made now."""
+        """The vectors of a file: from the index if it holds them, else newly encoded."""
         check_file(video)
         same = self.videos[self.videos.content == fingerprint(video)]
         if len(same):
@@ -85,7 +85,7 @@ class Index:
     def similarities(self, query: np.ndarray, by: str, view: str | None = None, top: int | None = None) -> np.ndarray:
         """Cosine of a query, float32 (F,), with each video ("whole") or its most similar window ("windows"): (V,).
 
-        With `top`, that of others than the so many most similar (and what is level with them) may be -inf.
+        With `top`, values of videos below the `top` most similar (and their ties) may be -inf.
         """
         if view is not None and view not in self.parts:
             raise ValueError(f"view is {view!r}; this index has {', '.join(self.parts)}")
@@ -95,7 +95,7 @@ class Index:
         return share * (best_of_each(self.folder, self.videos, query, by, columns) if best is None else best)
 
     def _by_faiss(self, query: np.ndarray, by: str, columns: slice, top: int) -> np.ndarray | None:
-        """The same by FAISS from the second query on, which pays for reading all; None where it cannot."""
+        """The same by FAISS, from the second query on, when reading all vectors pays off; None if not possible."""
         if by not in self.flat:
             self.flat[by] = None
             return None
@@ -106,14 +106,14 @@ class Index:
 
 
 def check_file(video: str | Path) -> None:
-    """Raise a FileNotFoundError if there is nothing to ask with."""
+    """Raise a FileNotFoundError if the query is not a file."""
     if not Path(video).is_file():
-        told = "is a folder; ask with one of its files" if Path(video).is_dir() else "is no file; correct the path"
+        told = "is a folder; query with one of its files" if Path(video).is_dir() else "is no file; correct the path"
         raise FileNotFoundError(f"{Path(video)} {told}")
 
 
 def read_about(folder: Path) -> dict:
-    """What an index says of itself: source and root of its videos, its encoder with fingerprint, and parts.
+    """The description of an index: source and root of its videos, its encoder with fingerprint, and parts.
 
     Raises:
         ValueError: the file is damaged.
@@ -136,11 +136,11 @@ def open_index(folder: str | Path) -> Index:
 
 
 def default_index(videos: str | Path, encoder: VideoEncoder | None = None) -> Path:
-    """Where an index lies if nothing else is said.
+    """The default folder of an index.
 
     Args:
-        videos: its folder; the index of one that was moved stays where it is.
-        encoder: its networks; None: of several indexes the one that was brought up to date last.
+        videos: its folder of videos; if that was moved, the index stays where it is.
+        encoder: its networks; None: the most recently updated index of these videos.
     """
     place, indexes = Path(videos).resolve(), resolve("outputs/search")
     there = [about.parent for about in indexes.glob(f"*/{ABOUT}") if _is_of(about, place, encoder)]
@@ -150,8 +150,8 @@ def default_index(videos: str | Path, encoder: VideoEncoder | None = None) -> Pa
 
 
 def _is_of(about: Path, place: Path, encoder: VideoEncoder | None) -> bool:
-    """Whether an index is of these networks, and of this folder: it says so, or most of its files are only here."""
-    with suppress(ValueError, OSError):  # a damaged one says so where it is asked
+    """Whether an index was made by these networks, of this folder or of one that was moved here with most files."""
+    with suppress(ValueError, OSError):  # a damaged index raises when it is queried
         known = read_about(about.parent)
         if encoder and Fingerprint(known["fingerprint"]).differences(encoder.fingerprint):
             return False
@@ -164,7 +164,7 @@ def _is_of(about: Path, place: Path, encoder: VideoEncoder | None) -> bool:
 
 
 def check_same_encoder(folder: Path, about: dict, encoder: VideoEncoder) -> None:
-    """Raise a ValueError, saying what differs, if an index was made by other networks."""
+    """Raise a ValueError that names the differences if an index was made by other networks."""
     told = Fingerprint(about["fingerprint"]).differences(encoder.fingerprint)
     if told:
         raise ValueError(
@@ -181,14 +181,14 @@ def cached_encoder(path: str) -> VideoEncoder:
 
 
 def read_table(folder: Path) -> pd.DataFrame:
-    """A row for each file, copies and those that are left out too."""
+    """The table of all files, including copies and files left out."""
     path, error = folder / VIDEOS, None
     if not path.exists():
         return pd.DataFrame(columns=COLUMNS)
     try:
         table = pd.read_parquet(path)
-        if set(COLUMNS) <= set(table):  # a folder in its place is read, too, and has none
+        if set(COLUMNS) <= set(table):  # pandas also reads a folder of this name, without columns
             return table
-    except (ValueError, OSError) as caught:  # pyarrow's derive from them
+    except (ValueError, OSError) as caught:  # pyarrow's errors derive from these
         error = caught
     raise ValueError(f"{path} is damaged; delete {folder} and make the index again") from error

@@ -1,4 +1,4 @@
-"""Results as one HTML page that needs no other file: the asked and the found clips move."""
+"""Results as a self-contained HTML page with moving clips of the query and of the videos found."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ from cprlib.search.index import Index
 from cprlib.search.query import moment
 from cprlib.store.files import atomic_path
 
-FRAMES, HEIGHT, PAUSE = 8, 120, 150  # pictures of a clip, their short side in pixels, milliseconds of each
+FRAMES, HEIGHT, PAUSE = 8, 120, 150  # pictures per clip, their short side in pixels, milliseconds per picture
 
 
 def moving(video: str | Path, start: float = 0.0, end: float | None = None) -> bytes:
@@ -28,10 +28,10 @@ def moving(video: str | Path, start: float = 0.0, end: float | None = None) -> b
         start, end: in seconds; None: to its end.
 
     Returns:
-        The bytes of the picture; of a single frame if the part has one.
+        The bytes of the picture; a still if the part has a single frame.
 
     Raises:
-        VideoError, FileNotFoundError: it cannot be read.
+        VideoError, FileNotFoundError: the video cannot be read.
     """
     kept, step = [], 1
     for number, (seconds, frame) in enumerate(timed_frames(video)):
@@ -39,7 +39,7 @@ def moving(video: str | Path, start: float = 0.0, end: float | None = None) -> b
             break
         if seconds >= start - 1e-3 and number % step == 0:
             kept.append(resize(frame[None], min(HEIGHT, *frame.shape[:2]))[0])
-            if len(kept) == 2 * FRAMES:  # half as many, twice as far apart: the length is not known before the end
+            if len(kept) == 2 * FRAMES:  # keep every second frame, as the length is not known before the end
                 kept, step = kept[::2], 2 * step
     chosen = [kept[i] for i in np.linspace(0, len(kept) - 1, min(FRAMES, len(kept))).round().astype(int)]
     first, *rest = map(Image.fromarray, chosen)
@@ -52,11 +52,11 @@ def write_results(path: Path, index: Index, video: str | Path, found: pd.DataFra
     """Write the page of one query.
 
     Args:
-        path: to write.
-        index: that was asked.
-        video: that was asked with.
-        found: what :func:`cprlib.search.query.search` gave.
-        at: the moment that was asked for, in seconds.
+        path: of the page.
+        index: that was searched.
+        video: the query.
+        found: the result of :func:`cprlib.search.query.search`.
+        at: the moment of the query, in seconds.
     """
     asked = {
         "name": Path(video).name,
@@ -88,7 +88,7 @@ def write_results(path: Path, index: Index, video: str | Path, found: pd.DataFra
 
 
 def _clip(video: str | Path, start: float = 0.0, end: float | None = None) -> str:
-    """A moving picture as data URI, empty where the file is gone or broken by now."""
+    """A moving picture as data URI; empty if the file is now missing or broken."""
     try:
         return f"data:image/webp;base64,{base64.b64encode(moving(video, start, end)).decode()}"
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Ask an index: which videos are like this one, or like this moment of it, and where in them?"""
+"""Query an index: which videos are like this one, or like a moment of it, and where in them?"""
 
 from pathlib import Path
 
@@ -27,24 +27,24 @@ def search(
     """The videos most like a file.
 
     Args:
-        index: what is searched.
+        index: to search.
         video: a file, in the index or not.
         top: how many videos, at least 1.
-        at: a moment of the file, in seconds; its window is looked for instead of the whole video.
-        by: what is compared with: "whole" videos, or "windows", of each video the most similar; None: windows where
-            `at` is given, else whole videos.
-        view: compare in one view alone; None: the mean of all.
-        itself: also give the file itself, if the index holds it.
-        run: where the networks of the index lie now, if they were moved.
-        among: bool, index path of :attr:`Index.videos`: those that are searched; None: all.
+        at: a moment of the file, in seconds; the query is its window instead of the whole video.
+        by: compare with "whole" videos, or with the most similar of each video's "windows"; None: windows if `at` is
+            given, else whole videos.
+        view: compare in this view only; None: mean over all views.
+        itself: include the file itself, if the index holds it.
+        run: where the networks of the index are now, if they were moved.
+        among: bool, indexed by the paths of :attr:`Index.videos`: which videos to search; None: all.
 
     Returns:
-        A row for each video, the most similar first: rank, path, similarity (cosine, -1..1), a column for each view
-        where there are several, start and end of its most similar window in seconds, copies (further files with the
-        same content); no row where there is no other video.
+        One row per video, the most similar first: rank, path, similarity (cosine, -1..1), a column per view if there
+        are several, start and end of its most similar window in seconds, copies (number of other files with the same
+        content); no row if there is no other video.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, no video, a moment behind its end, an impossible setting.
+        FileNotFoundError, ValueError: no such file, not a video, a moment after its end, an impossible setting.
     """
     by = by or ("whole" if at is None else "windows")
     if by not in KINDS or top < 1:
@@ -52,7 +52,7 @@ def search(
     if not len(index):
         raise ValueError(f"{index.folder} holds no video to search; {len(index.problems)} files are left out")
     if run is not None:
-        index.encoder(run)  # other networks are refused, also where the index knows the file
+        index.encoder(run)  # refuses other networks, even if the index holds the file
     asked = index.vectors(video, run)
     query = asked.whole if at is None else asked.windows[moment(asked.seconds, at, video)].astype(np.float32)
     allowed = itself | (index.videos.content != fingerprint(video)).to_numpy()
@@ -61,7 +61,7 @@ def search(
     near = np.flatnonzero(allowed & (found > -np.inf))
     if top < len(near):
         near = near[found[near] >= np.partition(found[near], -top)[-top] - len(index.parts) * TOLERANCE]
-    # Ranked by what is said of them, in which a rounding of the search has no part; what is level stays by path.
+    # Rank by the similarities that are returned, free of the search's rounding; ties stay in the order of paths.
     rows = [_row(index, index.videos.iloc[i], query, by, view) for i in near]
     rows = sorted(rows, key=lambda row: -row["similarity"])[:top]
     views = index.parts if len(index.parts) > 1 else ()
@@ -70,7 +70,7 @@ def search(
 
 
 def moment(seconds: np.ndarray, at: float, video: str | Path) -> int:
-    """The window, a row of (W, 2) first and last seconds, whose middle is nearest to a moment.
+    """The number of the window, among (W, 2) first and last seconds, whose middle is nearest to a moment.
 
     Raises:
         ValueError: the moment lies outside the video.
@@ -81,7 +81,7 @@ def moment(seconds: np.ndarray, at: float, video: str | Path) -> int:
 
 
 def _row(index: Index, video: pd.Series, query: np.ndarray, by: str, view: str | None) -> dict:
-    """What is said of a video that was found."""
+    """The result row of one video."""
     vectors = read_vectors(index.folder, video)
     shown = slice(None) if view is None else index.parts[view]
     windows = vectors.windows.astype(np.float32)

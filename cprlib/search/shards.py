@@ -1,4 +1,4 @@
-"""Vectors on disk, in shards that are written once and read as memory maps."""
+"""Vectors on disk, in shards that are written once and memory-mapped."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,12 +10,12 @@ import pandas as pd
 from cprlib.store.files import atomic_path
 
 KINDS = {"whole": np.float32, "windows": np.float16, "seconds": np.float32}
-SMALL = 50_000  # windows of a shard below which it is merged with others
-BLOCK = 4096  # rows compared at once, which a processor's cache holds
+SMALL = 50_000  # shards with fewer windows are merged
+BLOCK = 4096  # rows compared at once, which fit a processor's cache
 
 
 class Vectors(NamedTuple):
-    """A video in a shard: (F,) of the whole, (W, F) of its windows, (W, 2) their first and last second."""
+    """The vectors of a video: (F,) of the whole, (W, F) of its windows, (W, 2) their first and last second."""
 
     whole: np.ndarray
     windows: np.ndarray
@@ -23,7 +23,7 @@ class Vectors(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return sum(array.nbytes for array in self)
 
 
@@ -36,7 +36,7 @@ def write_shard(folder: Path, shard: str, videos: Sequence[Vectors]) -> pd.DataF
     """Write a shard.
 
     Returns:
-        A row for each video: shard, row (of the whole), first and count (of its windows).
+        One row per video: shard, row (of the whole), first and count (of its windows).
     """
     stacked = (
         np.stack([video.whole for video in videos]),
@@ -54,14 +54,14 @@ def open_shard(folder: Path, shard: str, kind: str) -> np.ndarray:
     """The rows of a shard, as a memory map.
 
     Raises:
-        ValueError: the shard is gone or damaged.
+        ValueError: the shard is missing or damaged.
     """
     path = shard_file(folder, shard, kind)
     try:
         return np.load(path, mmap_mode="r")
     except (ValueError, OSError, EOFError) as error:
         remedy = f"delete {folder} and make the index again"
-        if not path.exists():  # also where another process has merged shards meanwhile
+        if not path.exists():  # e.g. another process has merged shards
             raise ValueError(f"{path} is gone; open the index again or, if that does not help, {remedy}") from error
         raise ValueError(f"{path} is damaged; {remedy}") from error
 
@@ -76,13 +76,13 @@ def read_vectors(folder: Path, place: pd.Series) -> Vectors:
 
 
 def best_of_each(folder: Path, videos: pd.DataFrame, query: np.ndarray, kind: str, columns: slice) -> np.ndarray:
-    """The dot product of a query with each video, or with the most similar of its windows; exact, block after block.
+    """The dot product of a query with each video, or with the most similar of its windows; exact, block by block.
 
     Args:
-        videos: V rows of :func:`write_shard`; other rows of the shards are passed over.
+        videos: V rows of :func:`write_shard`; other rows of the shards are skipped.
         query: float32 (F,).
         kind: "whole" or "windows".
-        columns: of the vectors, those that are compared.
+        columns: of the vectors, to compare.
 
     Returns:
         float32 (V,).
@@ -94,7 +94,7 @@ def best_of_each(folder: Path, videos: pd.DataFrame, query: np.ndarray, kind: st
 
 
 def blocks(folder: Path, videos: pd.DataFrame, kind: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Vectors (N, F), a block after the other, and the video that each is of, 0..V-1; others are passed over."""
+    """Yield blocks of vectors (N, F) and the video of each vector, 0..V-1; vectors of other videos are skipped."""
     numbers = pd.Series(range(len(videos)), videos.index)
     for shard, rows in videos.groupby("shard", sort=False):
         vectors, number = open_shard(folder, shard, kind), numbers[rows.index].to_numpy()
@@ -111,7 +111,7 @@ def blocks(folder: Path, videos: pd.DataFrame, kind: str) -> Iterator[tuple[np.n
 
 
 def to_merge(videos: pd.DataFrame, folder: Path) -> list[list[str]]:
-    """Groups of shards that are better written as one: small ones, and those half of whose windows nobody needs."""
+    """Groups of shards to merge: small ones, and those with less than half of their windows in use."""
     alive = videos.groupby("shard")["count"].sum()
     half_dead = [shard for shard in alive.index if alive[shard] < 0.5 * len(open_shard(folder, shard, "seconds"))]
     small = [shard for shard in alive.index if alive[shard] < SMALL]

@@ -1,4 +1,4 @@
-"""Make an index of a folder, and keep it up to date by the content of its files."""
+"""Make an index of a folder, and update it by the content of its files."""
 
 import multiprocessing
 import os
@@ -33,11 +33,11 @@ from cprlib.search.index import (
 from cprlib.search.shards import Vectors, read_vectors, shard_file, to_merge, write_shard
 from cprlib.store.files import atomic_path, locked, write_json
 
-SECONDS, BYTES = 60.0, 2**28  # finished vectors are written when they are so old, or so many
+SECONDS, BYTES = 60.0, 2**28  # finished vectors are written after this time, or at this size
 
 
 class Update(NamedTuple):
-    """What an update of an index did: numbers of files, and file -> why it is left out."""
+    """The result of an update: numbers of files, and file -> why it is left out."""
 
     new: int
     known: int
@@ -48,21 +48,21 @@ class Update(NamedTuple):
 def update_index(
     videos: str | Path, run: str | Path, out: str | Path | None = None, workers: int | None = None
 ) -> tuple[Index, Update]:
-    """Make an index of the videos below a folder, or bring it up to date: what it holds already is not looked at again.
+    """Make an index of the videos below a folder, or update it; only new content is encoded.
 
-    Files are known by their content: a video that was moved or copied keeps its vectors, one that changed gets new
-    ones, those of deleted files are dropped. What is finished is written at least once a minute, so an index that was
-    interrupted goes on. A file that is no video is left out until it changes.
+    Files are identified by their content: a moved or copied video keeps its vectors, a changed one gets new ones, and
+    those of deleted files are dropped. Finished vectors are written at least once a minute, so an interrupted call can
+    be resumed. A file that is not a video is left out until it changes.
 
     Args:
-        videos: the folder, or a table with a column path of videos that may lie anywhere, such as a manifest.
+        videos: the folder, or a table with a column path, such as a manifest, of videos anywhere.
         run: networks, see :func:`cprlib.evaluation.video_encoder.load_encoder`.
         out: folder of the index; None: see :func:`default_index`.
         workers: processes; None: one per core, at most 4 on a GPU.
 
     Raises:
         FileNotFoundError: no such folder, no video in it, or no network.
-        ValueError: the index is of other networks, or of another folder that is still there.
+        ValueError: the index was made by other networks, or of another folder that still exists.
     """
     source, encoder = Path(videos).resolve(), cached_encoder(str(run))
     folder = Path(out).resolve() if out else default_index(source, encoder)
@@ -90,7 +90,7 @@ def update_index(
 
 
 def videos_of(source: Path) -> list[Path]:
-    """The video files below a folder, or those that a table lists in its column path, such as a manifest.
+    """The video files below a folder, or those in the column path of a table, such as a manifest.
 
     Raises:
         FileNotFoundError, ValueError: there are none, or they are in an LMDB.
@@ -112,7 +112,7 @@ def videos_of(source: Path) -> list[Path]:
 
 
 def _open(folder: Path, source: Path, paths: list[Path], encoder: VideoEncoder) -> None:
-    """Make the folder of an index, or check that it is of these networks and videos."""
+    """Make the folder of an index, or check that it belongs to these networks and videos."""
     about = {"source": str(source)}
     about["root"] = str(source) if source.is_dir() else os.path.commonpath([path.parent for path in paths])
     if (folder / ABOUT).exists():
@@ -144,17 +144,17 @@ def _state_of(paths: list[Path]) -> pd.DataFrame:
 
 
 def _with_content(table: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
-    """Add a hash of the content: that of the last time for a file whose size and time are the same."""
+    """Add a hash of the content; files with unchanged size and time keep their old one."""
     known = {(r.path, r.size, r.time): r.content for r in old.itertuples()}
     keys = table[["path", "size", "time"]].itertuples(index=False)
     return table.assign(content=[known.get(tuple(key)) or fingerprint(key.path) for key in keys])
 
 
 def _embed(folder: Path, new: pd.DataFrame, known: pd.DataFrame, run: str, workers: int | None) -> pd.DataFrame:
-    """Vectors of new videos, a shard after the other; the table on disk follows.
+    """Encode new videos and write their vectors shard by shard, each followed by the table.
 
     Returns:
-        `new` with problem and place of each video, copies sharing theirs.
+        `new` with problem and place of each video; copies share theirs.
     """
     first = new.drop_duplicates("content").set_index("path")["content"]
     parts, waiting, last = [pd.DataFrame(columns=["content", "problem", *PLACE])], {}, time.monotonic()
@@ -190,14 +190,14 @@ def _placed(new: pd.DataFrame, parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _vectors(path: str, run: str) -> Vectors:
-    if multiprocessing.parent_process():  # one of several
+    if multiprocessing.parent_process():  # one of several workers
         torch.set_num_threads(1)
     whole, windows, seconds = cached_encoder(run).vectors(path)
     return Vectors(whole.numpy(), windows.numpy().astype(np.float16), seconds.numpy())
 
 
 def _tidy(folder: Path, table: pd.DataFrame) -> None:
-    """Merge shards that are small or half dead, write the table, and delete what no video needs any more."""
+    """Merge small and half-dead shards, write the table, and delete files that no video needs."""
     living = table[table.problem == ""].drop_duplicates("content")
     for group in to_merge(living, folder):
         merged = living[living.shard.isin(group)]

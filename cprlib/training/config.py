@@ -12,8 +12,8 @@ from cprlib.store.settings import check_settings, setting
 from cprlib.training.schedule import PRECISIONS
 
 MAX_SEED = 2**63 - 1
-CASCADE = ("num_stages", "ratio", "keeps")  # settings that decide nothing where there is but one stage, and
-MINING = (*CASCADE, "top_k", "top_k_phases", "anchor", "drop_self_positive", "siblings")  # where nothing is mined
+CASCADE = ("num_stages", "ratio", "keeps")  # settings without effect with one stage, and
+MINING = (*CASCADE, "top_k", "top_k_phases", "anchor", "drop_self_positive", "siblings")  # without mining
 
 
 class Phases:
@@ -21,7 +21,7 @@ class Phases:
 
     @property
     def phases(self) -> tuple[int, ...]:
-        """top_k of each phase of the training; there is but one where nothing is mined."""
+        """top_k of each phase; without mining there is one phase."""
         return (METHODS[self.method].build_miner and self.top_k_phases) or (self.top_k,)
 
     @property
@@ -37,37 +37,37 @@ class TrainingConfig(Phases):
     Attributes:
         manifest: path of the manifest, with flow where a flow view is used.
         out: folder of the training.
-        view: the view that is trained, a name of :data:`cprlib.methods.VIEWS`.
-        method: a name of :data:`cprlib.methods.METHODS`; IIC has settings of its own, see :mod:`cprlib.training.iic`.
+        view: the view to train, a name in :data:`cprlib.methods.VIEWS`.
+        method: a name in :data:`cprlib.methods.METHODS`; IIC has its own settings, see :mod:`cprlib.training.iic`.
         samplers: frozen networks to mine with: view -> folder of a training.
         init: folder of the training whose network this one starts from; None = random weights.
         backbone, dim: see :func:`cprlib.encoders.build_encoder`.
         clip_len, clip_stride, clip_size: T frames, step between them, side of the crop in pixels.
         short_side: short side in pixels that videos are read at; 0 = as they are.
         cache: folder of a frame cache at `short_side`, see :func:`cprlib.data.frame_cache.build_cache`; None = decode
-            at every visit.
-        batch_size, epochs, lr, weight_decay: Adam; epochs of each phase, where there are several.
-        lr_milestones: epochs at which the rate falls to a tenth.
+            the videos every epoch.
+        batch_size, epochs, lr, weight_decay: of Adam; epochs per phase.
+        lr_milestones: epochs at which the learning rate is divided by ten.
         K, tau, momentum: queue size, temperature, momentum of the key encoder (MoCo).
         num_stages, ratio, keeps, top_k: the cascade, see :func:`cprlib.cascade.plan_stages`; CoCLR uses top_k alone.
-        top_k_phases: progressive training: one phase for each number here, which is its top_k, e.g. 1, 3, 5. A phase
-            begins with the weights and the memory of the one before, a fresh optimiser and the first learning rate.
-            Empty: one phase.
-        anchor: what looks for positives; "paper": the key in every view; "released": the query in the trained view.
-        drop_self_positive: probability that the own key leaves the positives of a step when there are others.
-        siblings: what rows of the query's own recording are where positives are mined: "positive" (the papers),
-            "ignore" or "negative"; "auto" is positive, but ignore where a recording spans several classes.
-        own_rows: what older keys of the query's own video are: "ignore", or "negative" as in the released code. Where
+        top_k_phases: progressive training: the top_k of each phase, e.g. 1, 3, 5. A phase starts with the weights and
+            memory of the previous one, a fresh optimiser and the initial learning rate. Empty: one phase.
+        anchor: the feature that searches the memory: "paper": the key in every view; "released": the query in the
+            trained view.
+        drop_self_positive: probability that a step drops the query's own key from the positives if there are others.
+        siblings: how rows of the query's own recording count when positives are mined: "positive" (the papers),
+            "ignore" or "negative"; "auto": "positive", or "ignore" if a recording spans several classes.
+        own_rows: how older keys of the query's own video count: "ignore", or "negative" as in the released code. If
             siblings are positive, so are they.
-        loss: "multi_instance" (Eq. 2) or "supervised" (the released UberNCE); "auto" is the first but for UberNCE.
-        bn_groups: groups of a batch that have batch statistics of their own, the keys in another grouping than the
-            queries; 1 = the released behaviour on one GPU, see :func:`cprlib.training.step.encode_in_groups`.
-        seed, device: of all draws; "auto" takes a GPU if there is one.
+        loss: "multi_instance" (Eq. 2) or "supervised" (the released UberNCE); "auto": "supervised" for UberNCE only.
+        bn_groups: parts of a batch with separate batch norm statistics; keys are grouped differently from queries; 1 =
+            the released behaviour on one GPU, see :func:`cprlib.training.step.encode_in_groups`.
+        seed, device: seed of all random draws; "auto" takes a GPU if there is one.
         precision, workers: "fp32" or "bf16"; loader processes.
-        channels_last, compile: convolutions with the channels innermost; networks compiled by torch, which takes
-            minutes once. Both change the rounding alone.
-        devices: processes that train together, each on a GPU of its own and with a part of every batch; on the CPU
-            without a GPU. The result does not depend on it, up to rounding.
+        channels_last, compile: memory format of the convolutions; torch.compile, which takes minutes once. Both change
+            only the rounding.
+        devices: processes that train together, each on its own GPU (on the CPU if there is none) with its part of
+            every batch. The result does not depend on it, up to rounding.
     """
 
     manifest: str = setting(decides=False)
@@ -124,14 +124,14 @@ class TrainingConfig(Phases):
             raise ValueError(
                 f"samplers: {self.view!r} is the view that is trained; name frozen networks of other views"
             )
-        if METHODS[self.method].build_miner:  # an impossible cascade ends here
+        if METHODS[self.method].build_miner:  # fail now if the cascade is impossible
             stages, keeps = (1, ()) if self.method == "coclr" else (self.num_stages, self.keeps)
             for top_k in self.phases:
                 plan_stages(self.K, self.views, stages, self.ratio, top_k, keeps)
 
     @property
     def views(self) -> tuple[str, ...]:
-        """The order in which a cascade looks: the frozen networks' views first, the trained one last."""
+        """The views in the cascade's order: those of the frozen networks first, the trained one last."""
         return (*self.samplers, self.view)
 
     @property
@@ -143,11 +143,11 @@ class TrainingConfig(Phases):
 
 
 def training_settings(config: Phases, own_miner: bool = False) -> dict[str, Any]:
-    """The settings that decide the result of a training: those of mining only where the method mines.
+    """The settings that decide a training's result; mining settings only if it mines.
 
     Args:
         config: of the training.
-        own_miner: it mines with a miner of the user's own.
+        own_miner: whether the user supplied the miner.
     """
     mined = MINING if not METHODS[config.method].build_miner else CASCADE if config.method == "coclr" else ()
     return {n: v for n, v in deciding_settings(config).items() if own_miner or n not in mined}

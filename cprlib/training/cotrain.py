@@ -18,7 +18,7 @@ from cprlib.training.fit import fit
 
 
 def untrained(config: TrainingConfig, redo: bool = False) -> Path:
-    """A folder that holds the random weights of a configuration: the lower end of every table.
+    """Write a training folder with random weights: the baseline of every table.
 
     Args:
         config: of the training that would start from them.
@@ -30,16 +30,16 @@ def untrained(config: TrainingConfig, redo: bool = False) -> Path:
 
 
 def from_released(config: TrainingConfig, path: str | Path, part: str = "encoder_q", redo: bool = False) -> Path:
-    """A folder that holds weights of CoCLR's or CPR's release, or of another training, so that all starts from them.
+    """Write a training folder with weights of CoCLR's or CPR's release, or of another training, to start from.
 
     Args:
-        config: of the training whose place they take; backbone and dim must be theirs.
+        config: of the training that they replace; backbone and dim must match the weights.
         path: a ``.pth.tar`` file, or the folder of a training.
         part: see :func:`cprlib.store.load_released`.
         redo: see :func:`cprlib.training.fit.fit`.
 
     Raises:
-        ValueError, FileNotFoundError: the file cannot be read, or does not fit.
+        ValueError, FileNotFoundError: the file cannot be read, or does not match.
     """
     if resolve(path).is_dir():
         encoder = load_encoder(path, config.view)
@@ -78,11 +78,11 @@ def cotrain(
     redo: bool = False,
     continue_with: Sequence[str] = (),
 ) -> dict[str, Path]:
-    """Co-train the networks of all views in turns: each mines with the newest networks of the others, frozen.
+    """Train the networks of all views in turns; each mines with the newest networks of the other views, frozen.
 
     Args:
         config: method and settings; `view`, `samplers` and `init` are set here; `out` is the folder of the run.
-        cycles: how often every network is trained.
+        cycles: how often each network is trained.
         inits: view -> folder of its InfoNCE network, in training order, e.g. rgb then flow.
         miner, redo, continue_with: see :func:`cprlib.training.fit.fit`.
 

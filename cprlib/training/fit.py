@@ -32,25 +32,25 @@ from cprlib.training.step import TrainState, train_epoch
 def fit(
     config: TrainingConfig, miner: Miner | None = None, redo: bool = False, continue_with: Sequence[str] = ()
 ) -> Path:
-    """Train one network, or load it: a finished training is returned at once, an interrupted one goes on where it was.
+    """Train one network, or load it: a finished training is returned at once, an interrupted one is resumed.
 
     Args:
         config: what to train.
-        miner: finds the positives instead of the method's own; any ``(anchors, bank, exclude) -> Retrieval``.
-        redo: train again where the folder holds a training made from something else; otherwise that is an error.
+        miner: replaces the method's own miner; any ``(anchors, bank, exclude) -> Retrieval``.
+        redo: train again if the folder holds a training made from something else; otherwise that is an error.
         continue_with: names of settings in which the interrupted training may differ, e.g. ``["lr"]``.
 
     Returns:
         The folder of the training: ``config.json``, ``environment.json``, ``fingerprint.json`` (what it is made from,
-        see :mod:`cprlib.store.fingerprint`), ``videos.json`` (hashes of its training videos), ``metrics.jsonl`` (a line
-        an epoch), ``mining.parquet`` (a part an epoch), ``memory/`` and, where
-        positives are mined, ``networks/`` (see :mod:`cprlib.training.snapshots`), ``tensorboard/``, ``checkpoint.pt``
-        and, once finished, ``metrics.json``.
+        see :mod:`cprlib.store.fingerprint`), ``videos.json`` (hashes of its training videos), ``metrics.jsonl`` (one
+        line per epoch), ``mining.parquet`` (one part per epoch), ``memory/``, ``networks/`` if positives are mined
+        (see :mod:`cprlib.training.snapshots`), ``tensorboard/``, ``checkpoint.pt`` and, once finished,
+        ``metrics.json``.
 
     Raises:
-        ValueError, FileNotFoundError: what is wrong with the settings, the manifest, the cache or a checkpoint, or what
-            the folder was made from instead; before training.
-        FloatingPointError: the loss is no longer a number.
+        ValueError, FileNotFoundError: before training: what is wrong with the settings, the manifest, the cache or a
+            checkpoint, or what the folder was made from instead.
+        FloatingPointError: the loss is not finite.
     """
     if config.devices > ranks.size():
         return fit_on_devices("cprlib.training.fit:fit", config, miner, redo, continue_with)
@@ -75,15 +75,15 @@ def fit(
 
 
 def phase_miners(config: TrainingConfig, bank_size: int, miner: Miner | None = None) -> list[Miner | None]:
-    """The miner of each phase of a training; the user's own, if there is one, decides itself how many rows it mines.
+    """The miner of each phase of a training.
 
     Args:
         config: of the training.
         bank_size: K, rows of the memory.
-        miner: the user's own, if there is one.
+        miner: the user's own, which decides how many rows it mines; None: the method's.
 
     Raises:
-        ValueError: an impossible cascade, or phases for a miner of the user's own.
+        ValueError: an impossible cascade, or phases together with the user's own miner.
     """
     if miner is not None and config.top_k_phases:
         raise ValueError(
@@ -98,7 +98,7 @@ def phase_miners(config: TrainingConfig, bank_size: int, miner: Miner | None = N
 
 
 def read_manifest(config: TrainingConfig) -> Manifest:
-    """The manifest of a training, with the files of its views there.
+    """Read the manifest of a training and check that the files of its views exist.
 
     Raises:
         ValueError, FileNotFoundError: no manifest, no flow yet, or missing files.
@@ -114,7 +114,7 @@ def open_pairs(
     Args:
         config: of a training.
         manifest: all videos; None: read it.
-        views: of the query's clip and of the key's, which is not read where it has none; None: the trained, all.
+        views: of the query's clip and of the key's; no views: the clip is not read. None: the trained view, all views.
 
     Raises:
         ValueError, FileNotFoundError: no manifest, no flow yet, or no frame cache.
@@ -143,7 +143,7 @@ def new_state(config: TrainingConfig) -> TrainState:
     for view, path in config.samplers.items():
         samplers[view] = load_encoder(resolve(path), view).to(device).requires_grad_(False)
     queue = FeatureQueue(config.K, config.dim, config.views).to(device)
-    if config.channels_last:  # inputs follow their weights
+    if config.channels_last:  # convolutions convert their inputs to the format of the weights
         for network in (encoder, *samplers.values()):
             network.to(memory_format=torch.channels_last_3d)
     key_encoder = momentum_copy(encoder)
@@ -163,7 +163,7 @@ def training_fingerprint(
         config: of the training.
         manifest: all videos.
         state: before the first epoch.
-        miner: the user's own, if there is one; known by its name alone.
+        miner: the user's own, if there is one; identified by its name only.
     """
     return Fingerprint(
         {
@@ -178,34 +178,34 @@ def training_fingerprint(
 
 
 def most_taken(config: TrainingConfig, manifest: Manifest, clips_per_epoch: int) -> int:
-    """Rows of the memory that are at most positive or left out for a query: mined, or of its recording or class."""
+    """Upper bound on memory rows that are positive or ignored for one query: mined, or of its recording or class."""
     alike = "label" if METHODS[config.method].needs_labels else "source_id"
-    visits = math.ceil(config.K / clips_per_epoch) + 1  # of a video, as long as a row stays
+    visits = math.ceil(config.K / clips_per_epoch) + 1  # rows that one video can have in the memory
     return max(config.phases) + visits * int(manifest.split("train").table[alike].value_counts().max())
 
 
 def rows_of(config: TrainingConfig, manifest: Manifest) -> str:
-    """The hash of the training videos; a network that was trained before classes were known keeps that of then."""
+    """The hash of the training videos; a training made before classes were known keeps its old hash."""
     found = Fingerprint.read(resolve(config.out))
     before = found.parts.get("training videos") if found and not METHODS[config.method].needs_labels else None
     return before if before and trained_on(before, manifest) else training_rows(manifest)
 
 
 def miner_name(miner: Callable) -> str:
-    """Module and name of a function, or of what an object or a partial call is one of."""
+    """Module and name of a function, of an object's class, or of the function in a partial."""
     named = miner if hasattr(miner, "__qualname__") else getattr(miner, "func", type(miner))
     return f"{named.__module__}.{named.__qualname__}"
 
 
 def check_same_videos(folder: str | Path, manifest: Manifest) -> None:
-    """Raise if the training videos have changed since a network was trained: its logs number other videos.
+    """Raise if the training videos changed since a training: the video_ids in its logs then mean other videos.
 
     Args:
-        folder: of a training; one that was not trained on videos passes.
+        folder: of a training; one without training videos (random, released) passes.
         manifest: all videos as they are now.
 
     Raises:
-        ValueError: the training videos are others.
+        ValueError: the training videos changed.
     """
     fingerprint = Fingerprint.read(resolve(folder))
     trained = fingerprint and fingerprint.parts.get("training videos")
@@ -217,7 +217,7 @@ def check_same_videos(folder: str | Path, manifest: Manifest) -> None:
 
 
 def settle_siblings(config: TrainingConfig, miner: Miner | None, manifest: Manifest) -> TrainingConfig:
-    """Say what "auto" siblings are: positive, but not where a recording spans several classes."""
+    """Replace siblings "auto": by "ignore" if a recording spans several classes, else by "positive"."""
     if config.siblings != "auto" or miner is None:
         return config
     train = manifest.split("train").table
@@ -232,7 +232,7 @@ def settle_siblings(config: TrainingConfig, miner: Miner | None, manifest: Manif
 
 
 def _check_queue_fills(config: TrainingConfig, miner: Miner | None, clips_per_epoch: int) -> None:
-    """A miner waits for a full queue: one that never fills would train nothing."""
+    """Raise if the queue never fills: nothing is mined, or trained, before it is full."""
     if miner is not None and config.K >= config.all_epochs * clips_per_epoch:
         raise ValueError(
             f"K: a queue of {config.K} rows never fills in {config.all_epochs} epochs of {clips_per_epoch} clips, so "

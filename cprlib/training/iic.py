@@ -1,8 +1,8 @@
 """Inter-intra contrastive training (IIC, arXiv 2008.02531), alone or with positives from a cascade over its banks.
 
 One network sees a clip in two views. Each feature is compared with the bank of the *other* view: its own row is the
-positive, drawn rows are negatives (inter), and so are rows of clips whose order in time was destroyed (intra). IIC
-itself mines nothing; IIC + CPR takes rows that a cascade over the two banks finds as further positives.
+positive; negatives are randomly drawn rows (inter) and rows of clips whose temporal order was destroyed (intra). IIC
+itself does not mine; IIC + CPR adds the rows found by a cascade over the two banks as positives.
 """
 
 from collections.abc import Sequence
@@ -39,28 +39,28 @@ IIC_METHODS = tuple(name for name, method in METHODS.items() if method.views)
 
 @dataclass(frozen=True)
 class IICConfig(Phases):
-    """The settings of IIC and IIC + CPR. Defaults: the official ones on UCF101, but for optimiser and `standardise`.
+    """The settings of IIC and IIC + CPR. Defaults: the official ones on UCF101, except optimiser and `standardise`.
 
     Attributes:
         manifest, out, cache, short_side: see :class:`cprlib.training.config.TrainingConfig`.
         method: "iic" or "iic_cpr".
-        view, other_view: what the network sees of a clip; intra-negatives are made of the first.
+        view, other_view: the two views of the network; intra-negatives are made from `view`.
         backbone, dim: see :func:`cprlib.encoders.build_encoder`.
         clip_len, clip_stride, clip_size: T frames, step between them, side of the crop in pixels.
-        batch_size, epochs, lr, weight_decay: of the optimiser; epochs of each phase, where there are several.
+        batch_size, epochs, lr, weight_decay: of the optimiser; epochs per phase.
         optimizer: "adam", or "sgd" with a momentum of 0.9 (the official one, with lr 0.01).
-        standardise: give every dimension of a feature mean 0 and variance 1 over the batch before it gets length 1. A
-            random network sees all videos nearly alike; without this the banks shrink to a point within a few visits,
-            and rows that were visited together look more alike than two rows of one video: training stands still.
-        lr_milestones: epochs at which the rate falls to a tenth.
+        standardise: give every feature dimension mean 0 and variance 1 over the batch before L2-normalising. A random
+            network maps all videos to nearly the same feature; without this the banks shrink to a point within a few
+            epochs, rows visited together are more alike than two rows of one video, and training does not progress.
+        lr_milestones: epochs at which the learning rate is divided by ten.
         negatives: rows drawn for a query from each bank, at most all.
         tau: temperature.
-        bank_momentum: share of a row that stays when its video is visited.
-        intra: how the order of intra-negatives is destroyed, a name of :data:`cprlib.data.disorder.DISORDERS`; "none".
-        loss: "softmax" (Eq. 2) or "nce", see :func:`cprlib.losses.noise_contrastive`; its loss rises unless lr is
-            lower, about 1e-4 on the built-in data.
-        num_stages, ratio, keeps, top_k, top_k_phases, siblings: of IIC + CPR, as of TrainingConfig; the cascade looks
-            in `other_view` first, and the memory has as many rows as there are training videos.
+        bank_momentum: weight of a row's old value when its video is visited.
+        intra: how the order of intra-negatives is destroyed, a name in :data:`cprlib.data.disorder.DISORDERS`; "none".
+        loss: "softmax" (Eq. 2) or "nce", see :func:`cprlib.losses.noise_contrastive`; the loss of "nce" rises unless lr
+            is lower, about 1e-4 on the built-in data.
+        num_stages, ratio, keeps, top_k, top_k_phases, siblings: of IIC + CPR, as in TrainingConfig; the cascade starts
+            in `other_view`, and the memory has one row per training video.
         seed, device, precision, workers, devices: see :class:`cprlib.training.config.TrainingConfig`.
     """
 
@@ -111,7 +111,7 @@ class IICConfig(Phases):
 
     @property
     def views(self) -> tuple[str, str]:
-        """The order in which a cascade looks."""
+        """The views in the cascade's order."""
         return self.other_view, self.view
 
 
@@ -119,9 +119,9 @@ class IICConfig(Phases):
 def fit_iic(
     config: IICConfig, miner: Miner | None = None, redo: bool = False, continue_with: Sequence[str] = ()
 ) -> Path:
-    """Train the network of IIC or IIC + CPR, or load it; arguments, folder and errors as of `fit`.
+    """Train the network of IIC or IIC + CPR, or load it.
 
-    The folder differs from that of :func:`cprlib.training.fit.fit` in the memory, whose rows are those of the banks.
+    Arguments, folder and errors are those of :func:`cprlib.training.fit.fit`; the memory holds the rows of the banks.
     """
     if config.devices > ranks.size():
         return fit_on_devices("cprlib.training.iic:fit_iic", config, miner, redo, continue_with)
@@ -151,15 +151,15 @@ def fit_iic(
 
 
 def spread(bank: InstanceBank) -> float:
-    """How far the rows of a bank lie apart: 1 minus the mean similarity of two rows, of all its views together.
+    """How far apart the rows of a bank lie: 1 minus the mean similarity of two rows, averaged over views.
 
-    0: all videos have one feature, the network has collapsed. 1: they point everywhere.
+    0: all videos have the same feature, the network has collapsed. 1: they point in all directions.
     """
     return float(1 - torch.stack([rows.mean(0).square().sum() for rows in bank.features.values()]).mean())
 
 
 def open_clips(config: IICConfig, manifest: Manifest | None = None) -> ClipPairs:
-    """The training videos, a clip of each at every visit (as its query; nothing is read for the key).
+    """The training videos, one clip of each per epoch, as the query; no key is read.
 
     Raises:
         ValueError, FileNotFoundError: no manifest, no flow yet, or no frame cache.
@@ -172,7 +172,7 @@ def new_state(config: IICConfig, videos: np.ndarray) -> IICState:
 
     Args:
         config: of the training.
-        videos: of :func:`cprlib.data.sampling.video_rows`, of the training videos.
+        videos: :func:`cprlib.data.sampling.video_rows` of the training videos.
     """
     device = pick_device(config.device)
     torch.manual_seed(config.seed)

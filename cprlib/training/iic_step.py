@@ -1,4 +1,4 @@
-"""One step of IIC: encode both views and a disordered clip, compare with the banks, move their rows."""
+"""One step of IIC: encode both views and a disordered clip, compare with the banks, update their rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class IICState(State):
 
     Attributes:
         encoder: the network of both views.
-        memory: a row for each training video in each view.
-        disordered: the same of the intra-negatives, as the view "intra".
+        memory: one row per training video in each view.
+        disordered: the same for the intra-negatives, as the view "intra".
         optimizer: of the encoder.
         epoch: finished epochs.
-        parallel: what makes features in training, see :func:`cprlib.training.ranks.parallel`.
+        parallel: makes the features in training, see :func:`cprlib.training.ranks.parallel`.
     """
 
     encoder: Encoder
@@ -42,11 +42,11 @@ class IICState(State):
 
 
 class Embedding(nn.Module):
-    """Features (B, D) of length 1 of clips (B, 3, T, H, W) of one view.
+    """L2-normalised features (B, D) of clips (B, 3, T, H, W) of one view.
 
     Args:
         encoder: of both views.
-        standardise: give every dimension mean 0 and variance 1 over the batch before.
+        standardise: give every dimension mean 0 and variance 1 over the batch before normalising.
     """
 
     def __init__(self, encoder: Encoder, standardise: bool):
@@ -68,12 +68,12 @@ def train_step(
     Args:
         config: :class:`cprlib.training.iic.IICConfig`.
         state: of the training.
-        miner: None where nothing is mined (IIC).
+        miner: None without mining (IIC).
         batch: of :func:`cprlib.training.iic.open_clips`.
-        generator: CPU generator of the step's draws.
+        generator: CPU generator of the step's random draws.
 
     Returns:
-        The loss (scalar), the sum over both views, and its part of the mining log (None if none).
+        The loss (scalar), the sum over both views, and the step's mining log (None if nothing was mined).
     """
     device = state.memory.video_id.device
     clips = {source: x.to(device, non_blocking=True) for source, x in batch["q"].items()}
@@ -98,13 +98,13 @@ def train_step(
 def choose_rows(
     config: Any, state: IICState, miner: Miner | None, ids: Mapping[str, Tensor], generator: torch.Generator
 ) -> tuple[Tensor, Tensor, dict[str, Tensor] | None]:
-    """The rows that every query is compared with: those of a bank of videos, then those of the disordered ones.
+    """The rows that every query is compared with: those of the video bank, then those of the disordered clips.
 
-    The anchors of mining are the own rows, means of the video's earlier features. Nothing is mined in the first epoch,
-    which fills the banks, nor by a query or from a row that has not been filled yet.
+    The anchor of a query is its own bank row, a mean of the video's earlier features. The first epoch only fills the
+    banks; queries without a filled row mine nothing, and unfilled rows are never mined.
 
     Returns:
-        Positives (B, 2N) bool; positives and negatives (B, 2N) bool; and the step's mining log, None without mining.
+        (B, 2N) bool positives; (B, 2N) bool positives and negatives; and the step's mining log, None without mining.
     """
     bank = state.memory
     own, siblings = bank.own_rows(ids["video_id"]), bank.siblings(ids["source_id"])
@@ -124,7 +124,7 @@ def choose_rows(
 
 
 def _draw(own: Tensor, number: int, generator: torch.Generator) -> Tensor:
-    """So many rows for each query, none of them its own: (B, N) bool."""
+    """Draw `number` rows for each query, never its own: (B, N) bool."""
     chances = ranks.own_part(torch.rand(len(own) * ranks.size(), own.shape[1], generator=generator))
     chances = chances.to(own.device, non_blocking=True).masked_fill(own, -1.0)
     drawn = chances.topk(min(number, own.shape[1] - 1), dim=1).indices
@@ -136,7 +136,7 @@ def _crosswise(views: tuple[str, str]) -> tuple[tuple[str, str], tuple[str, str]
 
 
 def _loss(config: Any, state: IICState, q: Tensor, view: str, positives: Tensor, counted: Tensor) -> Tensor:
-    """Features (B, D) of one view against the bank of the other, `view`, and that of the disordered clips."""
+    """Loss of features (B, D) of one view against the banks of the other, `view`, and of the disordered clips."""
     bank = torch.cat([state.memory.features[view], state.disordered.features["intra"]])
     logits = (q @ bank.T / config.tau).masked_fill(~counted, -float("inf"))
     if config.loss == "nce":

@@ -1,7 +1,7 @@
 """Start the processes that train together, or be one of them.
 
-On one machine torchrun is started here. On several machines it is started on each, or anything else that sets the same
-variables (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), see docs/several-machines.md.
+On one machine :func:`launch` starts torchrun. On several machines, start torchrun on each, or anything else that sets
+the same variables (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), see docs/several-machines.md.
 """
 
 import json
@@ -25,23 +25,23 @@ from cprlib.training.ranks import rank, size
 
 
 def launch(function: str, arguments: Mapping[str, Any], devices: int, device: str = "auto") -> Any:
-    """Call a function in several processes of this machine and print what the first one says.
+    """Call a function in several processes of this machine and print the output of the first one.
 
-    Where this process is itself one of as many that were started together, on one machine or on several, it calls the
-    function with the others.
+    If this process already belongs to a group started together (WORLD_SIZE), it only joins the group and calls the
+    function.
 
     Args:
         function: its name, e.g. "cprlib.training.fit:fit".
-        arguments: JSON-like; "config" is a mapping of the settings that the function's annotation names.
-        devices: processes, each with a GPU of its own where there are GPUs.
-        device: "cpu" does without.
+        arguments: JSON-like; "config" is a mapping of settings, of the type that the function's annotation names.
+        devices: number of processes, each with its own GPU if there are GPUs.
+        device: "cpu" uses no GPU.
 
     Returns:
-        What the first process returned: a tensor, or a list of such.
+        What the first process returned: a tensor or a list of tensors.
 
     Raises:
-        ValueError: fewer GPUs or processes than that, or the number of one GPU.
-        RuntimeError: a process ended early; all others were ended, too.
+        ValueError: too few GPUs, a group of another size, or a device that names a single GPU.
+        RuntimeError: a process ended early; the others were stopped.
     """
     if ":" in device:
         raise ValueError(f"devices: {devices} need as many GPUs, but device is {device!r}; give cuda, or auto")
@@ -66,7 +66,7 @@ def launch(function: str, arguments: Mapping[str, Any], devices: int, device: st
         )
         try:
             told = _stream(process)
-        finally:  # also where this process is interrupted
+        finally:  # also if this process is interrupted
             process.terminate()
         if process.wait():
             raise RuntimeError(_cause(told))
@@ -75,10 +75,10 @@ def launch(function: str, arguments: Mapping[str, Any], devices: int, device: st
 
 
 def join(device: str) -> None:
-    """Meet the processes that were started together with this one; from now on the first one alone prints.
+    """Join the group of processes started together; from now on only the first one prints.
 
     Args:
-        device: with "cpu" this process takes no GPU, else that of its number on its machine.
+        device: "cpu": no GPU; otherwise this process takes the GPU of its local rank.
     """
     if on_gpu := torch.cuda.is_available() and device != "cpu":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
@@ -91,7 +91,7 @@ def join(device: str) -> None:
 
 
 def call(function: str, arguments: Mapping[str, Any]) -> Any:
-    """Call a function in one of the processes, which have met; the arguments are those of :func:`launch`."""
+    """Call a function in one process of a joined group; the arguments are those of :func:`launch`."""
     called, given = resolve_name(function), dict(arguments)
     if "config" in given:
         kind = get_type_hints(called)["config"]
@@ -100,7 +100,7 @@ def call(function: str, arguments: Mapping[str, Any]) -> Any:
 
 
 def _stream(process: subprocess.Popen) -> list[str]:
-    """Print the lines of the training; the rest, torchrun's own, is returned."""
+    """Print the training's lines and return the others, which are torchrun's."""
     told = []
     for line in process.stdout:
         if line.startswith(SAID):
@@ -121,10 +121,10 @@ def _cause(told: list[str]) -> str:
         return errors[0]
     ends = re.findall(r"^ *rank\s*: (\d+).*?exitcode\s*: (-?\d+)", "\n".join(told), re.DOTALL | re.MULTILINE)
     if not ends:
-        return f"the processes of the training ended: {told[-1] if told else 'without a word'}"
+        return f"the processes of the training ended: {told[-1] if told else 'without any output'}"
     rank, code = min(((r, int(c)) for r, c in ends), key=lambda end: (end[1] >= 0, end[1] == -signal.SIGTERM))
     crashes = [line.removeprefix("crash: ") for line in told if line.startswith("crash: ")]
-    if crashes and (code >= 0 or code == -signal.SIGTERM):  # else the others crashed as this one was killed
+    if crashes and (code >= 0 or code == -signal.SIGTERM):  # else the others crashed because this one was killed
         return f"a process of the training ended: {crashes[0]}; {AGAIN}"
     how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
     return f"process {rank} of the training {how}; {AGAIN}"

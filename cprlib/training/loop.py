@@ -1,4 +1,4 @@
-"""The loop of a training, whatever it trains: epochs in phases, what is kept of them, stopping and going on."""
+"""The training loop of every method: epochs in phases, what each epoch writes, and resuming."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -28,15 +28,15 @@ from cprlib.training.scalars import scalar_writer
 from cprlib.training.schedule import check_bf16
 from cprlib.training.snapshots import SNAPSHOTS, is_network_kept, write_memory, write_network
 
-TIMES = ("seconds", "clips_per_s")  # of metrics, which no two trainings have in common
+TIMES = ("seconds", "clips_per_s")  # metrics that differ between equal trainings
 TELLING = ("view", "method", "backbone", "dim", "K", "seed")  # settings that tell one training from another
 
 
 def fit_on_devices(function: str, config: Any, miner: Miner | None, redo: bool, continue_with: Sequence[str]) -> Path:
-    """`fit`, or another function of the same arguments, in a process for each device.
+    """Call `fit`, or another function with the same arguments, in one process per device.
 
     Raises:
-        ValueError: a miner of the user's own, which cannot be sent.
+        ValueError: the user's own miner, which cannot be sent to other processes.
     """
     if miner is not None:
         raise ValueError("devices: a miner of your own cannot be sent to other processes; set devices to 1")
@@ -55,11 +55,11 @@ def run_epochs(
     redo: bool = False,
     continue_with: Sequence[str] = (),
 ) -> Path:
-    """Train, or load: a finished training is returned at once, an interrupted one goes on where it was.
+    """Train, or load: a finished training is returned at once, an interrupted one is resumed.
 
     Args:
         config: settings with out, method, epochs (of a phase), all_epochs (of all phases) and workers.
-        state: before the first epoch, with encoder, optimizer, memory and epoch; saved and read as a state dict.
+        state: before the first epoch, with encoder, optimizer, memory and epoch; saved and loaded as a state dict.
         data: items, and the batches of an epoch.
         train: the training videos.
         fingerprint: what the training is made from.
@@ -72,7 +72,7 @@ def run_epochs(
     with ranks.alone(resolve(config.out)):
         with ranks.first_alone():
             folder = resolve(config.out)
-            if not ranks.rank():  # it deletes what lies in a folder where nothing is finished
+            if not ranks.rank():  # it empties a folder in which nothing is finished
                 open_training(folder, fingerprint, config, redo, continue_with)
             keep_sealed(folder / VIDEOS, {"videos": video_contents(train)})
             metrics = _go_on(folder, config, state)
@@ -91,7 +91,7 @@ def run_epochs(
                     state.optimizer.state.clear()  # a phase begins with a fresh optimiser
                 row, log = one_epoch(phase, loader)
                 if not train.is_labelled:
-                    row |= {"pmr": None, "mining_r1": None}  # which rows are right is not known
+                    row |= {"pmr": None, "mining_r1": None}  # unknown without labels
                 metrics.append({"epoch": epoch, **row})
                 state.epoch = epoch + 1
                 if ranks.rank():  # one process writes
@@ -101,14 +101,14 @@ def run_epochs(
                 write_scalars(epoch, row)
                 save_checkpoint(folder, config, {**state.state_dict(), "metrics": metrics})
         start, end = ({k: v for k, v in metrics[n].items() if k not in TIMES} for n in (0, -1))
-        with ranks.first_alone():  # then all can build on what has been written
+        with ranks.first_alone():  # the others wait, as they read what it writes
             if not ranks.rank():
                 write_sealed(folder / METRICS, {"epochs": config.all_epochs, "start": start, "end": end})
         return folder
 
 
 def _go_on(folder: Path, config: Any, state: Any) -> list[dict]:
-    """Take back the state that a checkpoint holds, if there is one; the lines of ``metrics.jsonl`` of its epochs."""
+    """Restore the state from the checkpoint, if there is one; returns the ``metrics.jsonl`` lines of its epochs."""
 
     def take(saved: dict) -> list[dict]:
         other = [name for name in TELLING if saved["config"].get(name, was := getattr(config, name, None)) != was]
@@ -127,7 +127,7 @@ def _go_on(folder: Path, config: Any, state: Any) -> list[dict]:
 
 
 def read_metrics(folder: str | Path) -> pd.DataFrame:
-    """The metrics of a training: a row an epoch with epoch, loss, lr, pmr, mining_r1, clips_per_s and seconds.
+    """The metrics of a training, one row per epoch: epoch, loss, lr, pmr, mining_r1, clips_per_s and seconds.
 
     Raises:
         ValueError: ``metrics.jsonl`` is damaged, or lacks epochs.
@@ -140,7 +140,7 @@ def read_metrics(folder: str | Path) -> pd.DataFrame:
 
 
 def _keep_epoch(folder: Path, epoch: int, config: Any, state: Any, log: pd.DataFrame) -> None:
-    """What is kept to be looked at: the mining log of every epoch, memory and network of some."""
+    """Write the mining log of every epoch, and memory and network of some, for evaluation."""
     if epoch % math.ceil(config.all_epochs / SNAPSHOTS) == 0 or epoch == config.all_epochs - 1:
         write_memory(folder, epoch, state.memory)
     if len(log):

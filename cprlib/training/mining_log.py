@@ -1,4 +1,4 @@
-"""What was mined: kept where it was found during an epoch, and made a table after it."""
+"""The mining log: kept on the training device during an epoch, and turned into a table after it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from cprlib.memory import FeatureQueue, InstanceBank
 
 
 def mining_log(mined: Retrieval, memory: FeatureQueue | InstanceBank, ids: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Who asked, the rank, which video was found, and whether it is of the same class; (B, k) each, on their device."""
+    """Query, rank, mined video, and whether they share a class: (B, k) each, on the device of the features."""
     shape, rows = mined.indices.shape, mined.indices
     columns = {
         "query": ids["video_id"][:, None].expand(shape),
@@ -26,7 +26,7 @@ def mining_log(mined: Retrieval, memory: FeatureQueue | InstanceBank, ids: Mappi
 
 
 def log_table(logs: Sequence[Mapping[str, Tensor]], epoch: int) -> pd.DataFrame:
-    """The logs of the steps of an epoch, None where nothing was mined, as one table: a row for each mined row."""
+    """Join the logs of an epoch's steps (None if nothing was mined) into one table with a row per mined row."""
     found = [(step, log) for step, log in enumerate(logs) if log is not None]
     if not found:
         return pd.DataFrame()

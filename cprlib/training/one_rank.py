@@ -1,7 +1,7 @@
 """One of several processes that work together: ``torchrun --nproc-per-node N -m cprlib.training.one_rank FILE``.
 
-FILE is what :func:`cprlib.training.launch.launch` has written: "function", "arguments" and "device", as JSON. Tensors
-that the function returns are written beside it, as result.pt.
+:func:`cprlib.training.launch.launch` writes FILE: "function", "arguments" and "device", as JSON. Tensors that the
+function returns are written beside it, as result.pt.
 """
 
 import io
@@ -19,7 +19,7 @@ from cprlib.training.ranks import rank
 
 
 class _Said(io.TextIOBase):
-    """Marks the lines of the first process; the others are silent."""
+    """Mark every line of the first process with a prefix; the others are silent."""
 
     def __init__(self, stream):
         self.stream, self.rest = stream, ""
@@ -32,7 +32,7 @@ class _Said(io.TextIOBase):
 
 
 def main() -> None:
-    """Call the function; the first error that is foreseen is told in one line."""
+    """Call the function; report an error in one line and end."""
     file = Path(sys.argv[1])
     given = json.loads(file.read_text())
     join(given["device"])
@@ -43,8 +43,8 @@ def main() -> None:
             save_tensors(file.with_name(RESULT), result)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        os._exit(1)  # torchrun ends the others
-    except Exception as error:  # e.g. the GPU's memory is full, or another process has ended
+        os._exit(1)  # torchrun stops the others
+    except Exception as error:  # e.g. GPU out of memory, or another process has ended
         print(f"crash: {type(error).__name__}: {str(error).partition(chr(10))[0]}", file=sys.stderr, flush=True)
         os._exit(1)
     distributed.destroy_process_group()

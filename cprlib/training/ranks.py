@@ -1,8 +1,8 @@
 """Several processes that train one network, each with a part of every batch: DistributedDataParallel under torchrun.
 
-Every process makes the draws of the whole batch and takes its own part, batch norm is synchronised, and the keys of all
-go into one memory: the result is that of one process with the whole batch, up to rounding. One process writes. Features
-are made in the same way, each process looking at a part of the videos.
+Every process makes the random draws of the whole batch and uses its part, batch norm is synchronised, and all keys go
+into one memory: the result is that of one process with the whole batch, up to rounding. Only process 0 writes. Feature
+extraction works the same way, with a part of the videos per process.
 """
 
 import re
@@ -20,22 +20,22 @@ from torch.utils.data import Sampler
 
 from cprlib.store.files import locked
 
-LOST = "[Cc]onnection (closed|reset) by peer|Broken pipe|remote process exited"  # as gloo and NCCL say it
+LOST = "[Cc]onnection (closed|reset) by peer|Broken pipe|remote process exited"  # messages of gloo and NCCL
 
 
 def size() -> int:
-    """How many processes train together; 1 where this one is alone."""
+    """How many processes train together; 1 if this one is alone."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this process among them; 0 writes."""
+    """The number of this process; process 0 writes."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 @contextmanager
 def first_alone() -> Iterator[None]:
-    """Do something in process 0, then in the others, which find it done."""
+    """Run the block in process 0 first, then in the others, which find the work done."""
     if rank():
         distributed.barrier()
     yield
@@ -45,14 +45,14 @@ def first_alone() -> Iterator[None]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Let one training at a time write into a folder: another waits for its end, or, of several processes, is refused.
+    """Lock a folder for one training: another training waits, or is refused if it has several processes.
 
     Raises:
-        BlockingIOError: several processes train together, and another training has the folder.
-        RuntimeError: another of these processes has ended; in one line.
+        BlockingIOError: several processes train together, and another training has locked the folder.
+        RuntimeError: another process of this training has ended.
     """
     try:
-        # the others would wait at a barrier, and not for long
+        # do not wait with several processes: the others would time out at a barrier
         with nullcontext() if rank() else locked(folder, wait=size() == 1):
             yield
     except RuntimeError as error:
@@ -63,7 +63,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def gathered(x: Tensor) -> Tensor:
-    """The parts (B / processes, ...) of all processes as the whole (B, ...), without gradients."""
+    """Join the parts (B / processes, ...) of all processes to (B, ...), without gradients."""
     if size() == 1:
         return x
     sent = x.detach().contiguous().to("cuda" if distributed.get_backend() == "nccl" else x.device)
@@ -74,12 +74,12 @@ def gathered(x: Tensor) -> Tensor:
 
 
 def own_part(x: Tensor) -> Tensor:
-    """This process' part (B / processes, ...) of what all have drawn alike (B, ...)."""
+    """This process's part (B / processes, ...) of a tensor (B, ...) that is equal in all processes."""
     return x.chunk(size())[rank()]
 
 
 def summed(x: Tensor) -> Tensor:
-    """The sum over all processes of a tensor that has one shape in each of them, without gradients."""
+    """The sum over all processes of a tensor of equal shape, without gradients."""
     if size() == 1:
         return x
     sent = x.detach().clone().to("cuda" if distributed.get_backend() == "nccl" else x.device)
@@ -88,7 +88,7 @@ def summed(x: Tensor) -> Tensor:
 
 
 def gathered_log(log: pd.DataFrame) -> pd.DataFrame:
-    """The mining log of all processes, in the order in which one would have written it."""
+    """The mining log of all processes, in the order of a single process."""
     if size() == 1:
         return log
     logs: list[Any] = [None] * size()
@@ -99,7 +99,7 @@ def gathered_log(log: pd.DataFrame) -> pd.DataFrame:
 
 @contextmanager
 def own_draws(generator: torch.Generator, strong: Tensor, each: int) -> Iterator[None]:
-    """Leave out the draws of the other processes' clips: `each` numbers for every clip that is augmented strongly."""
+    """Skip the random draws of other processes' clips: `each` numbers per strongly augmented clip."""
     counts = [int(part.sum()) for part in gathered(strong).chunk(size())]
     before, after = sum(counts[: rank()]), sum(counts[rank() + 1 :])
     torch.rand(before, each, generator=generator)
@@ -108,13 +108,13 @@ def own_draws(generator: torch.Generator, strong: Tensor, each: int) -> Iterator
 
 
 class OwnPart(Sampler):
-    """The part of every batch that this process has.
+    """This process's part of every batch.
 
     Args:
-        batches: with `batch_size`; each is cut in equal parts, in order.
+        batches: with `batch_size`; each batch is split into equal parts, in order.
 
     Raises:
-        ValueError: the batch cannot be cut in equal parts.
+        ValueError: the batch cannot be split equally.
     """
 
     def __init__(self, batches: Any):
@@ -132,7 +132,7 @@ class OwnPart(Sampler):
 
 
 def parallel(network: nn.Module, *others: nn.Module) -> nn.Module:
-    """A network for the forward pass of training; it and the others get batch statistics of the whole batch."""
+    """Wrap a network for training in several processes; it and `others` get synchronised batch norm."""
     if size() == 1:
         return network
     for module in (module for each in (network, *others) for module in each.modules()):
@@ -142,7 +142,7 @@ def parallel(network: nn.Module, *others: nn.Module) -> nn.Module:
 
 
 class SynchronisedBatchNorm(_BatchNorm):
-    """Batch norm over the parts of all processes, also on the CPU, for which torch has none; with statistics or not."""
+    """Batch norm over all processes, also on the CPU, where torch's works on GPUs only; running statistics optional."""
 
     def _check_input_dim(self, x: Tensor) -> None:
         pass

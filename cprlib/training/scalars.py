@@ -1,4 +1,4 @@
-"""TensorBoard beside the files: the scalars of a training, where TensorBoard is installed."""
+"""The scalars of a training for TensorBoard, if it is installed."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -10,14 +10,14 @@ Write = Callable[[int, dict], None]
 
 @contextmanager
 def scalar_writer(folder: Path, first_epoch: int) -> Iterator[Write]:
-    """Write the scalars of epochs to ``<folder>/tensorboard``, if TensorBoard is there and CPR_TENSORBOARD is not 0.
+    """Write scalars to ``<folder>/tensorboard``, if TensorBoard is installed and CPR_TENSORBOARD is not 0.
 
     Args:
         folder: of a training.
-        first_epoch: what an interrupted training wrote from this epoch on is hidden.
+        first_epoch: hides what an interrupted training wrote from this epoch on.
 
     Yields:
-        A function of the epoch and its metrics.
+        A function ``(epoch, metrics)`` that writes them.
     """
     writer = _writer(folder, first_epoch)
     if writer is None:

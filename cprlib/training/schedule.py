@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 PRECISIONS = ("fp32", "bf16")
-CHECKED = 50  # steps after which it is looked whether the losses are numbers: a look makes a GPU wait
+CHECKED = 50  # steps between checks that losses are finite: each check makes the GPU wait
 
 
 def pick_device(name: str) -> torch.device:
-    """ "auto" takes a GPU if there is one; any other name is taken as it is.
+    """The device of a name; "auto" takes a GPU if there is one.
 
     Raises:
         ValueError: torch knows no such device, or this machine has none.
@@ -25,16 +25,16 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise ValueError(f"device: {name!r} is no device; give auto, cpu, cuda or cuda:0") from error
     if device.type not in kinds or (device.type == "cuda" and (device.index or 0) >= gpus):
-        raise ValueError(f"device: {name!r} is not there, torch sees {gpus} GPUs; give auto or cpu")
+        raise ValueError(f"device: {name!r} does not exist here, torch sees {gpus} GPUs; give auto or cpu")
     return device
 
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Say in one line that the machine, or its GPU, has too little memory for a training.
+    """Turn out-of-memory errors, of the machine or its GPU, into a one-line ValueError.
 
     Raises:
-        ValueError: that.
+        ValueError: too little memory.
     """
     try:
         yield
@@ -49,12 +49,12 @@ def enough_memory() -> Iterator[None]:
 
 
 def decay(epoch: int, milestones: Sequence[int]) -> float:
-    """Factor of the learning rate in an epoch: a tenth of what it was, from each milestone on."""
+    """Factor of the learning rate in an epoch: divided by ten at each milestone."""
     return 0.1 ** sum(epoch >= milestone for milestone in milestones)
 
 
 def check_losses(losses: Sequence[torch.Tensor], epoch: int) -> None:
-    """Raise a FloatingPointError where one of the losses of an epoch is no longer a number."""
+    """Raise a FloatingPointError if a loss of an epoch is not finite."""
     if losses and not (values := torch.stack(list(losses))).isfinite().all():
         raise FloatingPointError(
             f"the loss became {values[~values.isfinite()][0].item()} in epoch {epoch}; the checkpoint of the epoch "
@@ -63,13 +63,13 @@ def check_losses(losses: Sequence[torch.Tensor], epoch: int) -> None:
 
 
 def check_precision(config: Any) -> None:
-    """Refuse bf16 on a CPU: torch computes weight gradients there that are not finite for some 3-D convolutions.
+    """Refuse bf16 on a CPU, where torch's weight gradients of some 3-D convolutions are not finite.
 
     Args:
         config: settings with `device` and `precision`.
 
     Raises:
-        ValueError: that, or a device that is not there; before anything starts.
+        ValueError: bf16 on a CPU, or a device that does not exist; before anything starts.
     """
     device = pick_device(config.device)
     if config.precision == "bf16" and device.type == "cpu":
@@ -77,14 +77,14 @@ def check_precision(config: Any) -> None:
 
 
 def check_bf16(config: Any, network: nn.Module) -> None:
-    """Compare the gradients of bf16 with those of fp32, once, on a random batch, where bf16 is asked for.
+    """If bf16 is set, compare its gradients with those of fp32 on one random batch.
 
     Args:
         config: settings with `precision`, `clip_len` and `clip_size`.
-        network: clips (B, 3, T, H, W) float → (B, D); left as it is.
+        network: clips (B, 3, T, H, W) float → (B, D); not changed.
 
     Raises:
-        FloatingPointError: they are not finite, or point elsewhere (cosine below 0.9).
+        FloatingPointError: bf16 gradients are not finite, or differ in direction (cosine below 0.9).
     """
     if config.precision != "bf16":
         return
@@ -93,13 +93,13 @@ def check_bf16(config: Any, network: nn.Module) -> None:
     clips = torch.randn(4, 3, config.clip_len, config.clip_size, config.clip_size, generator=generator).to(device)
     gradients = {}
     for bf16 in (False, True):
-        model = copy.deepcopy(network).eval()  # statistics of a few clips would magnify any rounding
+        model = copy.deepcopy(network).eval()  # batch statistics of a few clips would magnify any rounding
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             out = model(clips)
         (out.float() * torch.linspace(-1, 1, out.numel(), device=device).view_as(out)).sum().backward()
         gradients[bf16] = torch.cat([p.grad.float().flatten() for p in model.parameters() if p.grad is not None])
     agreement = torch.cosine_similarity(gradients[False], gradients[True], dim=0).item()
-    if not agreement > 0.9:  # also where it is no number
+    if not agreement > 0.9:  # also catches NaN
         raise FloatingPointError(
             f"precision: bf16 gradients do not agree with fp32 (cosine {agreement:.3f}) for clips of "
             f"{config.clip_len} x {config.clip_size} x {config.clip_size} (torch {torch.__version__}); "

@@ -1,6 +1,6 @@
-"""The memory at the end of an epoch, which is what a miner saw, and the network at a few points on the way.
+"""Snapshots of a training: the memory at the end of an epoch, as a miner saw it, and the network at a few epochs.
 
-A training keeps at most :data:`SNAPSHOTS` + 1 memories, evenly spaced and the last, in half precision.
+A training keeps at most :data:`SNAPSHOTS` + 1 memories, evenly spaced plus the last, in half precision.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from cprlib.store.files import resolve
 from cprlib.store.tensors import load_safely, save_tensors
 
 SNAPSHOTS = 20
-NETWORKS = 4  # of the network itself, the last one being the checkpoint
+NETWORKS = 4  # snapshots of the network; the last one is the checkpoint
 IDS = ("video_id", "source_id", "label")
 
 
@@ -26,8 +26,8 @@ class Memory(NamedTuple):
     """The filled rows of a memory.
 
     Attributes:
-        features: view -> (K, D) float32, L2-normalised; row j of every view is the same clip. The views stand in the
-            order in which a cascade looks: those of the frozen networks, then the trained one.
+        features: view -> (K, D) float32, L2-normalised; row j of every view is the same clip. The views are in the
+            cascade's order: those of the frozen networks, then the trained one.
         video_id, source_id, label: (K,) int64 of each row.
     """
 
@@ -38,7 +38,7 @@ class Memory(NamedTuple):
 
 
 def write_memory(folder: Path, epoch: int, queue: FeatureQueue) -> None:
-    """Keep the filled rows of a queue as ``memory/epoch-<epoch>.pt``."""
+    """Write the filled rows of a queue to ``memory/epoch-<epoch>.pt``."""
     filled = queue.filled.cpu()
     features = {view: rows.cpu()[filled].half() for view, rows in queue.features.items()}
     ids = {name: getattr(queue, name).cpu()[filled] for name in IDS}
@@ -46,19 +46,19 @@ def write_memory(folder: Path, epoch: int, queue: FeatureQueue) -> None:
 
 
 def write_network(folder: Path, epoch: int, config: Any, encoder: Encoder) -> None:
-    """Keep the network as it is after an epoch, as ``networks/epoch-<epoch>.pt``, which `load_encoder` reads."""
+    """Write the network after an epoch to ``networks/epoch-<epoch>.pt``, which `load_encoder` reads."""
     kept = {"config": asdict(config), "encoder": encoder.state_dict()}
     save_tensors(folder / "networks" / f"epoch-{epoch:04d}.pt", kept)
 
 
 def network_snapshots(folder: str | Path) -> dict[int, Path]:
-    """Finished epochs -> the network that was kept then, in order; without the checkpoint."""
+    """Number of finished epochs -> network snapshot, in order; without the checkpoint."""
     paths = (resolve(folder) / "networks").glob("epoch-*.pt")
     return dict(sorted((int(path.stem.removeprefix("epoch-")) + 1, path) for path in paths))
 
 
 def is_network_kept(epoch: int, epochs: int) -> bool:
-    """Whether the network is kept at the end of an epoch: at even distances, the last being the checkpoint.
+    """Whether the network is kept after an epoch: at even intervals; the checkpoint is the last.
 
     >>> [epoch for epoch in range(20) if is_network_kept(epoch, 20)]
     [4, 9, 14]
@@ -68,7 +68,7 @@ def is_network_kept(epoch: int, epochs: int) -> bool:
 
 
 def memory_epochs(folder: str | Path) -> list[int]:
-    """The epochs of a training whose memory was kept, in order; [] if none was."""
+    """The epochs of a training whose memory was kept, in order; may be empty."""
     return sorted(int(path.stem.removeprefix("epoch-")) for path in (resolve(folder) / "memory").glob("epoch-*.pt"))
 
 
@@ -80,7 +80,7 @@ def read_memory(folder: str | Path, epoch: int | None = None) -> Memory:
         epoch: one of :func:`memory_epochs`; None is the last.
 
     Raises:
-        FileNotFoundError: no memory was kept, or not of this epoch.
+        FileNotFoundError: no memory was kept, or none of this epoch.
         ValueError: the file is damaged.
     """
     epochs = _kept_epochs(folder)
@@ -107,11 +107,11 @@ def _kept_epochs(folder: str | Path) -> list[int]:
 
 
 class Memories(Mapping[int, Memory]):
-    """The memories of a network by epoch, each read when it is asked for; of the last four read none is read again.
+    """The memories of a training by epoch, read on demand; the last four stay in a cache.
 
     Args:
         folder: of a training.
-        labels: (videos,) int64, by video_id, in place of those that were known in training.
+        labels: (videos,) int64, by video_id; replace the labels known in training.
 
     Raises:
         FileNotFoundError: no memory was kept.
@@ -138,12 +138,12 @@ class Memories(Mapping[int, Memory]):
 
 
 def follow(memories: Mapping[int, Memory], most: int = 300) -> dict[int, Memory]:
-    """The same videos in the memories of all epochs, a row each where they are there, so that they can be followed.
+    """Select the same videos in the memories of all epochs, one row each where present, to follow them over time.
 
     Args:
         memories: epoch -> memory.
-        most: videos, at most: those that are in most of the memories, drawn at random among equals, as manifests are in
-            the order of classes.
+        most: maximum number of videos: those in most memories; ties are broken at random, as manifests are sorted by
+            class.
 
     Returns:
         epoch -> memory of at most `most` rows.

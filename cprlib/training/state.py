@@ -1,4 +1,4 @@
-"""The state of a training, whatever it trains: what a checkpoint must hold."""
+"""The state of a training of any kind: what a checkpoint must hold."""
 
 from collections.abc import Mapping
 
@@ -7,13 +7,13 @@ from torch import nn
 
 
 class State:
-    """All that a training holds in memory; what has a state is saved under the name that it has here."""
+    """Everything a training holds in memory; attributes with a state dict are saved under their names."""
 
     epoch: int
 
     @property
     def saved(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
-        """What changes during training, by name; not the encoder once more, as several processes share it."""
+        """The parts that change during training, by name; without `parallel`, which wraps the encoder."""
         return {name: part for name, part in vars(self).items() if name != "parallel" and hasattr(part, "state_dict")}
 
     def state_dict(self) -> dict:
@@ -21,13 +21,13 @@ class State:
         return {"epoch": self.epoch, **{name: part.state_dict() for name, part in self.saved.items()}}
 
     def load_state_dict(self, saved: Mapping) -> None:
-        """Take back what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         for name, part in self.saved.items():
             part.load_state_dict(saved[name])
         self.epoch = saved["epoch"]
 
     def train(self) -> None:
-        """Put what is trained into training mode."""
+        """Put the saved networks into training mode."""
         for part in self.saved.values():
             if isinstance(part, nn.Module):
                 part.train()

@@ -30,14 +30,14 @@ class TrainState(State):
     """The state of contrastive training.
 
     Attributes:
-        encoder: the network that is trained.
+        encoder: the trained network.
         key_encoder: its momentum copy, which makes the keys.
-        samplers: view -> frozen network; read again from its own training, so not saved.
+        samplers: view -> frozen network; loaded from its own training, so not saved.
         queue: the memory.
         optimizer: of the encoder.
         epoch: finished epochs.
-        parallel: the encoder as it is called in training, see :func:`cprlib.training.ranks.parallel`; None = itself.
-        most_taken: rows of the memory that are at most positive or left out for one query.
+        parallel: the encoder wrapped for several processes, see :func:`cprlib.training.ranks.parallel`; None = itself.
+        most_taken: upper bound on memory rows that are positive or ignored for one query.
     """
 
     encoder: Encoder
@@ -51,7 +51,7 @@ class TrainState(State):
 
     @property
     def memory(self) -> FeatureQueue:
-        """What is mined from."""
+        """The memory that is mined: the queue."""
         return self.queue
 
 
@@ -68,19 +68,19 @@ def train_epoch(
     Args:
         config, state: of the training.
         loader: of batches of :class:`cprlib.data.sampling.ClipPairs`.
-        miner: None where nothing is mined.
-        rank: of the process, where several train together.
-        step_of: what one step does; None: :func:`train_step`.
+        miner: None without mining.
+        rank: of the process, if several train together.
+        step_of: the function of one step; None: :func:`train_step`.
 
     Returns:
-        The epoch's metrics and its mining log: a row for every mined row of every query.
+        The epoch's metrics and its mining log, one row per mined row of every query.
     """
     lr = config.lr * decay(state.epoch % config.epochs, config.lr_milestones)
     for group in state.optimizer.param_groups:
         group["lr"] = lr
     state.train()
     start, losses, logs, clips = time.monotonic(), [], [], 0
-    for step, batch in enumerate(loader):  # numbers stay on the device, so that the next step need not wait for them
+    for step, batch in enumerate(loader):  # losses stay on the device, so that the next step need not wait for them
         generator = torch.Generator().manual_seed(step_seed(config.seed, state.epoch, step, rank))
         loss, log = (step_of or train_step)(config, state, miner, batch, generator)
         clips += len(batch["video_id"]) * ranks.size()
@@ -107,13 +107,13 @@ def train_step(
 
     Args:
         config, state: of the training.
-        miner: None where nothing is mined (InfoNCE, UberNCE).
+        miner: None without mining (InfoNCE, UberNCE).
         batch: of :class:`cprlib.data.sampling.ClipPairs`.
-        generator: CPU generator of the step's draws.
+        generator: CPU generator of the step's random draws.
 
     Returns:
-        The loss (scalar; None while a miner's queue is not full yet, or where no row is a negative) and its part of
-        the mining log (None if none).
+        The loss (scalar; None while a miner's queue is not full, or if no row is a negative) and the step's mining
+        log (None if nothing was mined).
     """
     view, queue = config.view, state.queue
     device = queue.enqueued.device
@@ -136,12 +136,12 @@ def train_step(
         keys = encode("k", {**state.samplers, view: state.key_encoder})
     ids = {name: batch[name].to(device, non_blocking=True) for name in ("video_id", "source_id", "label")}
     loss = log = None
-    # A half-empty memory mines noise, so nothing is learned before it is full; InfoNCE only lacks negatives then.
+    # Mining a half-empty memory gives noise, so wait until it is full; InfoNCE only lacks some negatives until then.
     if queue.is_full or miner is None:
         q = encode("q", {view: state.parallel or state.encoder})[view]
         anchors = keys if config.anchor == "paper" else {**keys, view: q.detach()}
         positives, ignored, log = find_positives(config, queue, miner, anchors, ids, generator)
-        if has_negatives(state, positives, ignored):  # without one there is nothing to learn
+        if has_negatives(state, positives, ignored):  # without negatives there is nothing to learn
             logits = contrastive_logits(q, keys[view], queue.features[view], config.tau)
             logits[:, 1:] = logits[:, 1:].masked_fill(ignored, -float("inf"))
             loss = LOSSES[config.loss_form](logits, positives)
@@ -153,7 +153,7 @@ def train_step(
 
 
 def has_negatives(state: TrainState, positives: Tensor, ignored: Tensor) -> bool:
-    """Whether some row of the memory is a negative of some query; looked up only where it is not certain."""
+    """Whether any memory row is a negative of any query; the masks are read only if the row count leaves it open."""
     if min(state.queue.count, state.queue.size) > state.most_taken:
         return True
     return bool(ranks.gathered((~positives[:, 1:] & ~ignored).any(dim=1)).any())
@@ -162,16 +162,16 @@ def has_negatives(state: TrainState, positives: Tensor, ignored: Tensor) -> bool
 def encode_in_groups(
     encoder: nn.Module, clips: Tensor, groups: int, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Encode a batch in groups, each with batch statistics of its own, as if every group lay on a GPU of its own.
+    """Encode a batch in groups with separate batch statistics, as if every group lay on its own GPU.
 
-    MoCo encodes the keys in another grouping than the queries ("shuffling BN"): a key that shares its batch statistics
-    with its query gives itself away, without anything being learned of the video.
+    MoCo groups the keys differently from the queries ("shuffling BN"): a network could recognise a key by the batch
+    statistics it shares with its query, without learning anything about the video.
 
     Args:
         encoder: clips (B, 3, T, H, W) → (B, D).
         clips: (B, 3, T, H, W) float.
-        groups: 1 = the whole batch together; at most B / 2 are made, as one clip has no statistics.
-        generator: of the shuffle before, undone after; None = in order.
+        groups: 1 = the whole batch together; at most B / 2, as one clip has no statistics.
+        generator: shuffles the clips before grouping; the order is restored afterwards. None = no shuffle.
 
     Returns:
         (B, D) float, in the order of `clips`.
@@ -196,7 +196,7 @@ def find_positives(
     """The positive set P of every query, and the rows that are neither positive nor negative.
 
     Returns:
-        (B, 1 + K) bool, column 0 the own key; (B, K) bool; and the step's mining log, None without a miner.
+        (B, 1 + K) bool, column 0 the query's own key; (B, K) bool; and the step's mining log, None without a miner.
     """
     siblings, own = queue.siblings(ids["source_id"]), queue.own_rows(ids["video_id"])
     rows, ignored, log = torch.zeros_like(own), (~queue.filled).expand_as(own), None
@@ -218,7 +218,7 @@ def find_positives(
 
 
 def optimise(state: Any, loss: Tensor) -> None:
-    """A step of the optimiser."""
+    """One optimiser step."""
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     state.optimizer.step()

@@ -140,7 +140,7 @@ def test_an_index_of_other_networks_or_nothing_is_refused(run, small_run, videos
         (["index", str(tmp_path / "new")], "give --run"),
         (["query", str(tmp_path / "nothing"), str(videos / "2.mp4")], "no index at"),
         (["query", str(tmp_path / "index"), str(tmp_path / "gone.mp4")], "is no file; correct the path"),
-        (["query", str(tmp_path / "index"), str(videos)], "is a folder; ask with one of its files"),
+        (["query", str(tmp_path / "index"), str(videos)], "is a folder; query with one of its files"),
         (["query", str(tmp_path / "index"), query, "--html", query], "name the page that is to be written"),
         (
             ["query", str(tmp_path / "index"), query, "--run", str(small_run / "infonce_rgb")],

@@ -1,1 +1,1 @@
-"""Benchmarks: every fast path against a straightforward reference in the same run."""
+"""Benchmarks: every fast path against a straightforward reference, in the same run."""

@@ -3,8 +3,8 @@
     python -m bench.built_in outputs/data/toy outputs/built-in            # the criteria, on the test videos
     python -m bench.built_in outputs/data/toy outputs/schedule --held-out epochs=100 lr=0.002  # InfoNCE's schedule
 
-With ``--held-out`` InfoNCE alone is trained, on seven tenths of the training recordings, and judged on the others: no
-test video has a say in the schedule. Settings come from params/toy.yaml; ``name=value`` changes one.
+With ``--held-out`` only InfoNCE is trained, on seven tenths of the training recordings, and evaluated on the others, so
+that no test video influences the schedule. Settings come from params/toy.yaml; ``name=value`` changes one.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def configuration(data: Path, out: Path, view: str, changes: Mapping[str, Any]) 
 
 
 def hold_out(data: Path, out: Path) -> Path:
-    """A manifest of the training videos in which three tenths of the recordings of each class are for testing."""
+    """Write a manifest of the training videos with three tenths of the recordings of each class as test split."""
     train = Manifest.read(data / "manifest.csv").split("train").table
     recording = train.groupby("class_name").source_id.transform(lambda ids: pd.factorize(ids)[0])
     share = recording / recording.groupby(train.class_name).transform(lambda numbers: numbers.max() + 1)
@@ -67,7 +67,7 @@ def retrieval_r1(config: TrainingConfig) -> float:
 
 
 def one_look(config: TrainingConfig, k: int = 5, rounds: int = 3) -> float:
-    """Share of right ones among the k nearest rows of other recordings, a key clip of every training video a row."""
+    """PMR of a single stage: share of correct rows among the k nearest of other recordings; a key clip per video."""
     pairs, encoder, found = open_pairs(config), load_encoder(resolve(config.out)).eval(), []
     for number in range(rounds):
         items = [pairs[row, 1000 * number + row] for row in range(len(pairs))]
@@ -87,7 +87,7 @@ def _encode(encoder: torch.nn.Module, items: list[dict], view: str) -> Tensor:
 
 
 def from_scratch(config: TrainingConfig, random: TrainingConfig) -> float:
-    """Accuracy of a classifier that is trained with labels from random weights, for as many steps as InfoNCE."""
+    """Accuracy of a classifier trained with labels from random weights, for as many steps as InfoNCE."""
     settings = {name: getattr(config, name) for name in ("manifest", "cache", "short_side", "epochs", "lr_milestones")}
     more = dict(network=random.out, backbone_lr=1.0, dropout=0.5, held_out=0.0, weight_decay=1e-4, seed=config.seed)
     folder = finetune(FinetuneConfig(out=config.out.replace("infonce", "scratch"), **settings, **more))
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("data", help="folder with manifest.csv and cache/")
     parser.add_argument("out", help="folder of the runs")
     parser.add_argument("changes", nargs="*", help="settings of InfoNCE, name=value")
-    parser.add_argument("--held-out", action="store_true", help="InfoNCE alone, on held-out training recordings")
+    parser.add_argument("--held-out", action="store_true", help="InfoNCE only, on held-out training recordings")
     args = parser.parse_intermixed_args()
     changes = {name: yaml.safe_load(value) for name, value in (change.split("=") for change in args.changes)}
     data, out, rows = resolve(args.data), resolve(args.out), {}

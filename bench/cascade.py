@@ -1,4 +1,4 @@
-"""The cascade against one that gathers and stacks the features of what is left, sample by sample."""
+"""The cascade against one that gathers and stacks the surviving features, sample by sample."""
 
 from collections.abc import Iterator
 from itertools import cycle
@@ -15,7 +15,7 @@ Views = dict[str, Tensor]
 
 
 def gathering_cascade(queries: Views, bank: Views, stages: tuple[Stage, ...], exclude: Tensor) -> Tensor:
-    """The reference: every query carries its own memory of all views along, gathered anew after each stage."""
+    """The reference: every query keeps its own copy of the memory in all views, gathered again after each stage."""
     batch, size = exclude.shape
     left = {view: features.expand(batch, -1, -1) for view, features in bank.items()}
     rows, forbidden = torch.arange(size, device=exclude.device).expand(batch, -1), exclude
@@ -38,11 +38,11 @@ def example(batch: int, size: int, seed: int = 0, device: torch.device | None = 
 
 
 def pairs(device: torch.device) -> Iterator[Pair]:
-    """The paper's size, and the largest memory of the papers with a large batch."""
+    """The paper's size, and the papers' largest memory with a large batch."""
     for batch, size, repeats in ((16, 2048, 15), (256, 16384, 3)):
         stages = plan_stages(size, num_stages=7)
         bank = example(1, size, 0, device)[1]
-        # other queries at each call, or a processor learns what the comparisons of a selection will say
+        # new queries at each call, or the processor's branch prediction learns the selection
         asked = [example(batch, size, 1 + seed, device)[::2] for seed in range(8)]
         turns = {name: cycle(asked) for name in ("reference", "ours", "floor")}
 

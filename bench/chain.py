@@ -1,6 +1,6 @@
-"""A small chain of all that the project makes, part after part, for :mod:`bench.kill` and :mod:`bench.soak`.
+"""A small pipeline of everything the project makes, part by part, for :mod:`bench.kill` and :mod:`bench.soak`.
 
-A part keeps what it finds finished, so the chain can be called again wherever it was stopped.
+A part skips what is finished, so the chain can be called again wherever it was stopped.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ NETWORKS = ("infonce_rgb", "coclr_rgb_cycle1")
 
 
 def make_videos(videos: Path, place: Path) -> None:
-    """The videos that a chain begins with."""
+    """Make the videos that a chain starts from."""
     toy_actions.build(place, recordings=4, takes=1, workers=1).write(videos)
 
 

@@ -1,8 +1,8 @@
-"""Do copies of a video find it? A folder is indexed, and asked with re-encoded, mirrored and cut copies of some videos.
+"""Do copies of a video find it? Index a folder, and query it with re-encoded, mirrored and cut copies of some videos.
 
     python -m bench.copies FOLDER RUN [--every 6] [--workers 1]
 
-R@1, in percent: how often the video itself is the most similar one, by whole videos and by windows, in each view.
+R@1, in percent: how often the original is the most similar video, by whole videos and by windows, in each view.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from cprlib.data.container import decode
 from cprlib.data.video import write_video
 from cprlib.search import Index, update_index
 
-COPIES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # what is done to (T, H, W, 3), x264's quality
+COPIES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # change of the frames (T, H, W, 3), x264's crf
     "re-encoded": (lambda frames: frames, 34),
     "mirrored": (lambda frames: frames[:, :, ::-1].copy(), 18),
     "middle half": (lambda frames: frames[len(frames) // 4 : len(frames) * 3 // 4], 18),
@@ -26,7 +26,7 @@ COPIES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # what is
 
 
 def recall_of_copies(index: Index, videos: list[str], copy: str) -> dict[str, float]:
-    """R@1 of copies of these videos of the index, by "<whole or windows> <view>"."""
+    """R@1 of copies of these videos, keyed by "<whole or windows> <view>"."""
     change, crf = COPIES[copy]
     hits = pd.DataFrame(index=videos)
     with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="of videos")
     parser.add_argument("run", help="networks, e.g. outputs/toy/cpr")
-    parser.add_argument("--every", type=int, default=6, help="copies of every so many videos")
+    parser.add_argument("--every", type=int, default=6, help="copy every n-th video")
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     index, _ = update_index(args.folder, args.run, workers=args.workers)

@@ -1,8 +1,8 @@
-"""What grows with what: ``python -m bench.costs [cascade | step | flow | loading | card ...]``
+"""How costs scale: ``python -m bench.costs [cascade | step | flow | loading | card ...]``
 
 The cascade over K and stages, a training step over batch and clip, flow extraction over videos, loading over worker
-processes, and the batches that fit a card. CPU seconds of this process, the median of three calls (of one of flow), but
-for loading, which is by the clock and wants a quiet machine; tables in Markdown.
+processes, and the batch that fits a GPU. CPU seconds of this process, the median of three calls (one call for flow);
+loading is in wall-clock time and needs a quiet machine. Prints tables in Markdown.
 """
 
 import statistics
@@ -29,9 +29,9 @@ from cprlib.encoders import build_encoder
 from cprlib.training.config import TrainingConfig
 from cprlib.training.fit import new_state
 
-BATCH, SIZES = 16, (2048, 4096, 16384, 65536, 650_000)  # the last one: a row for every video of Kinetics-700
+BATCH, SIZES = 16, (2048, 4096, 16384, 65536, 650_000)  # the last: one row per video of Kinetics-700
 CARDS = (16, 24, 80)  # GB
-SAMPLES = (500, 1000, 2000)  # after which the memory is looked at
+SAMPLES = (500, 1000, 2000)  # numbers of samples after which memory is measured
 CLIPS = ((16, 8, 40), (32, 8, 40), (64, 8, 40), (16, 16, 40), (16, 8, 80), (16, 16, 112))  # B, T, side
 
 
@@ -42,7 +42,7 @@ def cost(function: Callable) -> tuple[float, float]:
 
 
 def cascade_table() -> None:
-    """Time and memory of mining; it is to be linear in K."""
+    """Time and memory of mining; should be linear in K."""
     print(
         f"\n| K | memory of two views, MB | B {BATCH}, 3 stages, ms | 9 stages, ms | per row and query, ns | peak, MB |"
     )
@@ -59,19 +59,19 @@ def cascade_table() -> None:
 
 
 def step_table() -> None:
-    """InfoNCE with `tiny`; it is to be linear in the pixels of a batch."""
+    """InfoNCE with `tiny`; should be linear in the pixels of a batch."""
     print("\n| B | T | side | ms | clips a second | per million pixels, ms |\n|--:|--:|--:|--:|--:|--:|")
     for batch, frames, side in CLIPS:
         config = TrainingConfig("", "", backbone="tiny", dim=64, K=256, device="cpu")
         step = one_step(config, new_state(config), clips_of_noise("rgb", 3, (batch, frames, side)))
-        step()  # afterwards there are negatives
+        step()  # gives the next step negatives
         ms, _ = cost(step)
         row = ms, 2e3 * batch / ms, ms / (2 * batch * frames * side * side / 1e6)
         print(f"| {batch} | {frames} | {side} | " + " | ".join(f"{value:.4g}" for value in row) + " |", flush=True)
 
 
 def flow_table() -> None:
-    """DIS flow of video files; it is to be linear in frames."""
+    """DIS flow of video files; should be linear in frames."""
     print("\n| videos | frames | DIS flow, s | ms a frame | KB a frame |\n|--:|--:|--:|--:|--:|")
     with TemporaryDirectory(prefix="cprlib-") as folder:
         table = a_few_videos(Path(folder)).table
@@ -85,7 +85,7 @@ def flow_table() -> None:
 
 
 def loading_table() -> None:
-    """Samples from video files by worker processes (0 = this one), and what all processes hold after some of them."""
+    """Samples from video files by number of workers (0 = this process), and memory of all processes over time."""
     print(f"\n| workers | samples a second | {' | '.join(f'MB after {n}' for n in SAMPLES)} |\n|--:|--:|--:|--:|--:|")
     with TemporaryDirectory(prefix="cprlib-") as folder:
         manifest = a_few_videos(Path(folder))
@@ -103,7 +103,7 @@ def loading_table() -> None:
 
 
 def card_table() -> None:
-    """Computed, not tried: what autograd keeps of a clip in fp32; a fifth of a card is left for what comes and goes."""
+    """Computed, not measured: what autograd keeps per clip in fp32; a fifth of the GPU is left for temporaries."""
     print("\n| network | T | side | of a clip, MB | networks and optimiser, MB | B on 16, 24, 80 GB |")
     print("|:--|--:|--:|--:|--:|--:|")
     for backbone, frames, side in (("tiny", 8, 40), ("r3d_18", 16, 112), ("s3d", 32, 128)):
@@ -114,10 +114,10 @@ def card_table() -> None:
             return x
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-            result = encoder(torch.rand(2, 3, frames, side, side))  # kept until its graph was counted
+            result = encoder(torch.rand(2, 3, frames, side, side))  # keeps its graph alive until it is counted
         weights = {p.data_ptr(): p.nbytes for p in encoder.parameters()}
         clip = sum(size for place, size in kept.items() if place not in weights) / len(result) / 1e6
-        fixed = 6 * sum(weights.values()) / 1e6  # network, key network, sampler, gradients, Adam's two
+        fixed = 6 * sum(weights.values()) / 1e6  # network, key encoder, sampler, gradients, Adam's two moments
         fits = [int((0.8 * 1e3 * card - fixed) / clip) for card in CARDS]
         print(
             f"| {backbone} | {frames} | {side} | {clip:.4g} | {fixed:.4g} | {', '.join(map(str, fits))} |", flush=True

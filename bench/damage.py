@@ -1,9 +1,9 @@
-"""Damage what is read, and count how it ends: ``python -m bench.damage [--out FILE]``.
+"""Damage input files and count the outcomes: ``python -m bench.damage [--out FILE]``.
 
-Damaged videos, tables and settings, and the files of a finished training. An outcome is "named" (an error in one line
-with the file or setting), "harmless" (the same result as before; of a video: as many frames, the same wherever reading
-starts), "other length" (a video that reads as whole, but is shorter or longer), "unhandled" (another exception) or
-"different" (another result without a word; of a video: other frames where reading starts elsewhere).
+Damages videos, tables, settings, and the files of a finished training. An outcome is "named" (a one-line error with the
+file or setting), "harmless" (the same result as before; for a video: as many frames, equal wherever reading starts),
+"other length" (a video that reads without error, but is shorter or longer), "unhandled" (another exception) or
+"different" (a different result without an error; for a video: frames depend on where reading starts).
 """
 
 import argparse
@@ -43,18 +43,18 @@ NAMED = (ValueError, OSError)
 
 
 def outcome(read: Callable[[], object], path: Path, before: object) -> str:
-    """How reading a damaged file ends."""
+    """The outcome of reading a damaged file."""
     try:
         now = read()
     except NAMED as error:
         return "named" if path.name in str(error) else f"unnamed: {str(error)[:80]}"
-    except Exception as error:  # the thing that is counted
+    except Exception as error:  # what this benchmark counts
         return f"unhandled {type(error).__name__}: {str(error)[:80]}"
     return "harmless" if same(now, before) else "different"
 
 
 def watch(path: str) -> tuple:
-    """What is kept of a video, and whether reading it from the middle gives what reading it from the start does."""
+    """Number of frames of a video, and whether reading from the middle equals reading from the start."""
     info = probe(path)
     middle = info.num_frames // 2
     first = read_clip(path, range(info.num_frames), reader=info.reader)
@@ -63,7 +63,7 @@ def watch(path: str) -> tuple:
 
 
 def damage_videos(videos: Manifest, place: Path, count: int, rng: random.Random) -> Counter:
-    """Videos, looked at in workers as data preparation does."""
+    """Damaged videos, read in workers as in data preparation."""
     paths = []
     for number in range(count):
         row = videos.table.iloc[rng.randrange(len(videos))]
@@ -84,7 +84,7 @@ def damage_videos(videos: Manifest, place: Path, count: int, rng: random.Random)
 
 
 def damage_tables(videos: Manifest, place: Path, count: int, rng: random.Random) -> Counter:
-    """Manifests. A changed letter of a name is another table, no damage that can be seen: lines and cells change."""
+    """Damaged manifests: lines and cells change; a changed letter in a name would be a valid table."""
     counts, path = Counter(), place / "manifest.csv"
     videos.write(path)
     text, columns = path.read_text(), list(videos.table.columns)
@@ -124,7 +124,7 @@ NO_NUMBERS = [float("nan"), float("inf"), -float("inf"), True, None, [1], {}, "1
 
 
 def damage_settings(config: TrainingConfig, place: Path) -> Counter:
-    """Settings out of range or of another type, and parameter files that are no flat YAML."""
+    """Settings out of range or of the wrong type, and parameter files that are not flat YAML."""
     counts = Counter()
     for name in {**SETTINGS, **dict.fromkeys(NUMBERS)}:
         for value in SETTINGS.get(name, []) + (NO_NUMBERS if name in NUMBERS else []):
@@ -164,7 +164,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 def damage_training(config: TrainingConfig, count: int, rng: random.Random) -> Counter:
-    """The files of a training, read one by one."""
+    """Damaged files of a training, read one by one."""
     counts, folder = Counter(), Path(config.out)
     for name, read in READERS.items():
         path, before = folder / name, read(folder)
@@ -177,14 +177,14 @@ def damage_training(config: TrainingConfig, count: int, rng: random.Random) -> C
 
 
 def end_of(config: TrainingConfig) -> dict:
-    """What a training ends with, after it was gone on with."""
+    """The final state of a resumed training."""
     saved, folder = load_checkpoint(fit(config)), Path(config.out)
     kinds = ("encoder", "key_encoder", "queue", "optimizer", "epoch")
     return {"metrics": json.dumps(read_json(folder / "metrics.json")), **{kind: saved[kind] for kind in kinds}}
 
 
 def damage_and_resume(config: TrainingConfig, place: Path, count: int, rng: random.Random) -> Counter:
-    """Any file of the training is damaged before fit() is called again: what does it end with?"""
+    """Damage a file of the training and call fit() again: is the final state the same?"""
     counts, whole = Counter(), end_of(config)
     names = ["checkpoint", "checkpoint-before", "metrics", "metrics", "fingerprint", "config", "videos"]
     suffixes = [".pt", ".pt", ".json", ".jsonl", ".json", ".json", ".json"]
@@ -199,7 +199,7 @@ def damage_and_resume(config: TrainingConfig, place: Path, count: int, rng: rand
 
 
 def prepared(place: Path) -> tuple[Manifest, TrainingConfig]:
-    """Built-in videos with flow, and a finished CoCLR network."""
+    """Make built-in videos with flow, and train a CoCLR network."""
     videos = toy_actions.build(place / "toy", recordings=4, takes=1, workers=1)
     extract_flow(videos, place / "toy/flow", "dis", 8.0, workers=1).write(place / "toy/manifest.csv")
     small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, lr_milestones=())
@@ -212,10 +212,10 @@ def prepared(place: Path) -> tuple[Manifest, TrainingConfig]:
 
 
 def main() -> None:
-    """Print the table, and write it where --out says."""
+    """Print the table, and write it to --out."""
     parser = argparse.ArgumentParser(prog="python -m bench.damage", description=__doc__.split("\n")[0])
     parser.add_argument("--videos", type=int, default=260)
-    parser.add_argument("--files", type=int, default=24, help="damages of each file of a training")
+    parser.add_argument("--files", type=int, default=24, help="times each file of a training is damaged")
     parser.add_argument("--out", help="file to write")
     args = parser.parse_args()
     rng = random.Random(0)

@@ -1,4 +1,4 @@
-"""Features of videos, windows of several in one batch, against one window at a time; retrieval of Kinetics' size."""
+"""Features of videos in batches across videos, against one window at a time; retrieval at Kinetics' size."""
 
 import io
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ QUERIES, GALLERY, WIDTH, NEAREST = 20_000, 240_000, 512, 50
 
 
 class Noise:
-    """Frames that are at hand: the network's time alone counts."""
+    """Frames in memory, so that only the network's time counts."""
 
     def __init__(self):
         shape = VIDEOS, LENGTH, 48, 60, 3
@@ -40,7 +40,7 @@ class Noise:
 
 
 def pairs(device: torch.device) -> Iterator[Pair]:
-    """Videos of a file, clips that are at hand, retrieval."""
+    """Features from video files, features of clips in memory, retrieval."""
     keep_memory()
     with TemporaryDirectory(prefix="cprlib-") as folder:
         yield _from_files(a_few_videos(Path(folder)), device)
@@ -49,7 +49,7 @@ def pairs(device: torch.device) -> Iterator[Pair]:
 
 
 def _from_files(videos: Manifest, device: torch.device) -> Pair:
-    """The reference reads JPEG frames and goes through every window alone, frame by frame."""
+    """The reference reads JPEG frames and processes every window by itself, frame by frame."""
     stored, encoder = JpegSamples(videos), build_encoder("tiny", 64).to(device).eval()
     windows = Windows(VideoFrames(videos, ("rgb",)), videos, "rgb", FRAMES, 1, SIZE)
 
@@ -110,7 +110,7 @@ def _features(device: torch.device) -> Pair:
 
 
 def _retrieval() -> Pair:
-    """A few of the queries, as a block takes as long as any other; 256 of them make 250 MB of similarities."""
+    """A few of the queries, as all blocks take equally long; 256 queries make 250 MB of similarities."""
     part = 64
     g = torch.Generator().manual_seed(0)
     query, gallery = (normalize(torch.randn(n, WIDTH, generator=g), dim=1) for n in (part, GALLERY))
@@ -137,5 +137,5 @@ def _close(a: Tensor, b: Tensor) -> str:
 
 def _same_rows(a: Tensor, b: Tensor) -> str:
     share = float((a == b).float().mean())
-    assert share > 0.999  # similarities that differ by rounding may change places
+    assert share > 0.999  # rounding may swap nearly equal similarities
     return f"{share:.2%} same rows at the same rank"

@@ -2,8 +2,8 @@
 
     python -m bench.evidence params/ucf101_12.yaml --seeds 0 1 2 --methods coclr cpr:5 --jobs 8 --out results.csv
 
-It calls what the pipeline calls, in the same folders, so an interrupted call goes on, and the pipeline finds what is
-finished. "cpr:5" is CPR with five stages; InfoNCE and random weights come with every seed.
+It calls the functions of the pipeline in the same folders, so an interrupted call is resumed, and the pipeline finds
+what is finished. "cpr:5" is CPR with five stages; InfoNCE and random weights are included for every seed.
 """
 
 import argparse
@@ -57,7 +57,7 @@ class Run:
         return (self.folder if same else f"{self.folder}/ablation/num_stages={stages}"), name, stages
 
     def start(self, method: str, view: str) -> None:
-        """InfoNCE, with the random weights that it starts from, or UberNCE, as long and from the same weights."""
+        """Train InfoNCE, and write the random weights it starts from; or UberNCE, as long and from the same weights."""
         epochs = {"epochs": self.params["infonce_epochs"], "lr_milestones": tuple(self.params["infonce_milestones"])}
         config = self.config(view=view, method=method, out=training_folder(self.folder, method, view), **epochs)
         if method == "infonce":
@@ -80,7 +80,7 @@ class Run:
         finetune(FinetuneConfig(**(given | {"out": f"{folder}/finetune_{name}_{view}"})), redo=True)
 
     def measure(self, method: str) -> pd.DataFrame:
-        """All measures of a method, a row each."""
+        """All measures of a method, one per row."""
         folder, name, stages = self.place(method)
         manifest = Manifest.read(resolve(self.params["manifest"]))
         cache = resolve(self.params["cache"]) if self.params.get("cache") else None
@@ -137,9 +137,9 @@ def main() -> None:
     parser.add_argument("params", help="flat parameter file")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--methods", nargs="+", default=["coclr", "cpr"])
-    parser.add_argument("--first", nargs="*", default=[], help="methods of the first seed alone")
+    parser.add_argument("--first", nargs="*", default=[], help="methods of the first seed only")
     parser.add_argument("--finetune", nargs="*", default=[], help="methods to fine-tune, first seed")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="in place of the file's")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="override the file's setting")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--out", default="results.csv")
     parser.add_argument("--task", nargs="*", help=argparse.SUPPRESS)  # seed, step, arguments

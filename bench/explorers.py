@@ -1,4 +1,4 @@
-"""A move in each explorer, sizes of UCF101, against a figure function that does all its work at every move."""
+"""One move in each explorer, at UCF101's size, against a figure function that does all its work at every move."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ CLASSES = 101
 
 
 class Videos:
-    """All video_ids are one small real video, decoded whenever it is asked for."""
+    """One small real video for all video_ids, decoded on every request."""
 
     def __init__(self, manifest: Manifest):
         self.row = manifest.table.iloc[0]
@@ -40,7 +40,7 @@ class Videos:
 
 
 def memory_of(rows: int, seed: int = 0) -> Memory:
-    """Random features in two views, five clips a recording."""
+    """Random features in two views, five clips per recording."""
     g = torch.Generator().manual_seed(seed)
     features = {view: normalize(torch.randn(rows, 128, generator=g), dim=1) for view in ("flow", "rgb")}
     ids = torch.arange(rows)
@@ -48,13 +48,13 @@ def memory_of(rows: int, seed: int = 0) -> Memory:
 
 
 def copies(manifest: Manifest, count: int) -> Manifest:
-    """The first video so many times, in all classes."""
+    """The first video `count` times, in all classes."""
     rows = manifest.table.loc[[0] * count].reset_index(drop=True)
     return Manifest(rows.assign(video_id=range(count), label=np.arange(count) % CLASSES))
 
 
 def move(explorer: ipywidgets.VBox, control: str, values: range) -> Callable[[], None]:
-    """One move of a control, each time to the next of its values."""
+    """A function that moves a control to the next of its values."""
     (slider,) = (child for child in explorer.children if getattr(child, "description", "") == control)
     following = iter(values)
 
@@ -65,7 +65,7 @@ def move(explorer: ipywidgets.VBox, control: str, values: range) -> Callable[[],
 
 
 def pairs(device: torch.device) -> Iterator[Pair]:
-    """A move of each explorer."""
+    """One move of each explorer."""
     with TemporaryDirectory(prefix="cprlib-") as folder:
         yield from _moves(toy_actions.build(Path(folder), recordings=4, takes=1, workers=1))
 
@@ -77,7 +77,7 @@ def _moves(manifest: Manifest) -> Iterator[Pair]:
     cascade = cascade_explorer({0: memory}, names, videos.thumbnail, num_stages=7)
     turns = iter(range(100))
 
-    def mine_all() -> None:  # the same figure, its PMR of every row as query
+    def mine_all() -> None:  # the same figure, with PMR over every row as query
         with patch.object(cascade_view, "SIMILARITIES", 2048**2):
             figure_html(cascade_figure(memory, stages, next(turns), names, videos.thumbnail))
 
@@ -85,7 +85,7 @@ def _moves(manifest: Manifest) -> Iterator[Pair]:
     embedding = embedding_explorer({"cpr_rgb_cycle1": some}, names, copies(manifest, 300), videos)
     epochs = iter(range(100))
 
-    def read_all() -> None:  # the plane and the clips of an epoch, anew
+    def read_all() -> None:  # projection and clips of an epoch, computed again
         epoch = next(epochs)
         plane = project({epoch: some[epoch]}, "rgb")
         ids = some[epoch].video_id.tolist()

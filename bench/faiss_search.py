@@ -1,6 +1,6 @@
-"""Exact search of an index against FAISS: processor seconds of the first and of a further query, alternately.
+"""Exact search of an index against FAISS: CPU seconds of the first and of a further query, alternately.
 
-python -m bench.faiss_search 100000      vectors of 256 numbers; wants `pip install -e '.[faiss]' -c constraints.txt`
+python -m bench.faiss_search 100000      vectors of 256 numbers; needs `pip install -e '.[faiss]' -c constraints.txt`
 """
 
 import sys
@@ -56,7 +56,7 @@ def main(count: int) -> None:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     queries = vectors[:QUERIES] + 0.05 * draw.standard_normal((QUERIES, DIM), dtype=np.float32)
     with TemporaryDirectory() as name:
-        for kind in ("whole", "windows"):  # one window for each video
+        for kind in ("whole", "windows"):  # one window per video
             compare(Path(name), vectors, queries, kind)
 
 

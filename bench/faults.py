@@ -1,4 +1,4 @@
-"""What the benchmarks that break things share: damages of a file, whether two results are equal, and a table."""
+"""Shared by the benchmarks that break things: damage to a file, comparison of results, and the output table."""
 
 import datetime
 import os
@@ -12,25 +12,25 @@ from cprlib.store.files import atomic_path, resolve
 
 
 def flip(data: bytes, rng: random.Random) -> bytes:
-    """One bit."""
+    """Flip one bit."""
     place = rng.randrange(len(data))
     return data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
 
 
 def zero(data: bytes, rng: random.Random) -> bytes:
-    """A block of up to 512 bytes becomes zeros."""
+    """Zero a block of up to 512 bytes."""
     place = rng.randrange(len(data))
     size = len(data[place : place + 512])
     return data[:place] + bytes(size) + data[place + size :]
 
 
 def cut(data: bytes, rng: random.Random) -> bytes:
-    """The end is missing."""
+    """Cut off the end."""
     return data[: rng.randrange(len(data))]
 
 
 def swap(data: bytes, rng: random.Random) -> bytes:
-    """Four bytes become others."""
+    """Replace four bytes."""
     place = rng.randrange(max(1, len(data) - 4))
     return data[:place] + rng.randbytes(4) + data[place + 4 :]
 
@@ -39,7 +39,7 @@ DAMAGES = (flip, zero, cut, swap)
 
 
 def same(a: object, b: object) -> bool:
-    """Whether two results are equal to the last bit."""
+    """Whether two results are bit-equal."""
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
     if isinstance(a, pd.DataFrame):
@@ -50,7 +50,7 @@ def same(a: object, b: object) -> bool:
 
 
 def tell(name: str, about: str, table: pd.DataFrame, out: str | None, index: bool = False) -> None:
-    """Print a table, and write it where `out` says."""
+    """Print a table, and write it to `out` if given."""
     machine = f"{platform.machine()}, {platform.system()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     text = f"{name}, {datetime.date.today()}, {machine}, torch {torch.__version__}{about}\n\n"
     text += f"{table.to_string(index=index)}\n"

@@ -1,4 +1,4 @@
-"""TV-L1 in torch, which is for a GPU, against that of OpenCV, which a CPU uses, a pair of frames after the other."""
+"""TV-L1 in torch, meant for a GPU, against OpenCV's, used on a CPU, one pair of frames at a time."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ FRAMES, SIDE = 5, 120
 
 
 def pairs(device: torch.device) -> Iterator[Pair]:
-    """Frames of a real video, or moving noise where none is at hand."""
+    """Frames of a real video, or moving noise without one."""
     frames = _frames(FRAMES if device.type == "cpu" else 33)
     grey = torch.from_numpy(np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]))
     count = len(frames) - 1

@@ -4,8 +4,8 @@
     python -m bench.iic params/toy.yaml --seeds 0 --methods iic_cpr --phases 1 3 5 --out phases.csv
     python -m bench.iic params/toy.yaml --seeds 0 --methods iic --set loss=nce --out nce.csv
 
-Settings are those of the parameter file and of notebook 08. With ``--phases`` the epochs are shared out among the
-phases, so that all trainings are equally long. Random weights, which IIC starts from, come with every call without.
+Settings are those of the parameter file and of notebook 08. ``--phases`` divides the epochs among the phases, so that
+all trainings are equally long. Without ``--phases`` and ``--set``, the initial random weights are measured, too.
 """
 
 import argparse
@@ -36,7 +36,7 @@ NAMES = {"epochs": "iic_epochs", "lr_milestones": "iic_milestones", "lr": "iic_l
 
 
 def configuration(params: Path, method: str, seed: int, phases: list[int], outputs: str, others: dict) -> IICConfig:
-    """The settings of a training, as notebook 08 has them."""
+    """The settings of a training, as in notebook 08."""
     given = choose(NOTEBOOK, [params])
     named = ["phases"] * bool(phases) + [f"{name}={value}" for name, value in others.items()]
     run = "-".join([given["run"], "iic", *named, f"seed{seed}"])
@@ -49,7 +49,7 @@ def configuration(params: Path, method: str, seed: int, phases: list[int], outpu
 
 
 def measure(config: IICConfig, method: str, phases: list[int]) -> pd.DataFrame:
-    """R@k and probe in both views and together, PMR and median CMR of the last epoch."""
+    """R@k and probe of each view and of both, PMR and median CMR of the last epoch."""
     manifest = Manifest.read(resolve(config.manifest))
     frames = open_frames(manifest, config.views, config.short_side or None, resolve(config.cache))
     train, test = manifest.split("train"), manifest.split("test")

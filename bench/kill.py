@@ -1,9 +1,9 @@
-"""Kill a small chain in each of its parts, and compare how it ends: ``python -m bench.kill [--rounds 3] [--out FILE]``.
+"""Kill a small chain in each of its parts, and compare results: ``python -m bench.kill [--rounds 3] [--out FILE]``.
 
 The chain is :mod:`bench.chain`: flow, frame cache, InfoNCE, co-training, IIC, features, probe and fine-tuning, tables
-and report. In a round it is killed (SIGKILL) once in each part, at a moment drawn evenly over the time that the part
-takes, and called again after each kill. All that is kept must in the end be as after a chain that was never killed, bit
-for bit, and no temporary file may be left.
+and report. A round kills it (SIGKILL) once in each part, at a time drawn uniformly over the duration of the part, and
+calls it again after each kill. In the end all files must be bit-equal to those of a chain that was never killed, and no
+temporary file may be left.
 """
 
 import argparse
@@ -31,7 +31,7 @@ KEPT = (".csv", ".bin", ".parquet", ".mp4", ".png")
 
 
 def chain(videos: Path, place: Path) -> None:
-    """All parts; which one is at work, and since when, stands in a file."""
+    """Run all parts; a file records which one began when."""
     remove_leftovers(place)
     for number, part in enumerate(PARTS.values()):
         with (place / "part").open("a") as file:
@@ -42,13 +42,13 @@ def chain(videos: Path, place: Path) -> None:
 
 
 def begun(place: Path) -> list[tuple[int, float]]:
-    """Number and beginning of the parts of the latest call."""
+    """Number and start time of the parts of the latest call."""
     lines = (place / "part").read_text().split("\n")[:-1] if (place / "part").exists() else []
     return [(int(number), float(moment)) for number, moment in map(str.split, lines)]
 
 
 def result_of(place: Path) -> dict[str, str]:
-    """File -> hash of all that must be equal: not times, nor what says when and where something was made."""
+    """File -> hash of everything that must be equal; records of time and place are left out."""
     found = {}
     for path in sorted(p for p in place.rglob("*") if p.is_file()):
         name = path.relative_to(place).as_posix()
@@ -63,7 +63,7 @@ def result_of(place: Path) -> dict[str, str]:
 
 
 def _tensors(saved: Any, name: str = "") -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint by their names: weights, memory, state of the optimiser."""
+    """All tensors of a checkpoint by name: weights, memory, optimiser state."""
     if isinstance(saved, torch.Tensor):
         return {name: saved}
     items = saved.items() if isinstance(saved, Mapping) else enumerate(saved) if isinstance(saved, list) else ()
@@ -71,7 +71,7 @@ def _tensors(saved: Any, name: str = "") -> dict[str, torch.Tensor]:
 
 
 def start(task: Callable[[Path, Path], object], videos: Path, place: Path) -> int:
-    """A task in a process of its own, which says in a file what went wrong."""
+    """Start a task in its own process, which logs errors to a file."""
     (place / "part").unlink(missing_ok=True)
     child = os.fork()
     if not child:
@@ -87,26 +87,26 @@ def start(task: Callable[[Path, Path], object], videos: Path, place: Path) -> in
 
 
 def ended(child: int, place: Path) -> None:
-    """Wait for the end of a task; SystemExit if that is no good one."""
+    """Wait for the end of a task; SystemExit if it failed."""
     if os.waitpid(child, 0)[1]:
         raise SystemExit(place.with_suffix(".log").read_text())
 
 
 def kill(child: int, place: Path, part: int, seconds: float) -> str:
-    """Kill a chain so many seconds after a part began; which part it was in."""
+    """Kill a chain `seconds` after a part began; returns the part it was in."""
     while not (moments := dict(begun(place))).get(part) and not os.waitpid(child, os.WNOHANG)[0]:
         time.sleep(0.002)
     time.sleep(max(0.0, moments[part] + seconds - time.monotonic()))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     for path in place.rglob(f"{files.LEFTOVER}*"):
-        os.utime(path, (0, 0))  # as if the next call came later than a minute
+        os.utime(path, (0, 0))  # as if the next call came more than a minute later
     last = begun(place)[-1][0]
     return list(PARTS)[last] if last < len(PARTS) else "(had ended)"
 
 
 def a_round(videos: Path, place: Path, seconds: Mapping[int, float], rng: random.Random) -> list[str]:
-    """The parts that a chain was killed in, before it was left to end."""
+    """Kill a chain in every part and let it finish; returns the parts it was killed in."""
     place.mkdir()
     killed = [
         kill(start(chain, videos, place), place, part, rng.random() * seconds[part]) for part in range(len(PARTS))
@@ -116,7 +116,7 @@ def a_round(videos: Path, place: Path, seconds: Mapping[int, float], rng: random
 
 
 def main() -> None:
-    """Print the table, and write it where --out says."""
+    """Print the table, and write it to --out."""
     parser = argparse.ArgumentParser(prog="python -m bench.kill", description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", help="file to write")

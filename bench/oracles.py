@@ -2,11 +2,11 @@
 
     python -m bench.oracles params/toy.yaml --seeds 0 1 --out docs/oracles.csv
 
-A class is a motion times a thing, so a wrong positive can still be right in half: "motion" finds videos of the right
-motion with another thing, "thing" the right thing in another motion, "right 50 %" draws every other positive from all
-other classes. Which rows of a kind are taken is drawn, unless the name says nearest or farthest (in the trained view).
-One cycle, from the InfoNCE networks of :mod:`bench.evidence`; siblings stay positives, as for every method. Only a
-measurement may do this: nothing in cprlib gives a miner labels.
+A class is a motion and a thing, so a wrong positive can be half right: "motion" finds videos of the right motion with
+another thing, "thing" the right thing in another motion, "right-50" draws half of the positives from all other classes.
+The rows of a kind are drawn at random, unless the name says nearest or farthest (in the trained view). One cycle, from
+the InfoNCE networks of :mod:`bench.evidence`; siblings stay positives, as for every method. Only a measurement may do
+this: nothing in cprlib gives labels to a miner.
 """
 
 import argparse
@@ -44,7 +44,7 @@ KINDS = (
 
 
 class Oracle:
-    """Finds `top_k` rows of one kind; :meth:`told` keeps it told which queries and rows there are."""
+    """A miner that finds `top_k` rows of one kind; :func:`told` gives it the labels of queries and rows."""
 
     def __init__(self, kind: str, classes: list[tuple[str, str]], trained_view: str, top_k: int, seed: int):
         self.kind, _, self.rule = kind.partition("-")
@@ -66,7 +66,7 @@ class Oracle:
             similar = anchors[self.view] @ bank[self.view].T
             score = similar if self.rule == "nearest" else -similar
         mask = wanted[self.kind]
-        if self.rule.isdigit():  # a share of right ones among any others
+        if self.rule.isdigit():  # a share of correct rows, the others wrong
             slots = torch.rand(len(right), self.top_k, generator=self.generator) < int(self.rule) / 100
             parts = [self._best(score, mask & ~exclude), self._best(score, ~right & ~exclude)]
             rows, valid = (torch.where(slots, a, b) for a, b in zip(*parts, strict=True))
@@ -81,7 +81,7 @@ class Oracle:
 
 @contextmanager
 def told(oracles: Mapping[str, Oracle]):
-    """While it lasts, an oracle is told the labels of queries and rows before it is asked."""
+    """Within this context, an oracle gets the labels of queries and rows before it mines."""
     plain = step.find_positives
 
     def find_positives(config, queue, miner, anchors, ids, generator):
@@ -124,7 +124,7 @@ def main() -> None:
     for seed in args.seeds:
         for kind in args.kinds:
             tables.append(measure(params, seed, kind))
-            with atomic_path(resolve(args.out)) as path:  # as they come
+            with atomic_path(resolve(args.out)) as path:  # after every kind
                 pd.concat(tables).assign(command=f"python -m bench.oracles {args.params}")[COLUMNS].to_csv(
                     path, index=False
                 )

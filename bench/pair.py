@@ -1,4 +1,4 @@
-"""One benchmark: ours and a straightforward reference on the same input, in turns, with a check that they agree."""
+"""One benchmark: ours and a straightforward reference on the same input, alternately, with a check that they agree."""
 
 import ctypes
 import datetime
@@ -20,21 +20,21 @@ import torch
 from cprlib.store.files import atomic_path
 
 CPU = torch.device("cpu")
-TURN = 0.05  # seconds that a turn of a short function takes at least, by calling it again and again
+TURN = 0.05  # seconds of a turn, at least: short functions are called repeatedly
 
 
 @dataclass
 class Pair:
-    """What is compared.
+    """What to compare.
 
     Attributes:
         name: of the benchmark, with its sizes.
-        reference, ours: without arguments; what they return is compared.
-        agree: of the reference's result and ours, a short text; raises AssertionError where they differ.
-        floor: what cannot be avoided, timed in the same turns; None = not known.
-        items: how many of what one call does, e.g. ``(8, "samples")``.
-        repeats: turns.
-        device: where the work is done.
+        reference, ours: functions without arguments; their results are compared.
+        agree: a function of both results, the reference's first; returns a text, raises AssertionError if they differ.
+        floor: the unavoidable part of the work, timed in the same turns; None = not known.
+        items: how many of what one call processes, e.g. ``(8, "samples")``.
+        repeats: number of turns.
+        device: of the work.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Pair:
 
 
 def measure(pair: Pair) -> dict[str, Any]:
-    """Run a pair in turns.
+    """Run a pair alternately.
 
     Returns:
         Medians in ms, the median ratio with its quartiles, ours over the floor, peak memory of one call of each in MB.
@@ -83,7 +83,7 @@ def measure(pair: Pair) -> dict[str, Any]:
 
 
 def text_of(row: dict[str, Any]) -> str:
-    """One line of a result."""
+    """The result as one line of text."""
     line = (
         f"{row['benchmark']}: {row['reference_ms']:.4g} ms, here {row['ours_ms']:.4g} ms, {row['ratio']:.1f} x faster "
         f"({row['ratio_25']:.1f} to {row['ratio_75']:.1f})"
@@ -94,7 +94,7 @@ def text_of(row: dict[str, Any]) -> str:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Date, machine, and how busy it is with other work."""
+    """Date, machine and its load."""
     name = torch.cuda.get_device_name() if device.type == "cuda" else _cpu()
     return {
         "date": str(datetime.date.today()),
@@ -119,7 +119,7 @@ def _cpu() -> str:
 
 
 def seconds(function: Callable, calls: int, device: torch.device) -> float:
-    """Time of a call: of this process on a CPU, which others may use as well; of the clock on a GPU."""
+    """Seconds per call: CPU time of this process on a CPU, as others may use it, too; wall-clock time on a GPU."""
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     start = clock()
     for _ in range(calls):
@@ -130,7 +130,7 @@ def seconds(function: Callable, calls: int, device: torch.device) -> float:
 
 
 def peak(function: Callable, device: torch.device) -> tuple[float, Any]:
-    """MB that one call needs on top of what was there before (NaN where that cannot be known), and its result."""
+    """Peak memory of one call above the level before it, in MB (NaN if unknown), and its result."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -138,14 +138,14 @@ def peak(function: Callable, device: torch.device) -> tuple[float, Any]:
         return (torch.cuda.max_memory_allocated() - before) / 1e6, result
     if sys.platform != "linux":
         return float("nan"), function()
-    ctypes.CDLL(None).malloc_trim(0)  # give back what earlier calls left free, or it would not be counted
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    ctypes.CDLL(None).malloc_trim(0)  # return memory freed by earlier calls, or its reuse would not be counted
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     before, result = _status("VmRSS"), function()
     return (_status("VmHWM") - before) / 1e3, result
 
 
 def _status(name: str) -> int:
-    """A line of /proc/self/status, in kB."""
+    """A value of /proc/self/status, in kB."""
     return int(re.search(rf"{name}:\s*(\d+)", Path("/proc/self/status").read_text())[1])
 
 

@@ -1,4 +1,4 @@
-"""The linear probe against torch's layers, autograd and optimiser, one learning rate after the other."""
+"""The linear probe against torch's layers, autograd and optimiser, one learning rate at a time."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ def layer_by_layer_probe(train: Tensor, labels: Tensor, test: Tensor, rates: tup
 
 
 def pairs(device: torch.device) -> Iterator[Pair]:
-    """UCF101's size, on the CPU, where cached features lie."""
+    """UCF101's size, on the CPU, where cached features are."""
     g = torch.Generator().manual_seed(0)
     labels = torch.randint(101, (10000,), generator=g)
     features = torch.rand(10000, 1024, generator=g) + 0.1 * torch.randn(101, 1024, generator=g)[labels]

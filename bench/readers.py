@@ -1,8 +1,8 @@
-"""How right and how fast the readers of video are: frames read singly and in clips, against a sequential decode.
+"""Correctness and speed of video readers: single frames and clips, against a sequential decode.
 
     python bench/readers.py FOLDER
 
-"ours" is the reader that `probe` chose. decord, and torchcodec where it is installed, are compared.
+"ours" is the reader that `probe` chose; it is compared with decord and, if installed, torchcodec.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from cprlib.data.container import decode
 from cprlib.data.files import find_videos
 from cprlib.data.video import probe, read_clip
 
-CLIP, CLIPS, SINGLE = 16, 2, 8  # frames of a clip; clips, and single frames, of each video
+CLIP, CLIPS, SINGLE = 16, 2, 8  # frames of a clip; clips and single frames per video
 
 
 def readers(path: str, reader: str) -> dict[str, Callable]:
@@ -42,7 +42,7 @@ def readers(path: str, reader: str) -> dict[str, Callable]:
 
 
 def measure(path: Path, draw: np.random.Generator, counts: Counter) -> None:
-    """Add what one video shows to `counts`."""
+    """Add the results of one video to `counts`."""
     truth, kind = np.stack(list(decode(path))), path.suffix
     info = probe(path)
     counts[kind, "videos"] += 1

@@ -1,11 +1,11 @@
-"""Other mining rules, and choosing a cascade without labels, judged on the memories that trainings have kept.
+"""Other mining rules, and choosing a cascade without labels, evaluated on the memory snapshots of trainings.
 
     python -m bench.rules outputs/toy-seed0 outputs/toy-seed1 outputs/toy-seed2 --figure choice.png
     python -m bench.rules outputs/toy-seed0 outputs/toy-seed1 outputs/toy-seed2 --train params/toy.yaml
 
-The first trains nothing: every row of the last memories of CPR's networks mines five rows of other recordings.
-Prints the PMR of every rule, and how well the agreement of the views ranks plans by their PMR. The second co-trains one
-cycle with another miner (`--rule`), from the runs' InfoNCE networks, and prints what the networks are worth.
+The first trains nothing: every row of the last memories of CPR's networks mines five rows of other recordings. It
+prints the PMR of every rule, and how well the agreement of the views ranks plans by their PMR. The second co-trains one
+cycle with another miner (`--rule`), from the runs' InfoNCE networks, and prints the measures of the networks.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def _pmr(rows: Tensor, same: Tensor) -> float:
 
 
 def novel(anchors: Mapping[str, Tensor], bank: Mapping[str, Tensor], exclude: Tensor) -> Retrieval:
-    """Of the 16 rows that a cascade leaves, those that the trained view, the last, finds the least similar."""
+    """Of the 16 rows that a cascade keeps, those least similar in the trained view, which is the last one."""
     size, own = exclude.shape[1], list(bank)[-1]
     kept = cascade_retrieve(anchors, bank, plan_stages(size, tuple(bank), 5, 0.5, 16), exclude)
     similar = (anchors[own] @ bank[own].T).gather(1, kept.indices).masked_fill(~kept.valid, float("inf"))
@@ -89,7 +89,7 @@ def novel(anchors: Mapping[str, Tensor], bank: Mapping[str, Tensor], exclude: Te
 
 
 def mixture(anchors: Mapping[str, Tensor], bank: Mapping[str, Tensor], exclude: Tensor) -> Retrieval:
-    """The three best of a cascade, and the two best of CoCLR's one look."""
+    """The three best rows of a cascade, and the two best of CoCLR's single stage."""
     plans = [plan_stages(exclude.shape[1], tuple(bank), stages, 0.5, top_k) for stages, top_k in ((5, 3), (1, 2))]
     parts = [cascade_retrieve(anchors, bank, plan, exclude) for plan in plans]
     rows, valid = (torch.cat([getattr(part, name) for part in parts], dim=1) for name in ("indices", "valid"))
@@ -100,7 +100,7 @@ RULES = {"sum": fusion(TOP_K), "novel": novel, "mixture": mixture}
 
 
 def train(params: dict, run: str, rule: str) -> dict[str, float]:
-    """R@1, probe, PMR and median CMR, in percent, after one cycle with a rule as miner."""
+    """R@1, probe, PMR and median CMR, in percent, after one cycle with a rule as the miner."""
     job = Run(params, int(run.rsplit("-seed", 1)[1]))
     inits = {view: training_folder(run, "infonce", view) for view in job.views}
     config = job.config(method="cpr", out=f"{job.folder}/{rule}")
@@ -113,7 +113,7 @@ def train(params: dict, run: str, rule: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", help="run folders with co-trained networks, a seed each")
+    parser.add_argument("runs", nargs="+", help="run folders with co-trained networks, one per seed")
     parser.add_argument("--figure", help="PNG of the first run: agreement and PMR of every plan")
     parser.add_argument("--train", help="parameter file of the runs: co-train with a rule")
     parser.add_argument("--rule", choices=RULES, default="sum")

@@ -1,8 +1,8 @@
 """Measure speed against straightforward references: ``python -m bench.run [NAMES] [--out FILE] [--device cuda]``.
 
-Each pair runs in turns in one process, so other work on the machine slows both down. A row for each, with date and
-machine, is added to ``bench/results/speed.csv`` where ``--out`` says so; ``python -m docs.make_tables`` makes the
-tables of README and docs from the newest row of each benchmark.
+Each pair runs alternately in one process, so other work on the machine slows both down. With ``--out``, e.g. to
+``bench/results/speed.csv``, a row per benchmark is added, with date and machine; ``python -m docs.make_tables`` makes
+the tables of README and docs from the newest row of each benchmark.
 """
 
 import argparse

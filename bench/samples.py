@@ -1,6 +1,6 @@
-"""Samples of training from video files, against frames stored as JPEG and transformed one by one with PIL.
+"""Training samples from video files, against frames stored as JPEG and transformed one by one with PIL.
 
-A sample is two clips of a video in RGB and flow, 32 frames of 128 x 128 each, fully augmented, as the networks' input.
+A sample is two clips of a video in RGB and flow, 32 frames of 128 x 128 each, fully augmented, as network input.
 """
 
 import io
@@ -36,7 +36,7 @@ VIEWS, LENGTH, SIZE, VIDEOS, LONGEST = {"rgb": 3, "flow": 2}, 32, 128, 4, 200
 
 
 def a_few_videos(folder: Path) -> Manifest:
-    """Real videos of 320 x 240 where they are at hand, else built-in ones; with flow."""
+    """Real videos of 320 x 240 if available, else built-in ones; with flow."""
     place = resolve("${CPR_DATA:-../shared}/videos/ucf101-original")
     if not place.is_dir():
         return extract_flow(toy_actions.build(folder, recordings=2, takes=1, workers=1), folder / "flow", "dis", 20.0)
@@ -48,7 +48,7 @@ def a_few_videos(folder: Path) -> Manifest:
 
 
 class JpegSamples:
-    """The reference. It makes the same draws of clips and crops as :class:`cprlib.data.sampling.ClipPairs`."""
+    """The reference; draws the same clips and crops as :class:`cprlib.data.sampling.ClipPairs`."""
 
     def __init__(self, manifest: Manifest):
         frames, self.lengths, self.stored = VideoFrames(manifest, VIEWS), manifest.table.num_frames.tolist(), {}
@@ -112,7 +112,7 @@ class JpegSamples:
 
 
 def inputs(pairs: ClipPairs, item: tuple[int, int]) -> dict:
-    """Ours: a sample as the networks' input; the photometric part is otherwise done for a batch on the device."""
+    """Ours: a sample as network input; training makes the photometric changes per batch, on the device."""
     sample = pairs[item]
     strong = torch.stack([sample["strong_q"], sample["strong_k"]])
     batch = {view: torch.stack([sample[side][view] for side in "qk"]) for view in VIEWS}
@@ -121,7 +121,7 @@ def inputs(pairs: ClipPairs, item: tuple[int, int]) -> dict:
 
 
 class Decoding(VideoFrames):
-    """The floor: the frames are decoded and nothing else is done with them."""
+    """The floor: frames are decoded, and nothing else."""
 
     def frames(self, video_id: int, view: str, frame_indices: Sequence[int]) -> Tensor:
         path = self.files[video_id][0 if view == "rgb" else 1]
@@ -132,7 +132,7 @@ class Decoding(VideoFrames):
 
 
 def pairs(device: torch.device) -> Iterator[Pair]:
-    """From the files as they are, and from a frame cache of the papers' short side."""
+    """From the video files, and from a frame cache of the papers' short side."""
     with TemporaryDirectory(prefix="cprlib-") as folder:
         manifest = a_few_videos(Path(folder))
         reference, rows = JpegSamples(manifest), len(manifest.table)
@@ -153,7 +153,7 @@ def pairs(device: torch.device) -> Iterator[Pair]:
 
 
 def _some(function: Callable[[tuple[int, int]], dict], rows: int) -> Callable[[], list[dict]]:
-    """A sample of each video, others at each call."""
+    """A function that makes one sample per video, new ones at each call."""
     numbers = count()
 
     def call() -> list[dict]:
@@ -164,7 +164,7 @@ def _some(function: Callable[[tuple[int, int]], dict], rows: int) -> Callable[[]
 
 
 def _alike(a: list[dict], b: list[dict]) -> str:
-    """Clips that are not changed photometrically show the same, but for JPEG's and the resizing's losses."""
+    """Clips without photometric changes are equal up to the losses of JPEG and resizing."""
     errors = []
     for one, other in zip(a, b, strict=True):
         assert torch.equal(one["strong"], other["strong"])

@@ -1,7 +1,6 @@
 """Train and evaluate over and over in one process: ``python -m bench.soak [--minutes 30] [--out FILE]``.
 
-The chain is :mod:`bench.chain`, each time in an empty folder. Memory, open files and threads must not grow from one
-time to the next.
+The chain is :mod:`bench.chain`, each time in an empty folder. Memory, open files and threads must not grow.
 """
 
 import argparse
@@ -18,7 +17,7 @@ from bench.faults import tell
 
 
 def measured(minutes: float, chains: int) -> dict[str, float]:
-    """What this process holds now; memory maps of files that others could use as well are not counted."""
+    """What this process holds now; memory that it could share with other processes (file maps) is not counted."""
     gc.collect()
     process = psutil.Process()
     memory = process.memory_full_info()
@@ -33,7 +32,7 @@ def measured(minutes: float, chains: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the table, and write it where --out says."""
+    """Print the table, and write it to --out."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--out", help="file to write")

@@ -1,7 +1,7 @@
-"""A training step with the `tiny` encoder against one with its straightforward forerunner, in turns.
+"""A training step with the `tiny` encoder against one with its straightforward predecessor, alternately.
 
-The reference is what `tiny` was first: every layer in pairs of space and time, wide from the first one on. Its time
-goes into convolutions of 3 to 48 channels at a half and a quarter of the resolution, which a CPU does badly.
+The reference is the first version of `tiny`: every layer a pair of spatial and temporal convolutions, wide from the
+start. It spends its time in convolutions of 3 to 48 channels at 1/2 and 1/4 resolution, which are slow on a CPU.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from cprlib.training.step import TrainState, train_step
 
 BATCH, FRAMES, SIZE = 32, 8, 40
 LAST, HALF = {"channels_last": True}, {"precision": "bf16"}
-SWITCHES = {"channels last": LAST}  # of a CPU
+SWITCHES = {"channels last": LAST}  # on a CPU
 GPU_SWITCHES = {
     "s3d, bf16": HALF,
     "s3d, bf16, channels last": HALF | LAST,
@@ -43,7 +43,7 @@ def pairs(device: torch.device) -> Iterator[Pair]:
     """InfoNCE on clips of noise: augmentation, key, query, loss, backward, update.
 
     Yields:
-        `tiny` against its forerunner; then a step with settings of its own against the plain one in fp32.
+        `tiny` against its predecessor; then a step with changed settings against the plain one in fp32.
     """
     for view, channels in (("rgb", 3), ("flow", 2)):
         config = TrainingConfig("", "", view=view, backbone="tiny", dim=64, K=256, momentum=0.99, device=str(device))
@@ -67,7 +67,7 @@ def pairs(device: torch.device) -> Iterator[Pair]:
 def switched(
     device: torch.device, backbone: str, size: tuple[int, int, int], switches: dict[str, dict]
 ) -> Iterator[Pair]:
-    """A step with each of the settings against the plain one; (B, T, side)."""
+    """A step with each of the settings against the plain one; `size` is (B, T, side)."""
     plain = TrainingConfig("", "", backbone=backbone, dim=64, K=256, momentum=0.99, device=str(device))
     batch = clips_of_noise("rgb", 3, size)
     for label, values in switches.items():
@@ -77,12 +77,12 @@ def switched(
 
 
 def one_step(config: TrainingConfig, state: TrainState, batch: dict[str, Tensor]) -> Callable[[], None]:
-    """A step, to be called."""
+    """A function that does one step."""
     return lambda: train_step(config, state, None, batch, torch.Generator().manual_seed(0))
 
 
 def clips_of_noise(view: str, channels: int, size: tuple[int, int, int] = (BATCH, FRAMES, SIZE)) -> dict:
-    """A batch of so many pairs of so many frames of this side."""
+    """A batch of noise; `size` is (B, T, side)."""
     g = torch.Generator().manual_seed(0)
     batch, frames, side = size
     shape = batch, frames, side, side, channels

@@ -1,10 +1,10 @@
-"""When does the cascade help? CoCLR and CPR from the same start, while one thing at a time is another.
+"""When does the cascade help? CoCLR and CPR from the same start, with one thing changed at a time.
 
     python -m bench.when params/toy.yaml --seeds 0 1 --points default siblings=ignore loss=supervised --out when.csv
 
-A point is "default" or settings of the co-training, ``name=value,name=value``; "start=N" begins from InfoNCE networks
-of N epochs, "classes=N" trains and tests on the first N classes alone, and a name in capitals is one of
-:mod:`data_prep.toy_actions`: the videos are drawn anew with it. One cycle, unless ``cycles`` is set.
+A point is "default" or settings of the co-training, ``name=value,name=value``; "start=N" starts from InfoNCE networks
+of N epochs, "classes=N" trains and tests on the first N classes only, and a name in capitals is a constant of
+:mod:`data_prep.toy_actions`, with which the videos are generated again. One cycle, unless ``cycles`` is set.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from data_prep import toy_actions
 
 
 def with_classes(manifest: str, classes: int) -> str:
-    """A manifest of the first `classes` classes beside the whole one."""
+    """Write a manifest of the first `classes` classes beside the whole one."""
     table = Manifest.read(resolve(manifest)).table
     path = resolve(manifest).with_name(f"manifest-{classes}.csv")
     part = table[table.label < classes].reset_index(drop=True)
@@ -36,14 +36,14 @@ def with_classes(manifest: str, classes: int) -> str:
 
 
 def drawn(params: dict, changes: dict) -> dict:
-    """The parameters with videos that are drawn with other constants."""
+    """Generate videos with other constants; returns the parameters with their paths."""
     name = ",".join(f"{n}={v}" for n, v in changes.items())
     folder = resolve(f"{params.get('outputs', 'outputs')}/data/{params['run']}-{name}")
     kept = {n: getattr(toy_actions, n) for n in changes}
     try:
         for n, value in changes.items():
             setattr(toy_actions, n, value)
-        videos = toy_actions.build(folder, workers=1)  # in this process, which has the constants
+        videos = toy_actions.build(folder, workers=1)  # in this process, as workers would not see the constants
     finally:
         for n, value in kept.items():
             setattr(toy_actions, n, value)
@@ -55,7 +55,7 @@ def drawn(params: dict, changes: dict) -> dict:
 
 
 def measure(params: dict, seed: int, point: str, methods: list[str]) -> pd.DataFrame:
-    """The measures of all methods at a point."""
+    """Train and measure all methods at a point."""
     changes = (
         {} if point == "default" else {n: yaml.safe_load(v) for n, v in re.findall(r"(\w+)=(\[.*?]|[^,]*)", point)}
     )
@@ -105,7 +105,7 @@ def main() -> None:
     for seed in args.seeds:
         for point in args.points:
             tables.append(measure(params, seed, point, args.methods))
-            with atomic_path(resolve(args.out)) as path:  # as they come
+            with atomic_path(resolve(args.out)) as path:  # after every point
                 table = pd.concat(tables).assign(command=f"python -m bench.when {args.params}")
                 table[COLUMNS].to_csv(path, index=False)
 

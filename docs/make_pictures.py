@@ -1,9 +1,9 @@
-"""The pictures of README and docs: `make pictures`.
+"""Make the pictures of README and docs: `make pictures`.
 
-`python -m docs.make_pictures cotraining why classes` draws those that need no run, `screenshots` takes those of the run
-of `make demo`. The others are drawn from three seeds of the built-in data, `make tables` and the same with
-`ARGS="--config run=toy-seed1 seed=1"` and `run=toy-seed2 seed=2`, and from the run of notebook 00. Examples are the
-first of a random draw: none is picked.
+`python -m docs.make_pictures cotraining why classes` draws those that need no run, `screenshots` those of the run of
+`make demo`. The others need three seeds of the built-in data, from `make tables` and the same with
+`ARGS="--config run=toy-seed1 seed=1"` and `run=toy-seed2 seed=2`, and the run of notebook 00. Examples are the first of
+a random draw, not hand-picked.
 """
 
 import io
@@ -44,7 +44,7 @@ VIDEO = "slide_ball_g01_c01"
 
 
 def figures() -> None:
-    """Figures of the run, the funnel that the explorer shows, and the ablation over all seeds."""
+    """Figures of the run, the funnel of the explorer, and the ablation over all seeds."""
     run = Run(RUN)
     drawn = {figure.name: figure.draw for figure in figures_of_run(run)[0]}
     for name, picture in COPIED.items():
@@ -58,7 +58,7 @@ def figures() -> None:
 
 
 def cotraining() -> None:
-    """R@1 over co-training, from docs/cotraining.csv: mean and spread of the seeds, CPR with five stages."""
+    """R@1 over co-training, from docs/cotraining.csv: mean and spread over the seeds, CPR with five stages."""
     table = pd.read_csv(project_root() / "docs/cotraining.csv")
     table = table[table["stages"].isin([1, 5])]
     names = {"built-in, own key kept": "Built-in, own key kept", "built-in": "Built-in data", "ucf101-12": "UCF101-12"}
@@ -68,7 +68,7 @@ def cotraining() -> None:
 
 @rc_context(RC)
 def why() -> None:
-    """Above what a positive of each kind is worth, below where the cascade helps: R@1 on the built-in data."""
+    """R@1 on the built-in data: above, the value of each kind of positive; below, where the cascade helps."""
     numbers, views = make_tables.read(), make_tables.VIEWS
     figure = new_figure(WIDTH, 6.6)
     worth, helps = figure.subplots(2, 1)
@@ -111,7 +111,7 @@ def flow() -> None:
 
 
 def classes() -> None:
-    """A frame of every class of the built-in data beside its flow, from the first recording."""
+    """A frame of every class of the built-in data beside its flow, from its first recording."""
     sheet = Image.new("RGB", (6 * 166, 3 * 64), "white")
     for number in range(len(CLASSES)):
         frames = render(number, 0, 0)[:24]
@@ -124,12 +124,12 @@ def classes() -> None:
 
 
 def screenshots() -> None:
-    """The explorers of walkthrough and search in JupyterLab, and the report on a desk and on a phone."""
+    """The explorers of walkthrough and search in JupyterLab, and the report on a desktop and on a phone."""
     report = write_report(RUN).as_uri()
     with TemporaryDirectory(prefix="cprlib-") as folder, start_browser() as browser, start_lab(Path(folder)) as address:
         notebook = prepare(project_root() / "notebooks/00_coclr_vs_cpr_walkthrough.ipynb", Path(folder))
         lab = Lab(browser, address, notebook)
-        lab.run_all(seconds=900)  # trains what is not there yet
+        lab.run_all(seconds=900)  # trains what is missing
         if lab.errors():
             sys.exit(f"error: the walkthrough failed: {lab.errors()[0]}")
         explorer = lab.explorer(0)
@@ -153,7 +153,7 @@ def screenshots() -> None:
 
 
 def _keep(path: Path) -> None:
-    """Give a picture a palette, which makes it a third as large."""
+    """Convert a picture to a palette, which makes it a third as large."""
     image = Image.open(path).convert("RGB").quantize(256)
     with atomic_path(path) as tmp:
         image.save(tmp, optimize=True)

@@ -1,14 +1,14 @@
-"""The tables of README and docs, made from docs/results.csv; those of speed from bench/results/speed.csv.
+"""Make the tables of README and docs from docs/results.csv, and the speed tables from bench/results/speed.csv.
 
     python -m docs.make_tables [--check]
 
-A page says which table it wants, and everything up to the end mark is made:
+A page names a table, and everything up to the end mark is generated:
 
     <!-- table: means ucf101-12 -->
     <!-- end -->
 
-`results.csv` has a row for each number: dataset, run, seed, method, stages, cycle, epoch, view, measure, value (in
-percent), command, date. Runs that differ in their seed alone are called `<run>-seed<n>`.
+`results.csv` has one row per number: dataset, run, seed, method, stages, cycle, epoch, view, measure, value (in
+percent), command, date. Runs that differ only in their seed are called `<run>-seed<n>`.
 """
 
 import argparse
@@ -58,7 +58,7 @@ POINTS = {  # of bench.when; "toy" is the demo after its first cycle
     "num_stages=4": "4 stages, the last in the trained view",
     "num_stages=7,ratio=0.6": "7 stages, keeping six in ten",
 }
-VARIANTS = {  # of bench.iic, by the end of a series' name
+VARIANTS = {  # of bench.iic, by the suffix of a series
     "-phases": ", top-k 1, 3, 5",
     "-loss=nce": ", NCE",
     "-loss=nce-lr=0.0001": ", NCE, a tenth of the rate",
@@ -118,7 +118,7 @@ def differences(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def steps(numbers: pd.DataFrame) -> pd.DataFrame:
-    """What the settings of a step change: R@1, probe and PMR of each method, mean ± standard deviation."""
+    """The effect of a step's settings: R@1, probe and PMR of each method, mean ± standard deviation."""
     numbers = numbers[numbers["measure"].isin(["r1", "probe", "pmr"])]
     rows = []
     for series, label in STEPS.items():
@@ -143,7 +143,7 @@ def labels(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def oracles(numbers: pd.DataFrame) -> pd.DataFrame:
-    """What a positive of each kind is worth: R@1 and probe after a cycle, mean over the seeds."""
+    """The value of each kind of positive: R@1 and probe after one cycle, mean over the seeds."""
     found = pd.read_csv(DOCS / "oracles.csv")
     start = numbers[(numbers["method"] == "infonce") & numbers["seed"].isin(found["seed"])].assign(kind="start")
     table = pd.concat([start, found])
@@ -158,7 +158,7 @@ def oracles(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def when(numbers: pd.DataFrame) -> pd.DataFrame:
-    """CoCLR → CPR and their paired difference, a row for each thing that is other than in the demo."""
+    """CoCLR → CPR and their paired difference, one row per change from the demo."""
     pairs = paired(numbers)
     rows = []
     for point, label in POINTS.items():
@@ -174,9 +174,9 @@ def when(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Columns coclr and cpr over (point, measure, view, seed), of the demo after its first cycle.
+    """Columns coclr and cpr over (point, measure, view, seed); the demo after its first cycle.
 
-    Where only the cascade is another, CoCLR is that of the demo.
+    Points that change only the cascade use the demo's CoCLR.
     """
     numbers = numbers.assign(point=numbers["series"].str.removeprefix("when-"))
     first = numbers[numbers["point"].isin(POINTS) & ((numbers["point"] != "toy") | (numbers["cycle"] == 1))]
@@ -216,7 +216,7 @@ TABLES = {
 
 
 def filled(text: str, numbers: pd.DataFrame) -> str:
-    """A page with its tables made anew; a mark names the table, then the series of runs."""
+    """A page with regenerated tables; a mark names the table, then the series of runs."""
 
     def fill(match: re.Match) -> str:
         start, kind, series, end = match.groups()
@@ -232,7 +232,7 @@ def filled(text: str, numbers: pd.DataFrame) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="only say which pages are not as the numbers are")
+    parser.add_argument("--check", action="store_true", help="only name the pages that are out of date")
     check, numbers, stale = parser.parse_args().check, read(), []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-# The commands of the project. Each makes .venv and installs what it needs if that is missing or old.
+# The commands of the project. Each makes .venv and installs what it needs if it is missing or outdated.
 PARAMS ?= params/toy.yaml
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 ARGS ?=
@@ -6,7 +6,7 @@ ARGS ?=
 TORCH_INDEX ?=
 
 PYTHON = .venv/bin/python
-# What profiles/default says, without the line that tells of it.
+# The settings of profiles/default, given here so that Snakemake does not print that it uses a profile.
 PIPELINE = --configfile $(PARAMS) --cores $(CORES) --workflow-profile none --nolock --rerun-incomplete $(ARGS)
 
 .PHONY: help lab demo tables report figures pictures test lint browser bench
@@ -15,7 +15,7 @@ help:
 	@echo 'make demo   the whole pipeline on the built-in data, then the comparison'
 	@echo '            PARAMS=params/ucf101_12.yaml  ARGS="--config run=toy-seed1 seed=1"  CORES=2'
 	@echo 'make tables the same, then fine-tuning, the ablation and the tables of the paper'
-	@echo 'make report RUN=toy   one page of a run, and an index of all; make figures RUN=toy: those of the paper, PNG and PDF'
+	@echo 'make report RUN=toy   one page of a run, and an index of all; make figures RUN=toy: the paper's figures, PNG and PDF'
 	@echo 'make test   style and tests     make lint   style only     make bench   benchmarks'
 
 lab: .venv/.installed
@@ -34,16 +34,16 @@ report: .venv/.installed
 figures: .venv/.installed
 	@$(PYTHON) -m cprlib.report.figures $(RUN)
 
-# The pictures of README and docs; docs/make_pictures.py says from which runs.
+# The pictures of README and docs; docs/make_pictures.py lists the runs they come from.
 pictures: .venv/.installed browser
 	@$(PYTHON) -m docs.make_pictures
 
-# In four processes, as many tests wait more than they compute, file by file, in the order of tests/conftest.py. (Under pytest 9.2 pytest-xdist 3.8 sees no groups.)
+# Four processes, because many tests wait more than they compute; a whole file per process, in the order of tests/conftest.py. (pytest-xdist 3.8 ignores groups under pytest 9.2.)
 test: lint browser .venv/.examples
 	$(PYTHON) -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# A browser for the tests that look at notebooks and reports: one that is there, the system's, or Playwright's own. Where
-# none can be had these tests are skipped, but not in CI.
+# A browser for the tests of notebooks and reports: an installed one, else the system's package, else Playwright's own.
+# Without a browser these tests are skipped, except in CI, where this fails.
 browser: .venv/.installed
 	@$(PYTHON) -m tests.lab >/dev/null || { apt-get install --quiet --yes --no-install-recommends chromium \
 		|| { apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends chromium; } \
@@ -53,16 +53,16 @@ lint: .venv/.installed
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m nbstripout --verify --keep-id $(wildcard notebooks/*.ipynb)
 
-# The libraries that examples/ add the cascade to, and FAISS.
+# The libraries that examples/ extend with the cascade, and FAISS.
 .venv/.examples: .venv/.installed
 	$(PYTHON) -m pip install -qq -e '.[dev,examples,faiss]' -c constraints.txt
 	@touch $@
 
-# On one core, as all that is compared takes the time of the processor.
+# One thread, because the benchmarks compare CPU time.
 bench: .venv/.installed
 	OMP_NUM_THREADS=1 $(PYTHON) -m bench.run --out bench/results/speed.csv $(ARGS)
 
-# torch and torchvision in one step, as each build of one fits one build of the other.
+# torch and torchvision in one step, because each torchvision build fits only one torch build.
 .venv/.installed: pyproject.toml constraints.txt
 	@python=; for p in python3 python3.13 python3.12 python3.11; do \
 		$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && python=$$p && break; \

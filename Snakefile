@@ -2,12 +2,11 @@
 
     snakemake --cores 2 --configfile params/toy.yaml [--config run=toy-seed1 seed=1]
 
-The parameter file is flat and shared by all notebooks; see params/. A step is run again when its
-result is missing, its input is newer, or a setting that decides its result has changed; what is still fit is then
-found by its fingerprint and kept (cprlib.store.fingerprint), what is not is made again. The executed
-notebook is the log of a step, so it is still there when the step fails. The folders of trainings hold
-checkpoints and belong to no rule: only the metrics.json that ends a training is an output, and no rule
-deletes it (`update`).
+The parameter file is flat and shared by all notebooks; see params/. A step runs again when its result is missing,
+its input is newer, or a setting that decides its result has changed. It then keeps every result whose fingerprint still
+matches (cprlib.store.fingerprint) and makes the others again. The executed notebook is the log of a step, so it
+survives a failure. The folders of trainings hold checkpoints and belong to no rule: only the metrics.json that
+ends a training is an output, and no rule deletes it (`update`).
 """
 
 import os
@@ -29,20 +28,20 @@ from cprlib.store.files import atomic_path, locked, project_root, resolve
 from cprlib.store.fingerprint import hash_of
 from cprlib.store.folders import training_folder
 
-SHARED = [name for name, method in METHODS.items() if not method.views]  # IIC is asked for by name
+SHARED = [name for name, method in METHODS.items() if not method.views]  # IIC runs only if named
 CHATTER = ("Building DAG", "Using shell", "Select jobs", "Execute ", "Complete log", "Elapsed time", "Assuming unrestricted")
-CHATTER += ("Warning: the following output files of rule cache",)  # flow extraction has made them
+CHATTER += ("Warning: the following output files of rule cache",)  # flow extraction made them
 
 
 def with_numbers(value):
-    """A setting as it was meant: Snakemake takes numbers in a list on its command line for text."""
+    """A setting with the numbers in its list as numbers: on the command line Snakemake reads them as text."""
     if not isinstance(value, list):
         return value
     return [yaml.safe_load(x) if isinstance(x, str) and re.fullmatch(r"[\d.]+", x) else x for x in value]
 
 
 def complete(given):
-    """The configuration, every name and type checked, with the defaults that several steps share."""
+    """The configuration with checked names and types, and the defaults that several steps share."""
     if not given.get("run"):
         raise WorkflowError("no run to make: give --configfile params/toy.yaml, or another one")
     given = {name: with_numbers(value) for name, value in given.items()}
@@ -51,7 +50,7 @@ def complete(given):
         raise WorkflowError(f"init_run: '{given['init_run']}' is no run; published weights are released_rgb=FILE and released_flow=FILE")
     shared = {"outputs": "outputs", "dataset": "toy", "views": ["rgb", "flow"], "cycles": 1, "methods": SHARED} | given
     if shared["dataset"] == "folder" and "videos" in given:
-        from data_prep import proposals  # here, as it takes long to import
+        from data_prep import proposals  # here, because the import is slow
 
         proposed = proposals.for_videos(resolve(given["videos"]), shared)
         PROPOSED.append(proposals.told(proposed))
@@ -73,27 +72,27 @@ def complete(given):
         if not shared[name] or len(set(shared[name])) < len(shared[name]):
             raise ValueError(f"{name}: {shared[name]}; name at least one, each once")
     mines = (set(shared["methods"]) & set(COTRAINED) - {"coclr"} or shared.get("ablation")) and not shared.get("pretrained")
-    if mines and {"K", "num_stages", "ratio", "top_k"} <= given.keys():  # an impossible cascade ends before all training
+    if mines and {"K", "num_stages", "ratio", "top_k"} <= given.keys():  # an impossible cascade fails before any training
         plan = {name: given[name] for name in ("num_stages", "ratio", "keeps") if name in given}
         for top_k in given.get("top_k_phases") or [given["top_k"]]:
             plan_stages(given["K"], top_k=top_k, **plan)
-    if given.get("shards", 1) > 1:  # the jobs of a shard read no notebook, where the defaults stand
+    if given.get("shards", 1) > 1:  # shard jobs run no notebook, so they need its defaults
         shared = {"flow_method": "dis", "flow_bound": 8.0, "flow_short_side": 0, "short_side": 60, "batch_size": 32} | shared
     return {"manifest": f"{shared['outputs']}/data/{shared['dataset']}/manifest.csv"} | shared
 
 
 def started(view):
-    """What the network ends with that InfoNCE starts from, where the parameter file names a run for it."""
+    """The metrics.json of the network that InfoNCE starts from, if the parameter file names a run for it."""
     run = CONFIG.get("init_run")
     if not run or PRETRAINED != RUN:
         return []
-    from cprlib.evaluation.video_encoder import network_of  # here, as it takes long to import
+    from cprlib.evaluation.video_encoder import network_of  # here, because the import is slow
 
     return [network_of(resolve(CONFIG["outputs"]) / run, view) / "metrics.json"]
 
 
 def write_settings(path):
-    """Keep the configuration where notebooks read it; an unchanged file is left alone."""
+    """Write the configuration where notebooks read it; an unchanged file is left alone."""
     text = yaml.safe_dump(CONFIG)
     if not path.exists() or path.read_text() != text:
         with atomic_path(path) as tmp:
@@ -101,40 +100,40 @@ def write_settings(path):
 
 
 def read_by(name, without=()):
-    """The settings of a notebook that decide its results: when one of them changes, its step is run again."""
+    """The settings that decide a notebook's results: when one of them changes, its step runs again."""
     names = notebook_parameters(project_root() / "notebooks" / f"{name}.ipynb").keys()
     return {k: v for k, v in sorted(CONFIG.items()) if k in names and k not in {*RECORDED, *without}}
 
 
 def classified_by(protocol):
-    """Those of classification, which differ by protocol."""
+    """The settings that decide the results of classification with this protocol."""
     other = {"probe": ("finetune_", "crops", "dropout", "backbone_lr", "held_out", "augmentation", "batch_size", "precision")}
     other |= {"finetune": ("probe_",), "frozen": ("finetune_", "dropout", "backbone_lr")}
     return {k: v for k, v in read_by("06_classification").items() if not k.startswith(other[protocol])}
 
 
 def marked(step, settings, folder=None):
-    """A file that says with which settings a step was done: other settings name a file that is not there.
+    """The file that marks a step as done with these settings; for other settings its name differs, so it is missing.
 
-    Snakemake compares settings with notes of its own, which stay behind when `outputs` is moved; these files move along.
+    Snakemake's own record of settings is lost when `outputs` is moved; these files move along.
     """
     return (folder or RUN) / "settings" / f"{step}-{hash_of(settings)[:12]}"
 
 
 def marks(step, folder=None):
-    """The marks of a step, whatever its settings, for a shell; to be deleted before the new one is made."""
+    """A shell pattern for the marks of a step with any settings, to delete them before the new one is made."""
     return f"{shlex.quote(str((folder or RUN) / 'settings'))}/{step}-*"
 
 
 def networks(method, folder=None):
-    """What the training of a method's networks ends with."""
+    """The metrics.json of a method's last networks, written when their training ends."""
     folder = folder or PRETRAINED
     folders = [training_folder(folder, method, view, CONFIG["cycles"]) for view in views_of(method, CONFIG["views"])]
     return [f"{folder}/metrics.json" for folder in dict.fromkeys(folders)]
 
 
 def check_pretrained():
-    """A run whose networks are to be judged must be finished: they are not trained from here."""
+    """Raise if a network that `pretrained` names is not finished: this run does not train it."""
     wanted = [path for method in CONFIG["methods"] for path in networks(method)]
     missing = [path for path in wanted if PRETRAINED != RUN and not os.path.exists(path)]
     if missing:
@@ -145,13 +144,13 @@ def check_pretrained():
 
 
 def released(view):
-    """The published weights that take the place of InfoNCE, where the parameter file names some."""
+    """The argument that replaces InfoNCE by published weights, if the parameter file names some."""
     path = CONFIG.get(f"released_{view}", "")
     return f"-p released {shlex.quote(path)}" if path else ""
 
 
 def pairs_of(point):
-    """A point of the ablation, "num_stages=7 ratio=0.8", as pairs of name and text, checked."""
+    """A point of the ablation, "num_stages=7 ratio=0.8", as checked pairs of name and text."""
     pairs = [word.split("=") for word in point.split()]
     if not pairs or not all(len(pair) == 2 and re.fullmatch(r"[\w.+-]+", pair[1]) for pair in pairs):
         raise ValueError(f"ablation: {point!r} is not a list of name=value")
@@ -175,7 +174,7 @@ def folder(key):
 
 
 def data_command():
-    """The module of data_prep, with its arguments, that lists the videos of the data set."""
+    """The data_prep module that lists the videos of the data set, with its arguments."""
     split = ["--split", CONFIG.get("split", 1)]
     match CONFIG["dataset"]:
         case "toy":
@@ -194,7 +193,7 @@ def data_command():
 
 
 def listing():
-    """Which files the data set has, their sizes and times: when one changes, the data are looked at again."""
+    """The files of the data set with sizes and times: when one changes, the data step runs again."""
     places = [folder(key) for key in ("videos", "splits", "flow_lmdb") if key in CONFIG]
     found = []
     for place in places:
@@ -206,7 +205,7 @@ def listing():
 
 
 def worth_telling(record):
-    """Leave out Snakemake's chatter, and that a step failed which has itself said why."""
+    """Drop Snakemake's chatter, and its report of a failed step, as the step itself has said why."""
     text = str(record.msg)
     return not text.startswith(CHATTER) and not text.endswith("exit status 1.")
 
@@ -214,22 +213,22 @@ def worth_telling(record):
 logger.addFilter(worth_telling)
 try:
     for file in filter(os.path.isfile, workflow.configfiles):
-        read_params(Path(file))  # which, unlike Snakemake, refuses a name that is given twice
+        read_params(Path(file))  # unlike Snakemake, refuses a name that is given twice
     PROPOSED = []  # as text
     CONFIG = complete(config)
 except (ValueError, FileNotFoundError) as error:
     raise WorkflowError(str(error)) from None
 LABELLED = True
 if CONFIG["dataset"] == "folder":
-    from data_prep.own_sources import is_labelled  # here, as it takes as long to import as a plan to be made
+    from data_prep.own_sources import is_labelled  # here, because the import is slow
 
     LABELLED = is_labelled(folder("videos"))
-if not LABELLED or CONFIG.get("infonce_epochs") == 0:  # then UberNCE, too, would not be trained
+if not LABELLED or CONFIG.get("infonce_epochs") == 0:  # UberNCE has InfoNCE's epochs, so it would not be trained either
     CONFIG["methods"] = [method for method in CONFIG["methods"] if not METHODS[method].needs_labels]
 RUN = resolve(CONFIG["outputs"]) / CONFIG["run"]
 HERE = os.path.relpath(RUN)
 MANIFEST = resolve(CONFIG["manifest"])
-HAS_FLOW = CONFIG["dataset"] == "coclr_lmdb"  # the source has flow itself
+HAS_FLOW = CONFIG["dataset"] == "coclr_lmdb"  # the source contains flow
 VIDEOS = MANIFEST if HAS_FLOW else MANIFEST.with_name(f"videos{MANIFEST.stem.removeprefix('manifest')}.csv")
 PRETRAINED = resolve(CONFIG["outputs"]) / (CONFIG.get("pretrained") or CONFIG["run"])
 CACHE = resolve(CONFIG["cache"]) if CONFIG.get("cache") else None
@@ -237,44 +236,44 @@ SWEPT = {point: RUN / "ablation" / point.replace(" ", ",") for point in CONFIG.g
 SETTINGS = RUN / "params.yaml"
 PYTHON = shlex.quote(sys.executable)
 NOTEBOOK = f"{PYTHON} -m cprlib.notebook.runner notebooks"
-DEVICES = 0 if CONFIG.get("device") == "cpu" else CONFIG.get("devices", 1)  # GPUs of a step that computes on them
+DEVICES = 0 if CONFIG.get("device") == "cpu" else CONFIG.get("devices", 1)  # how many GPUs a step uses
 ON_GPU = f"{PYTHON} -m cprlib.notebook.gpus {DEVICES} {NOTEBOOK}"
 CORES = workflow.cores or 1
 HALF = max(1, CORES // 2)  # two trainings side by side
 SHARDS = CONFIG.get("shards", 1)
-UNCACHED = "" if SHARDS == 1 else " -p cache ''"  # of flow extraction, as rules of its own make the cache
+UNCACHED = "" if SHARDS == 1 else " -p cache ''"  # then separate rules make the cache, not flow extraction
 SOURCES = sources_of(CONFIG["views"])
 INFONCE = read_by("02_infonce_pretraining", PICTURES)
 FLOW = f"flow-{MANIFEST.stem}"
-FLOW_SETTINGS = read_by("01_flow_extraction", without=(*PICTURES, "seed", "short_side"))  # runs share it
+FLOW_SETTINGS = read_by("01_flow_extraction", without=(*PICTURES, "seed", "short_side"))  # runs share the flow
 LISTING = listing()
 MINED = [method for method in CONFIG["methods"] if method in COTRAINED]
 
 
 def cached():
-    """The index of the frame cache of each view, if there is to be one."""
+    """The index of each view's frame cache; empty without a cache."""
     size = CONFIG.get("short_side") or "full"
     return [CACHE / f"{view}_{size}.json" for view in SOURCES] if CACHE else []
 
 
 def shard_mark(step, settings, folder=None):
-    """The mark of one of the jobs that share a step, the wildcard `shard` of them."""
+    """The mark of one of the jobs that share a step; its number is the wildcard `shard`."""
     return marked(f"{{shard}}of{SHARDS}-{step}", settings, folder)
 
 
 def shards(rule, **wildcards):
-    """What all jobs that share a step leave; nothing where there is but one."""
+    """The outputs of all jobs that share a step; empty if there is only one."""
     return expand(getattr(rules, rule).output, shard=range(SHARDS), **wildcards) if SHARDS > 1 else []
 
 
 def shard_command(module, *words, **options):
-    """A module of cprlib as a job of a shard is called."""
+    """The command that runs a module of cprlib as a shard job."""
     pairs = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     return shlex.join(map(str, ["-m", f"cprlib.{module}", *words, *pairs]))
 
 
 PROTOCOLS = ("probe", "frozen", "finetune")
-JUDGING = {"methods", "batch_size", "centre", "examples", "seed"}  # settings of retrieval that decide no feature
+JUDGING = {"methods", "batch_size", "centre", "examples", "seed"}  # settings of retrieval that do not change features
 
 
 wildcard_constraints:
@@ -288,7 +287,7 @@ rule data:
         update(VIDEOS),
         marked("data", LISTING, MANIFEST.parent),
     params:
-        # functions, as Snakemake looks for wildcards in a text
+        # functions, because Snakemake would look for wildcards in a text
         command=lambda wildcards: data_command(),
         old=lambda wildcards: marks("data", MANIFEST.parent),
     threads: CORES
@@ -296,7 +295,7 @@ rule data:
         "{PYTHON} {params.command} --workers {threads} && rm -f {params.old} && touch {output:q}"
 
 
-# With `shards: 8` eight jobs share out the videos, and the step itself finds all done; it joins what they have left.
+# With `shards: 8` eight jobs share the videos; the step itself then finds all done and only joins their results.
 if SHARDS > 1 and not HAS_FLOW:
 
     rule flow_shard:
@@ -360,7 +359,7 @@ if SHARDS > 1 and CACHE:
             "{PYTHON} {params.command} --views {SOURCES} --workers {threads} && touch {output:q}"
 
 
-# Flow extraction leaves it behind, and a step that lacks it makes it; here it is made again if it was deleted.
+# Flow extraction makes the cache, as does any step that lacks it; this rule makes it again if it was deleted.
 rule cache:
     input:
         MANIFEST,
@@ -418,7 +417,7 @@ rule ubernce:
         " -p view {wildcards.view} -p method ubernce && rm -f {params.old} && touch {output:q}"
 
 
-# Both methods of IIC, which need no other network; a target of its own, or part of a run whose methods name it.
+# Both IIC methods, which need no other network: a separate target, or part of a run whose methods name it.
 rule iic:
     input:
         READY,
@@ -438,7 +437,7 @@ rule iic:
         "{ON_GPU}/08_iic.ipynb {log:q} -f {SETTINGS:q} --html -p redo true && rm -f {params.old} && touch {output:q}"
 
 
-# CoCLR has a notebook of its own; all other methods that mine share that of CPR.
+# CoCLR has its own notebook; all other methods that mine share CPR's.
 for method in COTRAINED:
     notebook = "03_coclr_training" if method == "coclr" else "04_cpr_training"
     number = notebook[:2]
@@ -536,7 +535,7 @@ rule retrieval:
         "{ON_GPU}/05_retrieval.ipynb {log:q} -f {SETTINGS:q} --html && rm -f {params.old} && touch {output:q}"
 
 
-# After retrieval, which leaves the features that a probe is trained on.
+# After retrieval, which saves the features that a probe is trained on.
 for protocol in PROTOCOLS:
 
     rule:
@@ -596,9 +595,9 @@ rule mining:
 
 
 def results(*protocols):
-    """The tables of a run: those of other data have no mining quality, as nothing was trained on these.
+    """The tables of a run. With `pretrained` there is no mining quality, as nothing was trained on these videos.
 
-    Where no class is known nothing can be measured; the videos can be searched.
+    If no class is known, nothing can be measured, but the videos can be searched.
     """
     if not LABELLED:
         return rules.search.output
@@ -608,7 +607,7 @@ def results(*protocols):
 
 
 def trained():
-    """What data, flow and trainings leave, each with the mark of its settings."""
+    """The outputs of data, flow and trainings, each with the mark of its settings."""
     steps = [rules.data.output, *([] if HAS_FLOW else [rules.flow.output])]
     if PRETRAINED == RUN:
         together = {"random": "infonce", "iic_cpr": "iic"}  # one rule makes both
@@ -637,7 +636,7 @@ rule ablation:
         "{PYTHON} -m cprlib.evaluation.ablation {RUN:q}"
 
 
-# All that the paper reports; fine-tuning and the ablation are many trainings, so `all` leaves them out.
+# Everything that the paper reports; fine-tuning and the ablation take many trainings, so `all` leaves them out.
 rule tables:
     input:
         results("probe", "finetune"),
@@ -653,7 +652,7 @@ rule tables:
         " && {PYTHON} -m cprlib.report.tables {RUN:q}"  # the comparison again, with fine-tuning
 
 
-# Every result is named: of a chain, Snakemake mends only links whose absence it is asked to see.
+# Every result is named, because Snakemake restores a missing intermediate result only if it is asked for it.
 rule all:
     default_target: True
     input:
@@ -670,7 +669,7 @@ TOLD = f"cat {shlex.quote(str(RUN))}/comparison.txt" if LABELLED else "echo " + 
 )
 
 
-# Prints the comparison and where the rest lies.
+# Prints the comparison and where the other results are.
 rule show:
     input:
         rules.all.input,
@@ -681,11 +680,11 @@ rule show:
 
 check_pretrained()
 if gpus.visible() and not workflow.nodes and "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", len(gpus.visible()))  # a step that finds none free waits; --resources gpu=N lets N share
+    workflow.register_resource("gpu", len(gpus.visible()))  # a step waits for a free one; --resources gpu=N lets N share
 
 
 def check_clock():
-    """A step's result must not be older than what it is made from: Snakemake refuses that, when the work has been done."""
+    """Raise if an input is from the future: Snakemake would refuse the results as older, after the work is done."""
     read = {path for job in workflow.dag.needrun_jobs() for path in job.input if os.path.exists(path)}
     if late := [path for path in sorted(read) if os.path.getmtime(path) > time.time() + 60]:
         raise WorkflowError(
@@ -694,22 +693,22 @@ def check_clock():
         )
 
 
-HELD = ExitStack()  # until the end of this process
+HELD = ExitStack()  # the run's lock, held until this process ends
 
 
 def begin():
-    """Not before: a dry run, and settings that cannot be run, leave nothing behind."""
+    """Lock the run and write its settings. Only at the start, so that dry runs and refused settings leave no files."""
     try:
         HELD.enter_context(locked(RUN, wait=False))
     except OSError as error:
         raise WorkflowError(str(error)) from None
     check_clock()
-    if any(PROPOSED) and "show" not in sys.argv:  # said at the start of what made the results that are shown
-        print("settings that follow the videos; each can be given in the parameter file:", *PROPOSED, sep="\n", flush=True)
+    if any(PROPOSED) and "show" not in sys.argv:  # `show` only repeats what the first call printed
+        print("settings that follow from the videos; each can be set in the parameter file:", *PROPOSED, sep="\n", flush=True)
     write_settings(SETTINGS)
 
 
-workflow.begins = [*getattr(workflow, "begins", []), begin]  # of this run, and in paper.smk of all
+workflow.begins = [*getattr(workflow, "begins", []), begin]  # in paper.smk, those of all runs
 
 
 onstart:

@@ -1,9 +1,9 @@
-"""Several runs with several seeds as one pipeline, for a paper: what they share is made once.
+"""Several runs with several seeds as one pipeline, for a paper: shared videos and flow are made once.
 
     snakemake -s paper.smk --cores 2 --keep-going --configfile params/paper.yaml
 
-A step that fails leaves those running that do not need it; at the end `paper.md` in the folder of the outputs names it
-and all that is still to be done. Called again, finished steps are not done again.
+When a step fails, those that do not need it go on; at the end `paper.md` in the outputs folder names it and
+everything that is still to be done. A second call does not repeat finished steps.
 """
 
 import os
@@ -29,7 +29,7 @@ try:
 except (ValueError, OSError) as error:
     raise WorkflowError(str(error)) from None
 
-for asked in ("overwrite_threads", "overwrite_resources"):  # a profile names a step as a run alone does
+for asked in ("overwrite_threads", "overwrite_resources"):  # a profile names steps as in a single run
     by_rule = getattr(workflow.resource_settings, asked)
     every = {f"{run}_{rule}": value for run in RUNS for rule, value in by_rule.items()}
     setattr(workflow.resource_settings, asked, {**by_rule, **every})
@@ -42,11 +42,11 @@ for name, given in RUNS.items():
         pass
 
 
-for shared in ("data", "flow_shard", "flow", "cache_shard", "cache"):  # runs on the same videos name the same files: the first one makes them
+for shared in ("data", "flow_shard", "flow", "cache_shard", "cache"):  # runs on the same videos share these files: the first run makes them
     workflow.ruleorder(*(f"{name}_{shared}" for name in RUNS if f"{name}_{shared}" in {rule.name for rule in workflow.rules}))
 
 
-# Snakemake runs the commands with the names of each run's own, but shows them with those of this file.
+# Snakemake runs each command with its own run's globals, but prints it with those of this file.
 PYTHON, NOTEBOOK, ON_GPU, SETTINGS, RUN, CACHE = "python", "notebooks", "notebooks", "params.yaml", "RUN", "CACHE"
 SOURCES = TOLD = UNCACHED = ""
 
@@ -59,7 +59,7 @@ rule paper:
 
 
 def report(log):
-    """The steps that failed and those that wait for them, with their logs, as a table."""
+    """Write the steps, failed ones first, with their states and logs as a table to `paper.md`."""
     failed, rows = workflow.scheduler.failed if workflow.scheduler else (), []
     for job in workflow.dag.jobs:
         if job.rule.name != "paper" and not job.rule.name.endswith(("_all", "_show")) and workflow.dag.needrun(job):

@@ -15,7 +15,7 @@ help:
 	@echo 'make demo   the whole pipeline on the built-in data, then the comparison'
 	@echo '            PARAMS=params/ucf101_12.yaml  ARGS="--config run=toy-seed1 seed=1"  CORES=2'
 	@echo 'make tables the same, then fine-tuning, the ablation and the tables of the paper'
-	@echo 'make report RUN=toy   one page of a run, and an index of all; make figures RUN=toy: the paper's figures, PNG and PDF'
+	@echo 'make report RUN=toy   one page of a run, and an index of all; make figures RUN=toy: the figures of the paper, PNG and PDF'
 	@echo 'make test   style and tests     make lint   style only     make bench   benchmarks'
 
 lab: .venv/.installed

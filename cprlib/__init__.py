@@ -5,7 +5,7 @@ __all__ = ["check_environment", "load_encoder"]
 
 
 def __getattr__(name: str):
-    """`load_encoder` once it is asked for: whoever mines with `cprlib.cascade` alone does not wait for it."""
+    """Import `load_encoder` on first use only, so that `cprlib.cascade` alone is imported quickly."""
     if name != "load_encoder":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from cprlib.evaluation.video_encoder import load_encoder
@@ -20,7 +20,7 @@ def check_environment() -> str:
         The line, e.g. ``"torch 2.15.0, torchvision 0.29.2, OpenCV 5.0.0, decord 0.6.0, PyAV 18.1.0, no GPU"``.
 
     Raises:
-        RuntimeError: what does not fit, and the command that mends it.
+        RuntimeError: names what does not fit, and the command that fixes it.
     """
     import av
     import cv2

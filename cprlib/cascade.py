@@ -1,6 +1,6 @@
-"""Cascade Positive Retrieval: mine positives by looking in one view, then in the other, and again.
+"""Cascade Positive Retrieval: keep the rows nearest in one view, of these the rows nearest in the other, and so on.
 
-One stage in the other view is CoCLR's mining; more stages make two views agree before a row counts as a
+One stage in the other view is CoCLR's mining; with more stages, two views must agree before a row counts as a
 positive. Pure functions on tensors: nothing here knows of networks, queues or labels.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-if TYPE_CHECKING:  # a command that only plans need not wait for torch
+if TYPE_CHECKING:  # planning a cascade does not need torch
     from torch import Tensor
 
 
@@ -25,9 +25,9 @@ class Retrieval(NamedTuple):
 
     Attributes:
         indices: (B, k) int64, rows of the memory, best first.
-        valid: (B, k) bool, False where fewer than k rows were allowed (those are last; do not use their index).
+        valid: (B, k) bool, False where fewer than k rows were allowed (these come last; do not use their index).
         survivors: for each stage the (B, keep) int64 rows that it kept; best first in the last stage, in no order in
-            those before unless it was asked for.
+            earlier stages unless `in_order` was set.
     """
 
     indices: Tensor
@@ -47,12 +47,12 @@ def plan_stages(
 
     Args:
         bank_size: K, rows of the memory.
-        views: of the stages, in this order, over and over; two, three or more, also one of them twice.
+        views: of the stages, in this order, repeated as needed; any number, and a view may occur twice.
         num_stages: number of stages; 1 is CoCLR's mining in ``views[0]``.
         ratio: share of the rows that a stage keeps, in (0, 1).
         top_k: positives per query.
-        keeps: what each stage but the last keeps, in place of `num_stages` and `ratio`: from 1 on a number of rows,
-            below 1 a share of the memory, e.g. ``(1000, 100)`` or ``(0.5, 0.1)``.
+        keeps: what each stage but the last keeps, in place of `num_stages` and `ratio`: a number of rows (1 or more)
+            or a share of the memory (below 1), e.g. ``(1000, 100)`` or ``(0.5, 0.1)``.
 
     Returns:
         The stages, first to last.
@@ -89,7 +89,7 @@ def plan_stages(
 
 
 def _rows(keeps: Sequence[float], bank_size: int, top_k: int) -> list[int]:
-    """Numbers of rows and shares of the memory as numbers of rows, checked."""
+    """`keeps` as numbers of rows; raise a ValueError if a stage keeps more rows than the one before."""
     rows = [int(keep if keep >= 1 else keep * bank_size) for keep in keeps]
     limits = zip([bank_size, *rows], rows, [*rows[1:], top_k], strict=False)
     if not all(before >= keep >= after for before, keep, after in limits):
@@ -109,21 +109,21 @@ def cascade_retrieve(
 ) -> Retrieval:
     """Retrieve positives for every query from a memory of several views (section 3.2 of the CPR paper).
 
-    Each view's (B, K) similarities are computed once; the stages pass on row numbers and scalars only. Two views and a
-    ratio of 0.5 take 4 B K floats of memory.
+    Each view's (B, K) similarities are computed once; stages pass on row numbers and similarities only. Two views and
+    a ratio of 0.5 take 4 B K floats of memory.
 
     Args:
         queries: view -> (B, D) float anchors, L2-normalised.
         bank: view -> (K, D) float memory, L2-normalised; row j of every view is the same clip.
         stages: from :func:`plan_stages`, or your own; `keep` never grows.
         exclude: (B, K) bool, True for rows that must not be mined (siblings, empty rows).
-        in_order: give the survivors of every stage most similar in its view first, to look at them; twice as slow.
+        in_order: sort the survivors of every stage, most similar in its view first, to show them; twice as slow.
 
     Returns:
         The mined rows; see :class:`Retrieval`.
 
     Raises:
-        ValueError: a view that is missing, shapes that do not fit, or a stage that keeps more than it is given.
+        ValueError: a view is missing, shapes do not fit, or a stage keeps more rows than it gets.
     """
     _check(queries, bank, stages, exclude)
     left = {view: queries[view] @ bank[view].T for view in {stage.view for stage in stages}}  # (B, K) each

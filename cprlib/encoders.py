@@ -7,20 +7,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-RELEASED_RED = 128  # level of red in the flow pictures of the released code; green is v, blue is u
+RELEASED_RED = 128  # red level in the released code's flow pictures; green is v, blue is u
 
 
 class ReleasedFlowInput(nn.Module):
-    """Flow (u, v, 0) of this project → flow (128, v, u) as a normalised RGB picture, what CoCLR and CPR trained on.
+    """Turn this project's flow (u, v, 0) into the normalised RGB picture (128, v, u) that CoCLR and CPR trained on.
 
-    Every channel is ``scale`` times ours plus ``shift``. No convolution can take this over, as its zero padding would
-    have to be shifted too; so it stays before the backbone, and its constants in the state dict say that it is there.
+    Every channel is ``scale`` times ours plus ``shift``. The first convolution cannot absorb this, as its zero padding
+    would have to be shifted too; so it stays in front of the backbone, and its buffers mark such a state dict.
     """
 
     def __init__(self):
         super().__init__()
         mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-        levels = torch.tensor([RELEASED_RED / 255, 0.5, 0.5])  # of no motion; u and v in -1..1 are ± 0.5 around it
+        levels = torch.tensor([RELEASED_RED / 255, 0.5, 0.5])  # no motion; u and v in -1..1 become ± 0.5 around it
         self.register_buffer("scale", (torch.tensor([0.0, 0.5, 0.5]) / std).view(3, 1, 1, 1))
         self.register_buffer("shift", ((levels - mean) / std).view(3, 1, 1, 1))
 
@@ -29,7 +29,7 @@ class ReleasedFlowInput(nn.Module):
         return clips.flip(1) * self.scale + self.shift
 
     def fold(self, weight: Tensor) -> Tensor:
-        """Make a first convolution for the released input out of one for ours.
+        """Convert the weights of a first convolution from our input to the released one.
 
         Red is constant and not zero, so its weights can hold the shifts of the other two; padding is zero in all three,
         so borders agree as well.
@@ -73,7 +73,7 @@ class Encoder(nn.Module):
 
 
 def _s3d() -> tuple[nn.Module, int]:
-    from torchvision.models import video  # here, as torchvision takes longer to import than all else beside torch
+    from torchvision.models import video  # here, as torchvision is slow to import
 
     # Plain BatchNorm3d: torchvision's own default (eps 1e-3, momentum 1e-3) is not what the papers trained.
     return video.s3d(weights=None, norm_layer=nn.BatchNorm3d).features, 1024
@@ -89,7 +89,7 @@ def _resnet(name: str) -> tuple[nn.Module, int]:
 def _tiny() -> tuple[nn.Module, int]:
     """Three 3-D convolutions, each split into space and time as in R(2+1)D.
 
-    On a CPU, layers of few channels at full resolution cost most and say least; so the first one takes steps of 4.
+    On a CPU, layers with few channels at full resolution cost most and say least; so the first one has stride 4.
     """
 
     def block(c_in: int, c_space: int, c_time: int, side: int, stride: tuple[int, int]) -> list[nn.Module]:
@@ -131,7 +131,7 @@ def build_encoder(backbone: str = "s3d", dim: int = 128) -> Encoder:
 
 
 def momentum_copy(encoder: nn.Module) -> nn.Module:
-    """A copy that receives no gradients, to be moved by :func:`momentum_update`."""
+    """A copy without gradients, to be updated by :func:`momentum_update`."""
     return copy.deepcopy(encoder).requires_grad_(False)
 
 

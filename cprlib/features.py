@@ -57,9 +57,9 @@ def feature_table(path: str | Path) -> pd.DataFrame:
 
 
 def write_features(table: pd.DataFrame, out: str | Path) -> Path:
-    """Write the table: ``.parquet`` as it is; ``.npz`` with an array for each column, and ``vector_<view>`` (N, F).
+    """Write the table as ``.parquet``, or as ``.npz`` with an array for each column and ``vector_<view>`` (N, F).
 
-    In an npz the other columns have a row for each video, in the order of the vectors of every view.
+    In an npz the other columns have one row per video, in the order of every view's vectors.
 
     Raises:
         ValueError: another suffix.
@@ -77,7 +77,7 @@ def write_features(table: pd.DataFrame, out: str | Path) -> Path:
 
 
 def check_out(out: str | Path) -> Path:
-    """A file that features can be written to; a ValueError for another suffix."""
+    """The path of the file; raise a ValueError unless it ends in .parquet or .npz."""
     if Path(out).suffix not in (".parquet", ".npz"):
         raise ValueError(f"{out}: features are written as .parquet or .npz")
     return Path(out)

@@ -1,4 +1,4 @@
-"""The contrastive losses: one positive (InfoNCE) and many (multi-instance InfoNCE), and the first form of NCE."""
+"""The contrastive losses: one positive (InfoNCE), several (multi-instance InfoNCE, supervised), and plain NCE."""
 
 import math
 
@@ -42,7 +42,7 @@ def info_nce(q: Tensor, k: Tensor, negatives: Tensor, tau: float = 0.07) -> Tens
 def supervised_nce(logits: Tensor, positives: Tensor) -> Tensor:
     """The loss of the released UberNCE: the mean over the positives of their own cross-entropies.
 
-    Each positive is pulled on its own, where Eq. 2 is content with one that is near.
+    Each positive is pulled on its own, whereas in Eq. 2 one near positive is enough.
 
     Args, Returns, Raises:
         As :func:`multi_instance_nce`.
@@ -71,10 +71,10 @@ def multi_instance_nce(logits: Tensor, positives: Tensor) -> Tensor:
 
 
 def noise_contrastive(logits: Tensor, positives: Tensor, rows: int, tau: float, dim: int) -> Tensor:
-    """Noise-contrastive estimation, the first form of instance discrimination: is a row data or noise?
+    """Noise-contrastive estimation, the original form of instance discrimination: is a row data or noise?
 
-    A row j has the probability P(j) = exp(logit_j) / Z; against m rows drawn from all, it is data with probability
-    P / (P + m / rows). The sum over positives stands for P of the one positive, as in Eq. 2. Z is held at what it is
+    Row j has probability P(j) = exp(logit_j) / Z; against m rows drawn from all, it is data with probability
+    P / (P + m / rows). The sum over positives replaces P of the one positive, as in Eq. 2. Z is fixed at its value
     for random features of length 1: rows · exp(1 / (2 · dim · tau²)).
 
     Args:
@@ -105,7 +105,7 @@ def _check_positives(logits: Tensor, positives: Tensor) -> None:
             f"positives is {positives.dtype} {tuple(positives.shape)}; "
             f"it must be bool {tuple(logits.shape)} like the logits"
         )
-    if positives.device.type == "cpu" and not positives.any(dim=1).all():  # elsewhere it would have to be waited for
+    if positives.device.type == "cpu" and not positives.any(dim=1).all():  # on a GPU this would wait
         raise ValueError("a query has no positive; keep its own key (column 0) as one")
 
 

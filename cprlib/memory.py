@@ -1,4 +1,4 @@
-"""The memories that contrastive learning compares with and mines from: a queue of past clips, a bank of all videos."""
+"""The memories that queries are compared with and mine from: a queue of past clips, a bank of all videos."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 
 class _Rows(nn.Module):
-    """What memories have in common: the same rows in several views, each of a video that its ids name."""
+    """What both memories share: rows with a feature in each of several views, and the ids of each row's video."""
 
     views: tuple[str, ...]
     video_id: Tensor
@@ -51,7 +51,7 @@ class FeatureQueue(_Rows):
         views: names of the views, e.g. ``("rgb", "flow")``.
 
     Attributes:
-        video_id, source_id, label: (K,) int64 of each row, -1 where it is still empty.
+        video_id, source_id, label: (K,) int64 of each row, -1 for empty rows.
     """
 
     def __init__(self, size: int, dim: int, views: Sequence[str]):
@@ -64,7 +64,7 @@ class FeatureQueue(_Rows):
         for name in ("video_id", "source_id", "label"):
             self.register_buffer(name, torch.full((size,), -1))
         self.register_buffer("enqueued", torch.tensor(0))  # rows ever written
-        self._count: int | None = 0  # the same number, for which no GPU need be waited; None: not known yet
+        self._count: int | None = 0  # the same, without waiting for a GPU; None: not known yet
 
     @property
     def filled(self) -> Tensor:
@@ -89,7 +89,7 @@ class FeatureQueue(_Rows):
 
     @torch.no_grad()
     def enqueue(self, features: Mapping[str, Tensor], video_id: Tensor, source_id: Tensor, label: Tensor) -> None:
-        """Put a batch in place of the oldest rows; any batch size, also one larger than the queue.
+        """Replace the oldest rows by a batch, of any size, even larger than the queue.
 
         Args:
             features: view -> (B, D) float, L2-normalised, for every view of the queue.
@@ -98,7 +98,7 @@ class FeatureQueue(_Rows):
             label: (B,) int, class; kept for measuring, never seen by a miner.
 
         Raises:
-            ValueError: views or shapes that do not fit the queue.
+            ValueError: views or shapes do not fit the queue.
         """
         if set(features) != set(self.views):
             raise ValueError(f"features has the views {sorted(features)}; the queue has {sorted(self.views)}")
@@ -106,7 +106,7 @@ class FeatureQueue(_Rows):
         for view, rows in features.items():
             if rows.shape != (batch, self.dim):
                 raise ValueError(f"{view} features have shape {tuple(rows.shape)}; expected ({batch}, {self.dim})")
-        kept = slice(max(0, batch - self.size), batch)  # of a batch larger than the queue only the end would stay
+        kept = slice(max(0, batch - self.size), batch)  # of a batch larger than the queue only the end stays
         rows = (self.count + torch.arange(batch, device=self.enqueued.device)[kept]) % self.size
         for view in self.views:
             self.features[view][rows] = features[view][kept].to(self.features[view].dtype)
@@ -117,15 +117,15 @@ class FeatureQueue(_Rows):
 
 
 class InstanceBank(_Rows):
-    """A row for every training video, in several views, each a moving mean of the video's features (IIC).
+    """One row per training video, in several views: a moving mean of the video's features (IIC).
 
-    Rows begin as random unit vectors, so that the first visit of a video does not draw all videos to one point.
+    Rows start as random unit vectors, so that the first updates do not draw all videos to one point.
 
     Args:
         ids: "video_id", "source_id" and "label" -> (N,) int of the training videos; a video has one row.
         dim: D, length of a feature.
         views: names of the views, e.g. ``("residual", "rgb")``.
-        generator: CPU generator of the first rows.
+        generator: CPU generator of the initial rows.
 
     Attributes:
         video_id, source_id, label: (N,) int64 of each row.

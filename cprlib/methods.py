@@ -1,7 +1,7 @@
 """The tables of the project: methods, views and measures, one line each.
 
 A new miner is one function in :mod:`cprlib.miners` and one line in :data:`METHODS`; notebooks, pipeline, tables and
-figures read what they need of it here.
+figures get all they need from here.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method:
-    """How positives are found, and how that looks in figures.
+    """How a method finds positives, and how it looks in figures.
 
     Attributes:
         label: its name in tables and figures.
         colour, line, marker, hatch: its look; colour-blind-safe colours (Okabe and Ito) of different lightness.
         build_miner: ``(bank_size, views, num_stages, ratio, top_k, keeps) -> Miner``, None if nothing is mined. A
             method that mines is co-trained, from InfoNCE networks, with the other views' networks as samplers, unless
-            one network of its own sees all `views`.
-        needs_labels: its positives are the labels: an upper bound, not a self-supervised method.
-        views: of the one network that it trains for several views; () where every view has a network of its own.
+            it trains one network for all its `views`.
+        needs_labels: its positives come from labels: an upper bound, not a self-supervised method.
+        views: those that its one network sees; () if each view has its own network.
     """
 
     label: str
@@ -53,7 +53,7 @@ COTRAINED = tuple(name for name, method in METHODS.items() if method.build_miner
 
 
 def views_of(method: str, views: Collection[str]) -> tuple[str, ...]:
-    """The views that a method is judged in: its own, or those of the run."""
+    """The views in which a method is evaluated: its own, or those of the run."""
     return METHODS[method].views or tuple(views)
 
 
@@ -62,10 +62,10 @@ class View(NamedTuple):
 
     Attributes:
         label: its name in titles.
-        channels: of its frames as they are stored.
-        source: the view whose frames are read; itself where it has files of its own.
-        derive: from the source's clips (B, 3, T, H, W) in 0..1, augmented, to this view's, (B, 3, T, H, W) in -1..1;
-            so views of one clip share geometry and photometry. None where it has files of its own.
+        channels: of its stored frames.
+        source: the view whose frames are read; the view itself if it has its own files.
+        derive: makes this view's clips, (B, 3, T, H, W) in -1..1, from augmented clips of the source, same shape in
+            0..1; so views of one clip share geometry and photometry. None if the view has its own files.
     """
 
     label: str
@@ -75,7 +75,7 @@ class View(NamedTuple):
 
 
 def frame_difference(clips: Tensor) -> Tensor:
-    """The residual of IIC: each frame minus the one before, the first one doubled so that T stays.
+    """The residual of IIC: each frame minus the one before; the first difference is repeated to keep T.
 
     Args:
         clips: (B, 3, T, H, W) float in 0..1.
@@ -95,7 +95,7 @@ VIEWS = {
 
 
 def sources_of(views: Collection[str]) -> tuple[str, ...]:
-    """The views whose frames are read for these: a derived view is made from another one's frames.
+    """The views whose frames these views are made from.
 
     Raises:
         ValueError: an unknown view.
@@ -110,7 +110,7 @@ ALL_VIEWS = "both"  # all views of a method together, in tables and file names
 
 
 class Measure(NamedTuple):
-    """What a number says. Shares in [0, 1]; shown in percent."""
+    """A measure: a share in [0, 1], shown in percent."""
 
     label: str
     kind: str  # "mining", "retrieval" or "classification"
@@ -144,7 +144,7 @@ def build_miner(
 
     Args:
         method: a name of :data:`METHODS`.
-        views: those of the stages in turn: the frozen networks' views, then the trained one's.
+        views: of the stages in turn: the frozen networks' views, then the trained one's.
         bank_size: K, rows of the memory.
         num_stages, ratio, keeps: of a cascade, see :func:`cprlib.cascade.plan_stages`.
         top_k: positives per query.

@@ -1,8 +1,8 @@
-"""Miners: anchors and memory in, positives out. What tells InfoNCE, UberNCE, CoCLR and CPR apart.
+"""Miners turn anchors and memory into positives: how InfoNCE, UberNCE, CoCLR and CPR differ.
 
-A miner is a function ``(anchors, bank, exclude) -> Retrieval``. It sees features and which rows are forbidden, never a
-label; UberNCE, the supervised upper bound, is therefore no miner but :func:`label_positives`. :mod:`cprlib.methods`
-names the methods; each function here that builds a miner takes (bank_size, views, num_stages, ratio, top_k, keeps).
+A miner is a function ``(anchors, bank, exclude) -> Retrieval``. It sees features and which rows are excluded, never a
+label; so UberNCE, the supervised upper bound, uses :func:`label_positives` instead of a miner. :mod:`cprlib.methods`
+names the methods; their builders here take (bank_size, views, num_stages, ratio, top_k, keeps).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def coclr(
 def cpr(
     bank_size: int, views: Sequence[str], num_stages: int, ratio: float, top_k: int, keeps: Sequence[float] = ()
 ) -> Miner:
-    """CPR: a cascade of `num_stages` stages, or of those that `keeps` gives, in the views in turn (section 3.2)."""
+    """CPR: a cascade of `num_stages` stages, or as `keeps` says, with alternating views (section 3.2)."""
     return cascade(plan_stages(bank_size, views, num_stages, ratio, top_k, keeps))
 
 
@@ -42,10 +42,10 @@ def cascade(stages: Sequence[Stage]) -> Miner:
 
 
 def fusion(top_k: int) -> Miner:
-    """One look in all views at once: the rows with the largest sum of similarities, in place of a cascade.
+    """Mine the rows with the largest sum of similarities over all views, in place of a cascade.
 
-    No method of the papers. For ``fit(config, miner=fusion(5))``; docs/results.md says what it mines and what that is
-    worth.
+    Not a method of the papers. Use it as ``fit(config, miner=fusion(5))``; docs/results.md says what it mines and what
+    that is worth.
     """
 
     def mine(anchors: Mapping[str, Tensor], bank: Mapping[str, Tensor], exclude: Tensor) -> Retrieval:

@@ -1,4 +1,4 @@
-"""Augmentation: geometry alike for all views of a clip, photometry for RGB alone; from bytes to network input."""
+"""Augmentation: the same geometry for all views of a clip, photometry for RGB only; from bytes to network input."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from cprlib.encoders import IMAGENET_MEAN, IMAGENET_STD
 from cprlib.methods import VIEWS, sources_of
 
-PHOTOMETRIC_DRAWS, JITTER_DRAWS = 8, 4  # numbers that are drawn for a clip
-CROPS = {"centre": 1, "five": 5, "ten": 10}  # crops of evaluation, and how many squares each looks at
+PHOTOMETRIC_DRAWS, JITTER_DRAWS = 8, 4  # random numbers per clip
+CROPS = {"centre": 1, "five": 5, "ten": 10}  # of evaluation: squares per clip
 
 
 class Crop(NamedTuple):
@@ -32,13 +32,13 @@ def draw_crop(generator: torch.Generator, min_area: float = 0.2) -> Crop:
 
 
 def resized_crop(clip: Tensor, crop: Crop, size: int, view: str) -> Tensor:
-    """Cut, resize and perhaps mirror a clip; mirrored flow has its u negated.
+    """Crop, resize and perhaps mirror a clip; mirroring negates u of flow.
 
     Args:
         clip: (T, H, W, C) uint8, RGB or flow levels.
         crop: the geometry.
         size: side of the result in pixels.
-        view: "flow" makes channel 0 (u) change its sign with the flip.
+        view: with "flow", a flip negates channel 0 (u).
 
     Returns:
         (T, size, size, C) uint8.
@@ -52,12 +52,12 @@ def resized_crop(clip: Tensor, crop: Crop, size: int, view: str) -> Tensor:
 
 
 def _resized(clip: Tensor, size: int) -> Tensor:
-    """(T, h, w, C) uint8 → (T, size, size, C); two frames of flow as one, as torch is quick with 3 or 4 channels."""
-    from torchvision.transforms.v2.functional import resize  # whoever cuts no clip does not wait for it
+    """(T, h, w, C) uint8 → (T, size, size, C); flow two frames at once, as torch is quick with 3 or 4 channels."""
+    from torchvision.transforms.v2.functional import resize  # slow to import, often not needed
 
     frames, half = len(clip), -(-len(clip) // 2)
     if paired := clip.stride()[2:] == (2, 1):
-        pixels = clip.view(torch.int16)[..., 0]  # of an odd number of frames the middle one is in both halves
+        pixels = clip.view(torch.int16)[..., 0]  # an odd middle frame is in both halves
         clip = torch.stack([pixels[:half], pixels[-half:]], dim=3).view(torch.uint8)
     clip = resize(clip.permute(0, 3, 1, 2), [size, size], antialias=True).permute(0, 2, 3, 1).contiguous()
     if not paired:
@@ -67,7 +67,7 @@ def _resized(clip: Tensor, size: int) -> Tensor:
 
 
 def mirror(clip: Tensor, view: str) -> Tensor:
-    """Mirror a clip (T, H, W, C) uint8; what moved to the right then moves to the left, so flow has its u negated."""
+    """Mirror a clip (T, H, W, C) uint8; motion to the right becomes motion to the left, so u of flow is negated."""
     clip = clip.flip(2)
     if view == "flow":
         clip[..., 0] = 255 - clip[..., 0]  # level 255 - l stands for -u
@@ -75,17 +75,17 @@ def mirror(clip: Tensor, view: str) -> Tensor:
 
 
 def evaluation_crops(clip: Tensor, size: int, view: str, crops: str = "centre") -> Tensor:
-    """The squares of a clip that evaluation sees, without any draw (section 3, "test").
+    """The square crops of a clip that evaluation sees, nothing random (section 3, "test").
 
     Args:
         clip: (T, H, W, C) uint8, RGB or flow levels.
         size: side of the result in pixels.
-        view: "flow" makes u change its sign in mirrored crops.
+        view: with "flow", mirrored crops have u negated.
         crops: "centre", the largest centre square; "five", the four corners and the centre, each with 7/8 of the short
             side (224 of 256 pixels in the released code); "ten", these and their mirror images.
 
     Returns:
-        (1, 5 or 10, T, size, size, C) uint8; of five the order is that of torchvision: corners, then centre.
+        (1, 5 or 10, T, size, size, C) uint8; five in torchvision's order: corners, then centre.
 
     Raises:
         ValueError: unknown `crops`.
@@ -115,9 +115,9 @@ def to_inputs(
     generator: torch.Generator | None = None,
     photometry: Callable[[Tensor, torch.Generator], Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Turn bytes into the inputs of networks, with photometric augmentation of RGB where `strong` is True.
+    """Turn bytes into network inputs, with photometric augmentation of RGB where `strong` is True.
 
-    Views that are derived from RGB are derived after its augmentation: views of one clip share geometry and photometry.
+    Derived views are made from augmented RGB, so that the views of a clip share geometry and photometry.
 
     Args:
         clips: source view -> (B, T, H, W, C) uint8, C = 3 for RGB, 2 for flow levels.
@@ -130,7 +130,7 @@ def to_inputs(
         View -> (B, 3, T, H, W) float on the device of its clips: "rgb" normalised as ImageNet; "flow" with u and v in
         -1..1 for -bound..+bound, third channel 0; derived views in -1..1.
     """
-    x = {  # (B, C, T, H, W) in 0..1; bytes are quick to put in order
+    x = {  # (B, C, T, H, W) in 0..1; permuted as bytes, which is quick
         source: clips[source].permute(0, 4, 1, 2, 3).contiguous().float().div_(255) for source in sources_of(views)
     }
     if "rgb" in x and strong is not None and strong.any():
@@ -141,12 +141,12 @@ def to_inputs(
 
 
 def _on(x: Tensor, values: Tensor) -> Tensor:
-    """Values from the host on the device of `x`, without waiting for what that is doing."""
+    """Copy values to the device of `x` without waiting for it."""
     return values.to(x.device, non_blocking=True)
 
 
 def _normalised(x: Tensor, view: str) -> Tensor:
-    """Clips (B, C, T, H, W) float in 0..1 → the input of "rgb" or "flow"; `x` is used up."""
+    """Clips (B, C, T, H, W) float in 0..1 → the input of "rgb" or "flow"; `x` is overwritten."""
     if view == "flow":
         return F.pad(x.mul_(2).sub_(1), (0, 0, 0, 0, 0, 0, 0, 1))
     mean, std = (_on(x, torch.tensor(v)).view(3, 1, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
@@ -156,7 +156,7 @@ def _normalised(x: Tensor, view: str) -> Tensor:
 def photometric(x: Tensor, generator: torch.Generator) -> Tensor:
     """Strong augmentation: colour jitter 0.4/0.4/0.4/0.1 (p 0.8), grey (p 0.2), Gaussian blur σ 0.1–2 (p 0.5).
 
-    Every clip has draws of its own, which all its frames share. σ is in pixels of a 128-pixel crop.
+    Each clip has its own draws, shared by all its frames. σ is in pixels of a 128-pixel crop.
 
     Args:
         x: (B, 3, T, H, W) float in 0..1.
@@ -224,11 +224,11 @@ def shift_hue(x: Tensor, turns: Tensor) -> Tensor:
 
 
 def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
-    """Blur every clip with a Gaussian of its own.
+    """Blur each clip with its own Gaussian.
 
     Args:
         x: (B, C, T, H, W) float.
-        sigma: (B,) float, in pixels; on the CPU, so that a GPU need not be waited for.
+        sigma: (B,) float, in pixels; on the CPU, to avoid waiting for a GPU.
 
     Returns:
         The same shape; borders are reflected.

@@ -14,7 +14,7 @@ from av.video.reformatter import VideoReformatter
 
 from cprlib.store.files import atomic_path
 
-RATES = (Fraction(1, 36000), Fraction(1000))  # frames per second that an mp4 can hold: from one in ten hours
+RATES = (Fraction(1, 36000), Fraction(1000))  # frames per second that an mp4 can hold; the first is one in ten hours
 FILE_HEADS = (b"RIFF", b"\x1aE\xdf\xa3")  # AVI; Matroska and WebM
 _own = threading.local()  # what a thread keeps for its next frame
 FULL_RANGE = av.video.reformatter.ColorRange.JPEG  # 0..255 where television has 16..235
@@ -32,7 +32,7 @@ class VideoError(ValueError):
 
 
 def unreadable(path: str | Path) -> VideoError:
-    """What is wrong with a file that cannot be decoded: it is cut off, empty, or no video at all."""
+    """The error for a file that cannot be decoded: truncated, empty, or not a video."""
     with Path(path).open("rb") as file:
         head = file.read(8)
     known = head[4:] == b"ftyp" or head[:4] in FILE_HEADS
@@ -68,7 +68,7 @@ def encode(
     comment: dict,
     full_range: bool = False,
 ) -> None:
-    """Write pictures of even size as H.264 mp4 without B-frames, `comment` as JSON in its tag."""
+    """Write pictures of even size as H.264 mp4 without B-frames, with `comment` as JSON in the comment tag."""
     # x264's mbtree makes a few files in a hundred differ from run to run
     options = {"crf": str(crf), "g": str(gop), "bf": "0", "threads": "1", "mbtree": "0"}
     with atomic_path(path) as tmp, av.open(str(tmp), "w", format="mp4") as container:
@@ -88,9 +88,9 @@ def encode(
 
 
 def rgb_frames(pictures: Iterable[av.VideoFrame]) -> Iterator[np.ndarray]:
-    """(H, W, 3) uint8 of each picture of one file; the first tells how all are turned.
+    """(H, W, 3) uint8 of each picture of one file; all are turned as the first picture's matrix says.
 
-    A picture that is asked stays in memory, with all its pixels, until Python collects its garbage.
+    Asking a picture for its matrix keeps its pixels in memory until Python collects garbage, so only one is asked.
     """
     matrix = None
     for picture in pictures:
@@ -99,18 +99,18 @@ def rgb_frames(pictures: Iterable[av.VideoFrame]) -> Iterator[np.ndarray]:
 
 
 def rgb(picture: av.VideoFrame, matrix: tuple[int, int, int, int]) -> np.ndarray:
-    """(H, W, 3) uint8, upright: phones store a turned or mirrored picture and how to put it right."""
+    """(H, W, 3) uint8, upright: phones store pictures turned or mirrored, and how to put them right."""
     if not hasattr(_own, "reformatter"):
         _own.reformatter = VideoReformatter()  # one for all frames: making its tables takes 3 ms
-    # no threads: a worker that is forked has none of this process's and would wait for them for ever
+    # no threads: a forked worker does not inherit this process's and would wait for them for ever
     frame = _own.reformatter.reformat(picture, format="rgb24", threads=1).to_ndarray()
     return upright(frame, matrix)
 
 
 def in_places(frames: Iterable[np.ndarray], places: np.ndarray) -> np.ndarray | None:
-    """Frame n wherever `places` (T,) says n → (T, H, W, C) uint8; None where frames are missing."""
+    """Put frame n wherever `places` (T,) is n → (T, H, W, C) uint8; None if frames are missing."""
     clip, number = None, -1
-    for number, frame in enumerate(frames):  # each is written while the processor still has it at hand
+    for number, frame in enumerate(frames):  # each is written while it is still in the CPU's cache
         if clip is None:
             clip = np.empty((len(places), *frame.shape), np.uint8)
         clip[places == number] = frame
@@ -134,7 +134,7 @@ def upright(frame: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
     """Turn and mirror a (H, W, C) frame as its display matrix says, to the nearest quarter of a turn."""
     a, b, c, d = matrix
     if abs(b) + abs(c) > abs(a) + abs(d):
-        frame, a, d = frame.transpose(1, 0, 2), c, b  # rows become columns; then only mirrors are left
+        frame, a, d = frame.transpose(1, 0, 2), c, b  # rows become columns; only mirroring is left
     return np.ascontiguousarray(frame[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 

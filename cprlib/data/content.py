@@ -1,4 +1,4 @@
-"""What is in the files of a manifest: hashes of their content, the same wherever they lie."""
+"""Hashes of the content of a manifest's files, wherever they lie."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,11 +26,11 @@ def flow_contents(manifest: Manifest) -> list[str]:
 
 
 def training_rows(manifest: Manifest, labelled: bool = True) -> str:
-    """Hash of all that training reads of the training videos but flow: content, label, recording, frames, video_id.
+    """Hash of what training reads of the training videos, except flow: content, label, recording, frames, video_id.
 
     Args:
         manifest: all videos.
-        labelled: False: as it was before classes were known.
+        labelled: False: the hash from before classes were known.
     """
     train = manifest.split("train")
     table = train.table if labelled else train.table.assign(label=0)
@@ -39,7 +39,7 @@ def training_rows(manifest: Manifest, labelled: bool = True) -> str:
 
 
 def trained_on(rows: str | None, manifest: Manifest) -> bool:
-    """Whether a training's hash of its videos is that of a manifest, also where labels have come since."""
+    """Whether a training's hash of its videos is that of a manifest, even if labels have been added since."""
     return rows in (training_rows(manifest), training_rows(manifest, labelled=False))
 
 
@@ -47,8 +47,8 @@ def flow_settings(manifest: Manifest) -> dict[str, Any]:
     """How the flow of a manifest was estimated: method, bound in pixels per frame, working short side in pixels.
 
     Raises:
-        ValueError: videos whose flow was made differently.
-        FileNotFoundError, VideoError: flow that is missing or broken.
+        ValueError: flow was made with different settings.
+        FileNotFoundError, VideoError: flow is missing or broken.
     """
     if (manifest.table.reader == "lmdb").any():
         return {"method": "tvl1", "bound": FLOW_BOUND}
@@ -62,7 +62,7 @@ def flow_settings(manifest: Manifest) -> dict[str, Any]:
 
 
 def view_contents(manifest: Manifest, sources: Sequence[str]) -> dict[str, Any]:
-    """The parts of a fingerprint that say which frames a network sees of the videos of a manifest.
+    """The parts of a fingerprint that say which frames of a manifest's videos a network sees.
 
     Args:
         manifest: the videos, perhaps one split.
@@ -78,20 +78,20 @@ def _contents(manifest: Manifest, column: str) -> list[str]:
     table = manifest.table
     files = [file_of(path, reader) for path, reader in zip(table[column], table.reader, strict=True)]
     inside = [
-        "/".join(Path(path).parts[-2:]) if reader == "lmdb" else ""  # of a file that holds many videos
+        "/".join(Path(path).parts[-2:]) if reader == "lmdb" else ""  # the video in a file that holds many
         for path, reader in zip(table[column], table.reader, strict=True)
     ]
     return [f"{mark} {name}".strip() for mark, name in zip(_each(file_content, files), inside, strict=True)]
 
 
 def _each(function: Callable, items: Sequence) -> list:
-    """`function` of each item; many files are waited for at once."""
+    """Apply `function` to each item, in threads, as files make it wait."""
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(function, items))
 
 
 def file_content(path: str | Path) -> str:
-    """Hash of a file's content; read again only if size or time of the file have changed."""
+    """Hash of a file's content; read again only if the file's size or time has changed."""
     return _known(fingerprint, *_stamp(path))
 
 

@@ -1,18 +1,18 @@
-"""Clips whose order in time is destroyed: the intra-negatives of IIC. Their frames stay what they are."""
+"""Destroy the order in time of clips, for the intra-negatives of IIC; the frames themselves stay as they are."""
 
 import torch
 from torch import Tensor
 
-SEGMENTS = 4  # that a clip is cut into before they change places
+SEGMENTS = 4  # of a clip, to be shuffled
 
 
 def repeat_frame(clips: Tensor, generator: torch.Generator, parts: int = 1, own: int = 0) -> Tensor:
-    """One frame of each clip, drawn at random, in place of all.
+    """Replace all frames of each clip by one of them, drawn at random.
 
     Args:
         clips: (B, C, T, H, W).
         generator: CPU generator of the draws.
-        parts, own: the clips are part `own` of a batch of so many equal parts; the draws are those of the whole.
+        parts, own: the clips are part `own` of `parts` equal parts of a batch; draws are as for the whole batch.
 
     Returns:
         The same shape; nothing moves.
@@ -23,10 +23,10 @@ def repeat_frame(clips: Tensor, generator: torch.Generator, parts: int = 1, own:
 
 
 def shuffle_segments(clips: Tensor, generator: torch.Generator, parts: int = 1, own: int = 0) -> Tensor:
-    """The segments of each clip in another order, drawn at random among all orders but the right one.
+    """Shuffle the segments of each clip, into any order but the right one.
 
     Args:
-        clips: (B, C, T, H, W), T >= 2; cut into :data:`SEGMENTS` segments as equal as can be, at most T.
+        clips: (B, C, T, H, W), T >= 2; cut into :data:`SEGMENTS` segments of nearly equal length, at most T.
         generator: CPU generator of the draws.
         parts, own: see :func:`repeat_frame`.
 

@@ -1,4 +1,4 @@
-"""Estimators of optical flow: each turns frames that come one after the other into the flow between neighbours."""
+"""Estimators of optical flow: each turns a sequence of frames into the flow between neighbours."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -20,11 +20,11 @@ RAFT_SIDE = 128  # smallest side that RAFT takes; sides are multiples of 8
 
 
 def estimator(method: str, device: str | None = None, weights: str | Path | None = None) -> Estimator:
-    """What estimates flow by a method on a device.
+    """The estimator of a method on a device.
 
     Args:
         method: a name of :data:`METHODS`.
-        device: None or "cpu", or a GPU: for TV-L1 and RAFT.
+        device: None or "cpu"; for TV-L1 and RAFT also a GPU.
         weights: file of a state dict of torchvision's RAFT; None: torchvision's own, which it downloads once.
 
     Raises:
@@ -47,12 +47,12 @@ def estimator(method: str, device: str | None = None, weights: str | Path | None
 
 
 def load_raft(method: str, weights: str | Path | None = None) -> nn.Module:
-    """Torchvision's RAFT, for evaluation.
+    """Torchvision's RAFT, in evaluation mode.
 
     Raises:
-        ValueError: weights that cannot be read, do not fit, or cannot be downloaded.
+        ValueError: the weights cannot be read, do not fit, or cannot be downloaded.
     """
-    from torchvision.models import optical_flow  # imported slowly, and seldom needed
+    from torchvision.models import optical_flow  # slow to import, seldom needed
 
     if weights is None:
         try:
@@ -62,7 +62,7 @@ def load_raft(method: str, weights: str | Path | None = None) -> nn.Module:
     network = getattr(optical_flow, method)(weights=None).eval()
     try:
         network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    except Exception as error:  # a damaged file raises whatever it likes
+    except Exception as error:  # a damaged file may raise anything
         reason = str(error).splitlines()[0]
         raise ValueError(f"{weights}: no weights of torchvision's {method} ({reason})") from error
     return network

@@ -1,10 +1,10 @@
-"""Find video files below a folder, say what was left aside, and know a file by its content."""
+"""Find video files below a folder, list what was skipped, and identify files by their content."""
 
 import hashlib
 import os
 from pathlib import Path
 
-BLOCK, BLOCKS = 65536, 16  # bytes of a file that its fingerprint is made of
+BLOCK, BLOCKS = 65536, 16  # a fingerprint reads so many blocks of so many bytes
 SUFFIXES = {
     *(".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"),
     *(".mts", ".m2ts", ".3gp", ".3g2", ".ogv", ".vob", ".asf", ".mpe", ".m2v", ".divx", ".f4v"),
@@ -12,11 +12,11 @@ SUFFIXES = {
 
 
 def find_videos(folder: str | Path, problems: list[dict] | None = None) -> list[Path]:
-    """All video files below a folder, sorted; hidden ones are left alone, links are followed, a file is taken once.
+    """All video files below a folder, sorted; hidden ones are skipped, links are followed, each file is taken once.
 
     Args:
         folder: where to look.
-        problems: receives what was left aside, with the reason (path, reason).
+        problems: receives what was skipped (path, reason).
 
     Raises:
         FileNotFoundError: no such folder, or no video in it.
@@ -46,7 +46,7 @@ def find_videos(folder: str | Path, problems: list[dict] | None = None) -> list[
 
 
 def walk(folder: Path, problems: list[dict]) -> list[Path]:
-    """All files that are not hidden; every folder is visited once, as itself rather than by a link to it."""
+    """All files that are not hidden; every folder is visited once, directly rather than through a link."""
 
     def unreadable(error: OSError) -> None:
         problems.append({"path": printable(error.filename), "reason": f"folder cannot be read ({error.strerror})"})
@@ -59,13 +59,13 @@ def walk(folder: Path, problems: list[dict]) -> list[Path]:
             names = [] if real in visited else names
             visited.add(real)
             folders[:] = [name for name in shown if not os.path.islink(os.path.join(root, name))]
-            tops += [Path(root, name) for name in shown if name not in folders]  # after all that are no links
+            tops += [Path(root, name) for name in shown if name not in folders]  # links come last
             files += [Path(root, name) for name in names if not name.startswith(".")]
     return files
 
 
 def is_text(text: str) -> bool:
-    """Whether a name can be written to a file of text."""
+    """Whether a name can be written to a text file."""
     try:
         return bool(text.encode()) or True
     except UnicodeEncodeError:
@@ -73,7 +73,7 @@ def is_text(text: str) -> bool:
 
 
 def printable(path: str | Path) -> str:
-    """A path that can be written and printed, in one line: what is no text is escaped."""
+    """A path in one line that can be written and printed: what is not text is escaped."""
     text = os.fspath(path).encode("utf-8", "backslashreplace").decode()
     return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
 
@@ -82,7 +82,7 @@ def fingerprint(path: str | Path) -> str:
     """Hash of a file's content: of all of it up to 1 MiB, else of its size and 16 blocks spread from head to tail.
 
     Raises:
-        FileNotFoundError: no file, or nothing that could be read twice, such as a pipe.
+        FileNotFoundError: no file, or one that cannot be read twice, such as a pipe.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file at {path}; correct the path")

@@ -39,7 +39,7 @@ __all__ = [
     "read_flow_levels",
     "write_flow",
 ]
-FEW, LONG = 1000, 60  # frames; seconds: what takes longer is told before it begins
+FEW, LONG = 1000, 60  # frames and seconds from which the duration is announced
 
 
 def estimate(
@@ -57,14 +57,14 @@ def estimate(
             "raft_large" (torchvision's networks).
         device: None or "cpu": OpenCV's TV-L1 and DIS; a GPU, e.g. "cuda": the same TV-L1, many pairs of frames at once
             (:mod:`cprlib.data.tvl1`); RAFT runs on both.
-        short_side: count in the pixels of a picture this high or wide, whichever is the smaller, so that a motion has
-            the same flow whatever the resolution: larger frames are made smaller before, the flow of smaller ones is
-            multiplied after. 0: in pixels of the frames as they are.
+        short_side: give flow in pixels of a picture with this short side, so that a motion has the same flow at any
+            resolution: larger frames are made smaller before, the flow of smaller ones is multiplied after. 0: in
+            pixels of the frames themselves.
         weights: of RAFT, see :func:`cprlib.data.estimators.estimator`.
 
     Returns:
         (T-1, 2, H, W) float32: u to the right and v downwards, in pixels per frame; H and W are those of the frames,
-        at most `short_side` the smaller.
+        the smaller at most `short_side`.
 
     Raises:
         ValueError: unknown method or device, or fewer than two frames.
@@ -86,10 +86,10 @@ def extract_flow(
     shard: tuple[int, int] = (0, 1),
     others: Sequence[str | Path] = (),
 ) -> Manifest:
-    """Estimate and store the flow of every video; what is already there and still fits is kept.
+    """Estimate and store the flow of every video; files that are there and still fit are kept.
 
-    A file is named after the content of its video and the settings that decide its own, whatever the video is called:
-    it is found again after a move, data sets that give the same folder share it, and what others have is linked.
+    A flow file is named after its settings and its video's content, not the video's name: so it is found again after a
+    move, data sets with the same `folder` share it, and files that `others` have are linked.
 
     Args:
         manifest: the videos.
@@ -98,7 +98,7 @@ def extract_flow(
         bound: see `write_flow`.
         workers: processes; None = one per core. A few that share a GPU keep it busy while they decode and encode.
         shard: (i, n): only every n-th video, from the i-th on (i = 0..n-1), for n jobs that share the folder.
-        others: folders of flow of other data sets, in which the same video may be, whatever it is called there.
+        others: flow folders of other data sets, which may hold the same videos under other names.
 
     Returns:
         The manifest with `flow_path` filled in.
@@ -144,14 +144,14 @@ def _is_done(job: Job, name: str, bound: float, short_side: int) -> bool:
     _, flow_path, num_frames, _, source = job
     try:
         info = flow_info(flow_path)
-    except (FileNotFoundError, VideoError):  # not a flow file: made anew
+    except (FileNotFoundError, VideoError):  # not a flow file: make it
         return False
     about = (info.method, info.bound, info.num_frames, info.source, info.short_side)
     return about == (name, bound, num_frames - 1, source, short_side)
 
 
 def _is_there(job: Job, others: Sequence[str | Path], name: str, bound: float, short_side: int) -> bool:
-    """Whether the flow of a video is done, or was by another data set, and is then linked."""
+    """Whether the flow of a video is there, or in another data set, from which it is then linked."""
     own = Path(job[1])
     for path in (own, *(Path(other) / own.parent.name / own.name for other in others)):
         if _is_done((job[0], str(path), *job[2:]), name, bound, short_side):
@@ -162,7 +162,7 @@ def _is_there(job: Job, others: Sequence[str | Path], name: str, bound: float, s
 
 
 def _extract_one(job: Job, name: str, bound: float, short_side: int, setting: tuple) -> None:
-    """Flow of one video to its file, a few frames in memory at a time."""
+    """Write the flow of one video, with few frames in memory at a time."""
     path, flow_path, num_frames, fps, source = job
     flow = _flow_frames(decode(path), _kept_estimator(*setting), short_side)
     write_flow(flow_path, flow, name, bound, fps, source, short_side)
@@ -174,7 +174,7 @@ _kept_estimator = lru_cache(1)(estimator)  # a process loads a network once
 
 
 def _forecast(jobs: Sequence[Job], estimate_flow: Estimator, short_side: int, workers: int | None) -> None:
-    """Say before it starts what will take long: from the first pair of frames, and the videos' sizes."""
+    """Announce a long extraction: its time, by one pair of frames, and its size, by that of the videos."""
     frames = sum(job[2] for job in jobs)
     if frames < FEW:
         return
@@ -182,7 +182,7 @@ def _forecast(jobs: Sequence[Job], estimate_flow: Estimator, short_side: int, wo
     try:
         for _ in _flow_frames(islice(decode(jobs[0][0]), 2), estimate_flow, short_side):
             pass
-    except (OSError, ValueError):  # a broken video is told of with all others
+    except (OSError, ValueError):  # a broken video is reported with all others
         return
     seconds = frames * (time.monotonic() - start) / min(workers or os.cpu_count() or 1, len(jobs))
     size = sum(os.path.getsize(job[0]) for job in jobs)
@@ -222,7 +222,7 @@ def main() -> None:
     parser.add_argument("folder", help="receives the flow files; notebook 01 finds them there")
     parser.add_argument("--method", default="tvl1")
     parser.add_argument("--bound", type=float, default=20.0, help="pixels per frame")
-    parser.add_argument("--short-side", type=int, default=0, help="of the frames that flow is counted in; 0: their own")
+    parser.add_argument("--short-side", type=int, default=0, help="flow is in pixels of frames this size; 0: their own")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--device", help="a GPU, e.g. cuda")
     parser.add_argument("--weights", help="of RAFT")

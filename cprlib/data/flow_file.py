@@ -33,7 +33,7 @@ GOP = 12  # key frames close enough for reading clips from the middle
 class FlowInfo(NamedTuple):
     """How a flow file was made: method, bound in pixels per frame, size, frames, which video, in what unit.
 
-    `short_side` is that of a picture whose pixels the flow is counted in; 0: the video's own pixels.
+    Flow is in pixels of a picture with this `short_side`; 0: in the video's own pixels.
     """
 
     method: str
@@ -74,7 +74,7 @@ def write_flow(
         bound: larger displacements are clipped, in pixels per frame; recorded.
         fps: frames per second of the video.
         source: `fingerprint` of the video; recorded.
-        short_side: of the pictures whose pixels `flow` is counted in, 0 = the video's own; recorded.
+        short_side: `flow` is in pixels of pictures with this short side, 0 = the video's own; recorded.
 
     Raises:
         ValueError: no flow frame, or a bound that is not positive.
@@ -168,4 +168,4 @@ def _levels(plane: np.ndarray, info: FlowInfo) -> np.ndarray:
     """The stored plane → (H, W, 2) uint8."""
     rows, columns = _padded(info.height, info.width)
     u, v = plane[: 2 * rows, :columns].reshape(2, rows, columns)[:, : info.height, : info.width]
-    return cv2.merge([u, v])  # u and v side by side in memory, as all that follows wants them
+    return cv2.merge([u, v])  # u and v side by side in memory, as later code needs them

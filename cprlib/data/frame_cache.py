@@ -40,11 +40,11 @@ def build_cache(
     workers: int | None = None,
     shard: tuple[int, int] = (0, 1),
 ) -> None:
-    """Decode every frame once into one file per view; goes on where an earlier call was stopped.
+    """Decode every frame once into one file per view; an interrupted call is continued.
 
     Args:
         manifest: the videos.
-        folder: receives the cache; it is made again when a video changed.
+        folder: receives the cache, which is rebuilt when a video changed.
         views: "rgb", "flow" or both.
         short_side: of the cached frames, in pixels.
         workers: processes; None = one per core.
@@ -68,7 +68,7 @@ def build_cache(
 
 
 def cache_files(folder: Path, view: str, short_side: int | None) -> tuple[Path, Path]:
-    """The frames, one video after the other, and the index that says where each begins."""
+    """Files of the frames, one video after the other, and of the index that says where each begins."""
     data = folder / f"{view}_{short_side or 'full'}.bin"
     return data, data.with_suffix(".json")
 
@@ -92,7 +92,7 @@ def find_places(manifest: Manifest, view: str, index: Path) -> dict[int, tuple]:
 
 
 def _is_whole(data: Path, videos: list[dict]) -> bool:
-    """Whether a file has the size of the frames that it is to hold."""
+    """Whether a file has the size of all its frames."""
     return data.is_file() and data.stat().st_size == sum(int(np.prod(video["shape"])) for video in videos)
 
 
@@ -106,7 +106,7 @@ def _is_cached(manifest: Manifest, folder: Path, view: str, short_side: int | No
 
 
 def _shards(folder: Path, data: Path) -> list[Path]:
-    """The finished caches of a view that jobs have left for one of all videos."""
+    """The finished caches of shards of a view, to be joined."""
     return [path for path in folder.glob(f"part*of*/{data.name}") if path.with_suffix(".json").is_file()]
 
 
@@ -128,12 +128,12 @@ def _layout(manifest: Manifest, view: str, short_side: int | None) -> list[dict]
 
 
 def _unplaced(videos: list[dict]) -> list[dict]:
-    """What a cache holds, wherever the files lie."""
+    """What a cache holds, without the paths."""
     return [{name: value for name, value in video.items() if name != "path"} for video in videos]
 
 
 def _build_view(manifest: Manifest, folder: Path, view: str, short_side, workers) -> None:
-    """Fill ``.part`` video by video, note each in ``.done``, then put the whole in its place."""
+    """Fill ``.part`` video by video, note each in ``.done``, then move the whole into place."""
     data, index = cache_files(folder, view, short_side)
     videos = _layout(manifest, view, short_side)
     if index.is_file() and _is_whole(data, videos) and _unplaced(_indexed(index)) == _unplaced(videos):
@@ -168,7 +168,7 @@ def _build_view(manifest: Manifest, folder: Path, view: str, short_side, workers
 
 
 def _indexed(index: Path) -> list[dict]:
-    """What a cache says that it holds; nothing, with a warning, if its index is damaged."""
+    """The videos in a cache's index; none, with a warning, if it is damaged."""
     try:
         return read_sealed(index)["videos"]
     except ValueError as error:
@@ -177,7 +177,7 @@ def _indexed(index: Path) -> list[dict]:
 
 
 def _resume(part: Path, log: Path, videos: list[dict]) -> set[int]:
-    """Numbers of the videos that `part` holds already; begins anew if it was made for others."""
+    """Numbers of the videos already in `part`, which is begun anew if it was made for others."""
     key = sha1(json.dumps(_unplaced(videos)).encode()).hexdigest()
     if part.is_file() and log.is_file():
         lines = log.read_text().split("\n")[:-1]  # a line without its end was cut off by a kill

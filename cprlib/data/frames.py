@@ -1,7 +1,7 @@
 """Frames by video and view: decoded from files or LMDBs, or read from a cache that was decoded once.
 
-Flow frames are levels (see `cprlib.data.flow`). Resizing leaves the levels as they are, so a level always stands for
-the same displacement, in the pixels that the flow was counted in, whatever the size of the frame.
+Flow frames are levels (see `cprlib.data.flow`). Resizing leaves the levels as they are, so a level stands for the same
+displacement at any frame size, in pixels of the size at which flow was measured.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from cprlib.methods import sources_of
 
 
 class VideoFrames:
-    """Frames decoded from the files of a manifest, each time they are asked for.
+    """Frames decoded from the files of a manifest on every call.
 
     Args:
         manifest: the videos.
@@ -69,7 +69,7 @@ class CachedFrames:
             self.places[view] = find_places(manifest, view, index)
             self.bytes[view] = np.asarray(np.memmap(data, np.uint8, "r"))
 
-    def __reduce__(self):  # a memory map would be pickled with all that it holds
+    def __reduce__(self):  # pickle would copy all that a memory map holds
         return CachedFrames, self.arguments
 
     def frames(self, video_id: int, view: str, frame_indices: Sequence[int]) -> torch.Tensor:
@@ -90,9 +90,9 @@ def open_frames(
     short_side: int | None = None,
     cache_folder: str | Path | None = None,
 ) -> VideoFrames | CachedFrames:
-    """Frames of the views' sources, decoded from the files or, where `cache_folder` is given, from the cache there.
+    """Frames of the views' sources, decoded from the files or, if `cache_folder` is given, from the cache there.
 
-    A cache that is missing, or does not hold these videos as they are now, is built first.
+    A cache that is missing or out of date is built first.
     """
     if cache_folder is None:
         return VideoFrames(manifest, views, short_side)

@@ -1,11 +1,11 @@
 """Frames straight from the LMDBs that CoCLR published: one record per video, a list of JPEGs.
 
 Key ``%09d`` holds a msgpack list of JPEG files; ``__order__`` lists the names ``Class/video``, and the position of a
-name is its key. msgpack 0.6, which wrote them, did not tell bytes from text: ``raw=True`` reads either age. Flow was
+name is its key. msgpack 0.6, which wrote them, did not tell bytes from text; ``raw=True`` reads old and new. Flow was
 written by OpenCV, whose first channel is blue: blue is u, green is v, red is constant 128; the levels are those of
 `cprlib.data.flow_file.quantise` with bound 20.
 
-Here a video is called ``<LMDB>/<Class>/<video>``. An LMDB is opened by the process that reads it, when it first does.
+Here a video is called ``<LMDB>/<Class>/<video>``. Each process opens an LMDB when it first reads from it.
 """
 
 import os
@@ -91,11 +91,11 @@ def check_lmdbs(paths: Iterable[str]) -> None:
 
 
 def open_lmdb(folder: str | Path) -> tuple[lmdb.Environment, dict[str, int]]:
-    """The environment of this process and the key of each name; opened once, for reading alone and without a lock.
+    """This process's environment and the key of each name; opened once, read-only and without a lock.
 
     Raises:
         FileNotFoundError: no such LMDB.
-        VideoError: truncated, no LMDB, or one of another layout.
+        VideoError: truncated, not an LMDB, or in another layout.
     """
     folder = os.path.realpath(folder)
     process, environment, keys = _opened.get(folder, (None, None, None))
@@ -117,7 +117,7 @@ def open_lmdb(folder: str | Path) -> tuple[lmdb.Environment, dict[str, int]]:
 
 
 def _open(folder: str) -> lmdb.Environment:
-    """Open an LMDB that is whole: reading beyond the end of a truncated one would kill the process."""
+    """Open an LMDB if it is whole: reading beyond the end of a truncated one would kill the process."""
     file = lmdb_file(folder)
     if not file.is_file():
         raise FileNotFoundError(f"no LMDB at {folder}; restore it or make the manifest again")

@@ -1,7 +1,7 @@
 """The manifest: a typed table with one row per video, the only description of a data set.
 
-In the file, a path below the manifest's folder, or below the project if the manifest is, too, is relative to the
-manifest's folder, so that what is moved together stays together; in memory all paths are absolute.
+In the file, a path is relative to the manifest's folder if it is below that folder, or if both are below the project,
+so that they can be moved together; in memory all paths are absolute.
 """
 
 import io
@@ -34,7 +34,7 @@ COLUMNS = {
 PATHS = ("path", "flow_path")
 SPLITS = ("train", "test", "unused")
 READERS = ("seek", "pyav", "decord", "lmdb")
-UNLABELLED = "unlabelled"  # the one class of videos of which none is known
+UNLABELLED = "unlabelled"  # the only class if no class is known
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Manifest:
 
     Args:
         table: a row per video, with the columns of `COLUMNS`.
-        whole: the table that this one is a part of; left out where it is whole. A part is
+        whole: the full table if `table` is a part of it, else None. A part is
             neither validated nor written.
     """
 
@@ -61,7 +61,7 @@ class Manifest:
 
     @property
     def is_labelled(self) -> bool:
-        """Whether classes are known; without, only what needs none can be trained or shown."""
+        """Whether classes are known; if not, only what needs none can be trained or shown."""
         return self.class_names != [UNLABELLED]
 
     @property
@@ -98,7 +98,7 @@ class Manifest:
         return Manifest(table, self.whole)
 
     def write(self, path: str | Path) -> None:
-        """Validate and write as CSV or parquet, by the suffix of `path`; a file that says the same is left alone."""
+        """Validate and write as CSV or parquet, by the suffix of `path`; an identical file is left alone."""
         table, path = self.validate().table, Path(os.path.abspath(path))
         _check_suffix(path)
         for column in PATHS:
@@ -137,7 +137,7 @@ class Manifest:
             raise ValueError(f"{path}: {error}") from error
 
     def check_files(self, views: tuple[str, ...] = ("rgb",)) -> "Manifest":
-        """Make sure that the files of the views are there before hours of work begin.
+        """Check that the files of the views are there, before hours of work begin.
 
         Raises:
             ValueError: flow was asked for and a video has none yet.
@@ -168,7 +168,7 @@ def file_of(path: str, reader: str) -> Path:
 
 
 def _stored(text: str, folder: Path) -> str:
-    """A path as it stands in a manifest of this folder."""
+    """A path as it is written in a manifest in `folder`."""
     path, root = Path(text), project_root()
     together = path.is_relative_to(folder) or (path.is_relative_to(root) and folder.is_relative_to(root))
     return os.path.relpath(path, folder) if together and path.is_absolute() else text

@@ -30,17 +30,17 @@ except ImportError:  # Windows
 from cprlib.store.files import socket_folder
 from cprlib.store.progress import progress
 
-MEMORY, DAY = 4 * 10**9, 86400  # bytes beside what a worker has, and seconds, that one file may take
+MEMORY, DAY = 4 * 10**9, 86400  # limits for one file: bytes beyond what a worker has, and seconds
 
-KEPT, OLD_KEPT = 2**28, 2**25  # bytes of a block that is kept when free; an old glibc takes no more than the second
+KEPT, OLD_KEPT = 2**28, 2**25  # largest block kept when freed, bytes; an old glibc takes no more than the second
 
 
 class WorkerKilled(RuntimeError):
-    """The process that was at an item ended: the item, not the others, is to blame."""
+    """The process working on an item ended: this item, no other, is to blame."""
 
 
 def cores() -> int:
-    """How many cores this process may use: those that its job was given (affinity, control group), or all."""
+    """How many cores this process may use: those its job was given (affinity, control group), or all."""
     own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -49,7 +49,7 @@ def cores() -> int:
 
 
 def _limited() -> None:
-    """A worker is one of many: no thread pool of its own, and no more memory and time than a video can need."""
+    """Limit a worker, one of many: no thread pool of its own, and no more memory than a video can need."""
     cv2.setNumThreads(1)
     if resource and sys.platform == "linux":
         used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData"))
@@ -58,7 +58,7 @@ def _limited() -> None:
 
 
 def short_sockets() -> None:
-    """Let processes talk through sockets in a folder with a short name, whatever TMPDIR is: longer ones are refused."""
+    """Put the sockets between processes in a folder with a short name, whatever TMPDIR is: long ones are refused."""
     place, settings = socket_folder(), multiprocessing.current_process()._config  # where multiprocessing looks, too
     if place != tempfile.gettempdir() and not settings.get("tempdir"):
         settings["tempdir"] = tempfile.mkdtemp(prefix="cprlib-", dir=place)
@@ -66,10 +66,10 @@ def short_sockets() -> None:
 
 
 def keep_memory(worker: int = 0) -> None:
-    """Let this process keep freed memory for the next clips (Linux): asking for it anew took up to half of their time.
+    """Let this process keep freed memory for the next clips (Linux): allocating it anew took up to half of their time.
 
     Args:
-        worker: number, as a DataLoader gives it; without influence.
+        worker: number, as a DataLoader passes it; not used.
     """
     if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "mallopt"):
         return
@@ -81,8 +81,7 @@ def keep_memory(worker: int = 0) -> None:
 def clip_loader(clips: Dataset, workers: int, **options: Any) -> DataLoader:
     """A DataLoader whose processes, this one and `workers` more, keep the memory of clips.
 
-    Each worker prepares two batches ahead; for a GPU they lie in pinned memory, from which they are copied while it
-    computes.
+    Each worker prepares two batches ahead; for a GPU they are in pinned memory, which is copied while it computes.
     """
     keep_memory()
     pinned = torch.cuda.is_available()
@@ -90,7 +89,7 @@ def clip_loader(clips: Dataset, workers: int, **options: Any) -> DataLoader:
 
 
 def read_shard(text: str) -> tuple[int, int]:
-    """(i, n) of "i/n", as a command is given it: job i of n, counted from 0."""
+    """(i, n) from "i/n" on a command line: job i of n, counted from 0."""
     if not (match := re.fullmatch(r"(\d+)/(\d+)", text)):
         raise ValueError(f"shard: {text!r} is not i/n, e.g. 0/8 for the first of eight jobs")
     return int(match[1]), int(match[2])
@@ -115,14 +114,14 @@ def parallel_map(
         items: arguments.
         workers: number of processes; None = one per core that this process may use.
         description: shown with the progress.
-        seconds: that an item may take in a worker.
+        seconds: time limit of an item in a worker.
 
     Yields:
         (item, result or the exception that was raised), in the order in which they finish.
 
-    A file that asks for more than :data:`MEMORY`, takes too long or ends its process (a crash inside a decoder, the
-    machine out of memory) gives an exception as well: what was being worked on is then done again, each item in a
-    process of its own.
+    An item that needs more than :data:`MEMORY`, takes too long or ends its process (a crash inside a decoder, the
+    machine out of memory) gives an exception as well: the items being worked on are then run again, each in a process
+    of its own.
     """
     workers = min(workers or cores(), len(items))
     if workers <= 1:
@@ -141,7 +140,7 @@ def parallel_map(
 
 
 def _pooled(function: Callable, items: Sequence, workers: int, start: Callable) -> Iterator[tuple[Any, Any]]:
-    """As many items at once as there are workers, so that it is known which of them a killed one was at."""
+    """Submit only as many items as there are workers, to know which ones a killed worker may have been at."""
     rest, running, pool = iter(items), {}, start(workers)
     try:
         while True:
@@ -166,7 +165,7 @@ def _pooled(function: Callable, items: Sequence, workers: int, start: Callable) 
 
 
 def _alone(function: Callable, item: Any, start: Callable) -> Any:
-    """The result in a process of its own, or that it was killed."""
+    """The result in a process of its own, or a WorkerKilled if that ended."""
     with start(1) as pool:
         try:
             return pool.submit(function, item).result()
@@ -175,7 +174,7 @@ def _alone(function: Callable, item: Any, start: Callable) -> Any:
 
 
 def _timed(seconds: int, function: Callable, item: Any) -> Any:
-    """The result; the process ends where that takes too long, also inside native code."""
+    """The result; the process ends if that takes too long, even inside native code."""
     if not hasattr(signal, "alarm"):  # Windows
         return function(item)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -13,14 +13,14 @@ import numpy as np
 from cprlib.data.container import VideoError, display_matrix, open_video, rgb, rgb_frames, unreadable
 from cprlib.data.seeking import FrameIndex, IndexMaker, pictures_at
 
-SEEK_CHECKS = 8  # frames that are read singly, each behind another key frame
-MARK = 24  # pixels in height and width that a frame is known by
-DECLARING = {"matroska", "webm", "avi", "flv"}  # containers whose head says how long they are
-ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # of the file: its size, …
+SEEK_CHECKS = 8  # frames read singly as a test, each behind another key frame
+MARK = 24  # a frame is recognised by about so many pixels in height and in width
+DECLARING = {"matroska", "webm", "avi", "flv"}  # containers whose header says how long they are
+ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # this block holds the file's size, …
 
 
 class VideoInfo(NamedTuple):
-    """What a manifest holds of a video: frames, size in pixels, frames per second, reader."""
+    """What a manifest records of a video: frames, size in pixels, frames per second, reader."""
 
     num_frames: int
     width: int
@@ -30,15 +30,15 @@ class VideoInfo(NamedTuple):
 
 
 def probe(path: str | Path, min_frames: int = 2) -> VideoInfo:
-    """Decode a whole video once and find out how it is read reliably; 12 bytes of memory a frame.
+    """Decode a whole video once and find out which reader is reliable; 12 bytes of memory per frame.
 
     Args:
         path: video file.
-        min_frames: fewer make the video too short.
+        min_frames: a video with fewer is too short.
 
     Returns:
-        Counted, not declared, properties, of the upright picture; `fps` is the mean rate; `reader` is "seek" if frames
-        read singly are those of a sequential decode, else "pyav".
+        Counted, not declared, properties of the upright picture; `fps` is the mean rate; `reader` is "seek" if frames
+        read singly equal those of a sequential decode, else "pyav".
 
     Raises:
         FileNotFoundError: no such file.
@@ -97,19 +97,19 @@ def _scan(path: Path, container, stream) -> _Found:
 
 
 def _mark(frame: np.ndarray) -> int:
-    """A number that a frame is known by, of about 24 x 24 of its pixels."""
+    """A checksum of about 24 x 24 pixels of a frame, to recognise it."""
     rows, columns = (max(1, side // MARK) for side in frame.shape[:2])
     return crc32(np.ascontiguousarray(frame[::rows, ::columns]))
 
 
 def _end(packet: av.Packet) -> float:
-    """When what a packet holds is over, in seconds."""
+    """When a packet's content ends, in seconds."""
     start = packet.dts if packet.pts is None else packet.pts
     return 0.0 if start is None else float((start + (packet.duration or 0)) * packet.time_base)
 
 
 def _ends_early(path: Path, container, stream, stamps: array | None, end: float) -> bool:
-    """Whether a file ends before its head says: its bytes for mp4, else its time, as rates and counts may vary."""
+    """Whether a file ends earlier than its header says: in bytes for mp4 and wmv, else in time, as rates may vary."""
     kinds, size = set(container.format.name.split(",")), path.stat().st_size
     entries = [s.index_entries for s in container.streams if getattr(s, "index_entries", None) is not None]
     if "mp4" in kinds and entries:
@@ -117,8 +117,8 @@ def _ends_early(path: Path, container, stream, stamps: array | None, end: float)
     if "asf" in kinds:
         return _asf_size(path) > size
     if not kinds & (DECLARING | {"mp4"}):
-        return False  # other lengths are guesses from the file as it is
-    counts = (s.frames if "avi" in kinds else s.duration for s in container.streams)  # of a cut AVI the duration is cut
+        return False  # other lengths are guesses from the present file
+    counts = (s.frames if "avi" in kinds else s.duration for s in container.streams)  # a cut AVI has a cut duration
     lengths = [float(count * s.time_base) for s, count in zip(container.streams, counts, strict=True) if count]
     length = max([*lengths, (container.duration or 0) / av.time_base])
     gap = float((stamps[-1] - stamps[-2]) * stream.time_base) if stamps and len(stamps) > 1 else 0.0
@@ -126,7 +126,7 @@ def _ends_early(path: Path, container, stream, stamps: array | None, end: float)
 
 
 def _asf_size(path: Path) -> int:
-    """How large a wmv file says it is; 0 for a broadcast, which did not know."""
+    """How large a wmv file says it is; 0 for a broadcast, which could not know."""
     with path.open("rb") as file:
         head = file.read(2**16)
     place = head.find(ASF_PROPERTIES)
@@ -136,7 +136,7 @@ def _asf_size(path: Path) -> int:
 
 
 def _rate(stream, stamps: array | None) -> float:
-    """Mean frames per second: as declared, where it agrees with the stamps."""
+    """Mean frames per second: the declared rate if it agrees with the stamps, else that of the stamps."""
     declared = float(stream.average_rate or stream.guessed_rate or 25)
     if not stamps or stamps[-1] <= stamps[0]:
         return declared
@@ -145,7 +145,7 @@ def _rate(stream, stamps: array | None) -> float:
 
 
 def _seek_agrees(path: Path, found: _Found) -> bool:
-    """Whether the packets tell the stamps of all frames, and frames behind some key frames are read rightly."""
+    """Whether the packets give the stamps of all frames, and frames behind some key frames are read correctly."""
     index = found.index
     if index is None or found.stamps is None or not np.array_equal(index.stamps, found.stamps):
         return False

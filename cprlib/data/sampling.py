@@ -58,7 +58,7 @@ def window_starts(num_frames: int, clip_len: int, stride: int = 1, overlap: floa
 
 
 def draw_start(num_frames: int, clip_len: int, stride: int, generator: torch.Generator) -> int:
-    """A uniformly drawn first frame, such that the clip fits where it can."""
+    """Draw a first frame uniformly, such that the clip fits if it can."""
     last = max(0, num_frames - (clip_len - 1) * stride - 1)
     return int(torch.randint(last + 1, (), generator=generator))
 
@@ -76,13 +76,13 @@ class ClipPairs(Dataset):
     one copy strong, one weak (CoCLR's implementation details). The views of a clip share their geometry; the two
     clips do not. Photometric changes come later, on the training device, where `strong` says so.
 
-    An item is asked for by ``(row, seed)`` and depends on nothing else, so that any worker gives the same one.
+    An item depends on its key ``(row, seed)`` alone, so that any worker gives the same one.
 
     Args:
         table: rows of the manifest to draw from.
         source_codes: int of each row's recording.
         frames: has ``frames(video_id, view, frame_indices) -> (T, H, W, C) uint8``.
-        query_views, key_views: views wanted of the query and of the key; frames of their sources are given.
+        query_views, key_views: views of the query and of the key; items hold frames of their sources.
         clip_len, stride, size: T, step between frames, and side of the square crop in pixels.
     """
 
@@ -114,7 +114,7 @@ class ClipPairs(Dataset):
         }
 
     def _clips(self, video_id: int, num_frames: int, q_start: int, k_start: int, g: torch.Generator) -> dict:
-        """ "q" and "k" -> view -> (T, size, size, C) uint8; all views of a clip cut and flipped alike.
+        """ "q" and "k" -> view -> (T, size, size, C) uint8; all views of a clip cropped and flipped alike.
 
         The frames of both are read in one go, so that none is decoded twice.
         """
@@ -133,7 +133,7 @@ class EpochSampler(Sampler):
     """Batches of ``(row, seed)`` for one epoch, decided by (seed, epoch, rank) alone: resuming needs no saved state.
 
     Args:
-        num_rows: rows to go through, each once; a rest smaller than a batch is left out (batch norm).
+        num_rows: rows, each visited once; a rest smaller than a batch is left out (batch norm).
         batch_size: B.
         seed: of the run.
         rank: of the process, where several train together.

@@ -1,8 +1,8 @@
 """Frames by number, without decoding a video from its start: exact, or not at all.
 
-One pass over a file's packets, which decodes nothing, tells the stamp (time) of every frame and where a decoder may
-begin. To read a frame is to go to the last such place before it and decode on until its stamp comes. Wherever a file
-does not do what its packets said, it is decoded from its start, which is slow and never wrong.
+One pass over a file's packets, without decoding, gives the stamp (time) of every frame and the key frames, where a
+decoder may begin. To read a frame, seek to the last key frame before it and decode until its stamp comes. A file that
+does not behave as its packets said is decoded from its start, which is slow and never wrong.
 """
 
 import os
@@ -21,8 +21,8 @@ from cprlib.data.container import open_video
 
 STAMPED = {"mp4", "matroska", "webm", "flv"}  # containers that store when each frame is shown
 REMEMBERED = 8_000_000  # frames whose stamps a process keeps, 8 bytes each
-_kept: "OrderedDict[tuple, tuple[bool, FrameIndex | None]]" = OrderedDict()  # the last one used at the end
-_frames = 0  # in _kept
+_kept: "OrderedDict[tuple, tuple[bool, FrameIndex | None]]" = OrderedDict()  # most recently used last
+_frames = 0  # total in _kept
 
 
 class FrameIndex(NamedTuple):
@@ -41,11 +41,11 @@ def frame_index(path: str | Path, any_container: bool = True) -> FrameIndex | No
 
     Args:
         path: video file.
-        any_container: also of containers that do not store when a frame is shown, as AVI: there a comparison with a
-            sequential decode must have shown that the index is right.
+        any_container: also for containers that do not store when a frame is shown, such as AVI: only if a comparison
+            with a sequential decode has shown that the index is right.
 
     Returns:
-        None where packets have no stamps, or not one each.
+        The index, or None if packets lack stamps or share them.
     """
     global _frames
     stat = os.stat(path)
@@ -76,13 +76,13 @@ def _index_of(path: str | Path) -> tuple[bool, FrameIndex | None]:
 
 
 class IndexMaker:
-    """Puts the index together from the packets of a stream, one after the other."""
+    """Builds the index from the packets of a stream, one after the other."""
 
     def __init__(self):
         self.stamps, self.keys, self.known = array("q"), array("q"), True
 
     def add(self, packet: av.Packet) -> None:
-        """Note a packet; those that an edit list cuts off are decoded for the sake of others and never shown."""
+        """Note a packet, except those that an edit list cuts off: they are decoded for others and never shown."""
         if not packet.size or packet.is_discard:
             return
         if packet.pts is None:
@@ -93,7 +93,7 @@ class IndexMaker:
             self.keys.append(packet.pts)
 
     def made(self) -> FrameIndex | None:
-        """The index, unless some packet has no stamp, or that of another."""
+        """The index, or None if some packet has no stamp or that of another."""
         stamps, keys = (np.sort(np.frombuffer(a, np.int64)) if a else np.empty(0) for a in (self.stamps, self.keys))
         if not self.known or not len(keys) or (np.diff(stamps) == 0).any() or keys[0] > stamps[0]:
             return None
@@ -130,7 +130,7 @@ def pictures_at(path: str | Path, indices: Sequence[int], index: FrameIndex | No
 
 def _seeking(container, stream, index: FrameIndex, stamps: list[int]) -> Iterator[av.VideoFrame]:
     """The pictures with these stamps, in order."""
-    place, packets = -1, container.demux(stream)  # the key frame that was passed last, by its number
+    place, packets = -1, container.demux(stream)  # number of the last key frame passed
     pictures = _decoded(packets)
     for stamp in stamps:
         key = int(np.searchsorted(index.keys, stamp, "right")) - 1
@@ -155,7 +155,7 @@ def _decoded(packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
 
 
 def _read_out(container, stream, packets: Iterator[av.Packet], index: FrameIndex) -> None:
-    """Take the packets to their end, by way of the last key frame: left before it, PyAV loses memory each time."""
+    """Read the packets to their end, from the last key frame on: left before their end, PyAV leaks memory."""
     with suppress(av.FFmpegError):
         container.seek(int(index.keys[-1]), stream=stream)
         for _ in packets:

@@ -1,6 +1,6 @@
-"""Tables that people and spreadsheets write: read where it is certain what is meant, else refused in one line.
+"""Read tables that people and spreadsheets write; refuse, in one line, what is ambiguous.
 
-Every value is text and stays as it is, but for blanks around it: "007", "NA" and "True" are names.
+Every value is text and stays as it is, except for blanks around it: "007", "NA" and "True" are names.
 """
 
 import codecs
@@ -20,15 +20,15 @@ csv.field_size_limit(2**24)
 
 
 def read_text_table(path: str | Path, needed: Sequence[str] = (), strip: bool = True) -> tuple[pd.DataFrame, list[int]]:
-    """Read a table of text: comma, semicolon or tab; UTF-8, with or without a mark, or UTF-16 with one.
+    """Read a table of text: comma, semicolon or tab; UTF-8, with or without a byte-order mark, or UTF-16 with one.
 
     Args:
         path: file whose first line names the columns; capitals do not matter.
         needed: columns that must be there.
-        strip: take blanks from around values.
+        strip: remove blanks around values.
 
     Returns:
-        The rows with content, all values str; and the line of the file that each begins in, from 1 on.
+        The rows that are not blank, all values str; and the line of the file where each begins, from 1 on.
 
     Raises:
         ValueError: file, line, what was seen and what to do.
@@ -57,13 +57,13 @@ def read_text_table(path: str | Path, needed: Sequence[str] = (), strip: bool = 
 
 
 def place_of(text: str, table: Path) -> str:
-    """Where a file that a table names lies; Windows' backslashes are slashes where only so there is a file."""
+    """The path of a file that a table names; backslashes are read as slashes if only then there is a file."""
     places = [os.path.normpath(table.parent / name) for name in (text, text.replace("\\", "/"))]
     return next(filter(os.path.isfile, places), places[0])
 
 
 def _header(path: str | Path, line: int, names: list[str], needed: Sequence[str]) -> list[str]:
-    """The names of the columns; what a trailing comma adds is none, and a first one without a name numbers the rows."""
+    """The names of the columns; a trailing comma adds none, and a first column without a name numbers the rows."""
     header = [name.strip().casefold() for name in names]
     header[0] = header[0] or "index"
     while header and not header[-1]:
@@ -83,7 +83,7 @@ def _header(path: str | Path, line: int, names: list[str], needed: Sequence[str]
 
 
 def read_text(path: Path) -> str:
-    """What a file says, in whatever encoding it certainly has."""
+    """The text of a file in UTF-8 or UTF-16."""
     content = path.read_bytes()
     encoding = "utf-16" if content.startswith(UTF16) else "utf-8-sig"
     if encoding != "utf-16" and b"\0" in content:

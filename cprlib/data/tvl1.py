@@ -12,13 +12,13 @@ TAU, LAMBDA, THETA = 0.25, 0.15, 0.3  # step of the dual update, weight of the d
 SCALES, SCALE_STEP, WARPS = 5, 0.8, 5
 OUTER, INNER, EPSILON = 10, 30, 0.01  # at most so many iterations, or until u moves less than EPSILON pixels (RMS)
 MEDIAN = 5  # side of the median filter
-SMALLEST = 16  # pixels of a side in the pyramid
-LOOK = 5  # iterations from one look at whether all pairs have come to rest to the next: looking stalls a GPU
+SMALLEST = 16  # side in the pyramid, pixels
+LOOK = 5  # iterations between checks whether all pairs have converged: a check stalls a GPU
 
 
 @torch.no_grad()
 def tvl1(previous: Tensor, following: Tensor) -> Tensor:
-    """Flow of N pairs of frames of one size; each comes to rest on its own, whatever the others do.
+    """Flow of N pairs of frames of one size; each converges on its own, whatever the others do.
 
     Args:
         previous, following: (N, H, W) brightness in 0..255, uint8 or float, on any device.
@@ -53,7 +53,7 @@ def one_scale(previous: Tensor, following: Tensor, u: Tensor) -> Tensor:
         slope = warped[:, 1:]  # (N, 2, H, W)
         constant = warped[:, :1] - previous - (slope * u).sum(1, keepdim=True)
         steep = slope.square().sum(1, keepdim=True).clamp_min(torch.finfo(u.dtype).eps)
-        moving = torch.ones_like(u[:, :1, :1, :1], dtype=torch.bool)  # pairs that have not come to rest
+        moving = torch.ones_like(u[:, :1, :1, :1], dtype=torch.bool)  # pairs that have not converged
         for _ in range(OUTER):
             if not moving.any():
                 break
@@ -69,7 +69,7 @@ def one_scale(previous: Tensor, following: Tensor, u: Tensor) -> Tensor:
 
 
 def iterate(u: Tensor, p: Tensor, slope: Tensor, constant: Tensor, steep: Tensor) -> tuple[Tensor, Tensor]:
-    """One step towards what the brightness says (thresholding), one towards smoothness (dual variables)."""
+    """One step towards the brightness data (thresholding), one towards smoothness (dual variables)."""
     rho = constant + (slope * u).sum(1, keepdim=True)
     u = u + (-rho / steep).clamp(-LAMBDA * THETA, LAMBDA * THETA) * slope
     u = u + THETA * divergence(p)
@@ -85,7 +85,7 @@ def divergence(p: Tensor) -> Tensor:
 
 
 def warp(image: Tensor, u: Tensor) -> Tensor:
-    """Look at (N, C, H, W) where the flow leads: bicubic, zero outside."""
+    """Sample (N, C, H, W) where the flow leads: bicubic, zero outside."""
     height, width = u.shape[2:]
     x = torch.arange(width, device=u.device) + u[:, 0]
     y = torch.arange(height, device=u.device)[:, None] + u[:, 1]
@@ -108,7 +108,7 @@ def resize(x: Tensor, size: list[int], step: float | None = None) -> Tensor:
 def median(x: Tensor) -> Tensor:
     """Median of 5 × 5 pixels around each one of (N, C, H, W), edges repeated.
 
-    Of half of the pixels plus two the smallest and the largest cannot be the median: they go, another pixel comes.
+    Of half the pixels plus two, the smallest and the largest cannot be the median: drop both, add another pixel.
     """
     height, width = x.shape[2:]
     padded = F.pad(x, (MEDIAN // 2,) * 4, mode="replicate")

@@ -1,8 +1,8 @@
 """Reading and writing video files.
 
-Decoding from the first frame on with PyAV is the truth here. `probe` compares it with reading single frames through
-`cprlib.data.seeking` and records in the manifest which one reads a video; both convert a picture by the same function,
-so training, cache and flow see the same pixels. decord is there for whoever asks for it: see docs/readers.md.
+The reference is decoding with PyAV from the first frame on. `probe` compares it with reading single frames through
+`cprlib.data.seeking` and records in the manifest which reader a video needs; both convert pictures with the same
+function, so training, cache and flow see the same pixels. decord is optional: see docs/readers.md.
 """
 
 from collections.abc import Iterator, Sequence
@@ -116,7 +116,7 @@ def resize_to(frames: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @cache
 def _decord():
-    """The decord module, imported by the process that reads, or None."""
+    """The decord module, imported in the process that reads, or None."""
     try:
         import decord
     except (ImportError, OSError):
@@ -125,7 +125,7 @@ def _decord():
 
 
 def _read_decord(path: str | Path, indices: list[int]) -> np.ndarray | None:
-    """(T, H, W, 3) uint8; None where it fails. The reader lives only here: it survives neither pickle nor fork."""
+    """(T, H, W, 3) uint8; None if it fails. The reader is not kept: it survives neither pickle nor fork."""
     decord = _decord()
     try:
         video = decord.VideoReader(str(path), num_threads=1)
@@ -143,13 +143,13 @@ def _suits(path: str, size: int, mtime_ns: int) -> bool:
 
 
 def _suits_decord(path: str | Path) -> bool:
-    """Whether decord is there and knows this kind of picture: it reads 10 bits and turned pictures otherwise."""
+    """Whether decord is installed and gives the same pixels: it differs for 10 bits and for turned pictures."""
     stat = Path(path).stat()
     return _decord() is not None and _suits(str(path), stat.st_size, stat.st_mtime_ns)
 
 
 def _read(path: str | Path, indices: list[int], reader: str) -> Iterator[np.ndarray]:
-    """(H, W, 3) uint8 each, of sorted, distinct frame numbers, as far as they are there."""
+    """(H, W, 3) uint8 each, of sorted, distinct frame numbers, as far as they exist."""
     index = None if reader == "pyav" else frame_index(path, any_container=reader == "seek")
     if index is not None or indices[0] < 0:
         _check_range(path, indices, _count(path) if index is None else len(index.stamps))

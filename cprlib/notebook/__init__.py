@@ -2,6 +2,6 @@
 
 import sys
 
-# jsonschema, which checks notebooks, would work out a grammar of international URLs, for longer than all else here
-# takes to be imported; notebooks hold none, and it does without.
+# jsonschema, which checks notebooks, would build a grammar of international URLs, which takes longer than all other
+# imports here; notebooks hold no such URL, and jsonschema works without it.
 sys.modules.setdefault("rfc3987_syntax", None)

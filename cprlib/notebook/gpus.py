@@ -1,7 +1,7 @@
 """GPUs of this machine for the steps of the pipeline: ``python -m cprlib.notebook.gpus NUMBER COMMAND ...``.
 
-A command gets the GPUs that the fewest other commands have, in ``CUDA_VISIBLE_DEVICES``, and has them until it ends,
-however it ends. It never waits: how many steps run at once is for the pipeline to say.
+A command gets the GPUs that the fewest other commands use, in ``CUDA_VISIBLE_DEVICES``, and keeps them until it ends,
+however it ends. It never waits: the pipeline decides how many steps run at once.
 """
 
 import itertools
@@ -20,7 +20,7 @@ except ImportError:  # Windows
 
 
 def visible() -> list[str]:
-    """The GPUs that this process may use, as CUDA names them: those of ``CUDA_VISIBLE_DEVICES`` where it is set."""
+    """The GPUs that this process may use, as CUDA names them: those of ``CUDA_VISIBLE_DEVICES`` if it is set."""
     if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         names = [name.strip() for name in given.split(",")]
         return list(itertools.takewhile(lambda name: name not in ("", "-1"), names))
@@ -32,11 +32,11 @@ def visible() -> list[str]:
 
 
 def take(number: int) -> list[str]:
-    """So many of the visible GPUs, for this process and what it becomes; all where there are fewer."""
+    """Reserve `number` visible GPUs, or all if there are fewer, for this process and the command it becomes."""
     gpus, mine = visible(), []
     folder = Path(tempfile.gettempdir()) / f"cprlib-gpus-{getattr(os, 'getuid', int)()}"
     folder.mkdir(exist_ok=True)
-    for others in itertools.count():  # first those that nobody has, then those that one other has
+    for others in itertools.count():  # first GPUs that no other process has, then those that one has, …
         for gpu in gpus:
             lock = folder / f"{gpu.replace('/', '-')}.{others}"
             if len(mine) < min(number, len(gpus)) and gpu not in mine and _locked(lock):
@@ -46,7 +46,7 @@ def take(number: int) -> list[str]:
 
 
 def _locked(path: Path) -> bool:
-    """Whether this process has got a file for itself, until it ends."""
+    """Lock a file until this process ends; False if another process has it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT)
     if not fcntl:
         return True
@@ -62,7 +62,7 @@ def _locked(path: Path) -> bool:
 
 
 def main() -> None:
-    """Become the command, with GPUs of its own where there are any."""
+    """Become the command, with GPUs of its own if there are any."""
     number, *command = sys.argv[1:]
     if gpus := take(int(number)):
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)

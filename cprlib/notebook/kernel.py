@@ -1,4 +1,4 @@
-"""The process that runs a notebook's cells: this very Python, reached through files."""
+"""The process that runs a notebook's cells: this very Python, reached through socket files."""
 
 import os
 import sys
@@ -10,8 +10,8 @@ from cprlib.store.files import SOCKET_BYTES, socket_folder
 def this_python(sockets: str) -> type:
     """A kernel manager that starts this interpreter, whatever kernels Jupyter knows by name.
 
-    It talks through files in the folder `sockets`: of two runners that start at once, one could
-    take the network port that the other has just picked.
+    It talks through socket files in the folder `sockets`: of two runners that start at once, one
+    could take the network port that the other has just picked.
     """
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -31,7 +31,7 @@ def this_python(sockets: str) -> type:
         def kernel_spec(self) -> KernelSpec:
             options = ["-f", "{connection_file}", "--log-level=CRITICAL"]
             command = [sys.executable, "-m", "ipykernel_launcher", *options]
-            env = {"CPR_BATCH": "1"}  # lines, not bars: see cprlib.store.folders.progress
+            env = {"CPR_BATCH": "1"}  # lines, not bars: see cprlib.store.progress
             if socket_folder() != tempfile.gettempdir():
                 env["TMPDIR"] = socket_folder()  # for the sockets of its own processes
             return KernelSpec(argv=command, env=env, display_name="Python", language="python")

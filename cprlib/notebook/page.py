@@ -17,14 +17,14 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 NOTE = nbformat.v4.new_output(
     "display_data", {"text/html": "<p><em>Here JupyterLab shows controls; the picture above stands for them.</em></p>"}
 )
-# Code, which may hold a dollar sign; then formulas of their own; then those within a line.
+# Code, which may hold a dollar sign; then display formulas; then inline formulas.
 FORMULA = re.compile(r"(?P<code>(`+).+?\2)|\$\$(?P<block>.+?)\$\$|\$(?P<line>\S|\S[^$\n]*\S)\$", re.DOTALL)
 
 
 def write_page(path: Path) -> Path:
     """Write an executed notebook as an HTML page beside it that needs nothing from the network.
 
-    Formulas are drawn, a note stands for widgets (a figure stands before each), images are put in.
+    Formulas become images, widgets a note (a figure precedes each), and images are embedded.
     """
     from nbconvert import HTMLExporter  # here, as the pipeline imports this module at every start
 

@@ -20,17 +20,17 @@ DATA_PARAMETERS = {
     "manifest": str,  # table of all videos and their flow
     "views": list[Literal[tuple(VIEWS)]],
     "cycles": int,  # co-training cycles
-    "methods": list[Literal[tuple(METHODS)]],  # whose networks are judged
-    "pretrained": str,  # run whose networks are judged instead
+    "methods": list[Literal[tuple(METHODS)]],  # whose networks are evaluated
+    "pretrained": str,  # run whose networks are evaluated instead
     "released_rgb": str,  # .pth.tar that takes the place of InfoNCE
     "released_flow": str,
     "ablation": list[str],  # points such as "num_stages=7 ratio=0.8", each a CPR training
-    "toy_recordings": int,  # of a class of the built-in data, three of eight for testing
-    "toy_takes": int,  # videos of a recording
+    "toy_recordings": int,  # per class of the built-in data, three of eight for testing
+    "toy_takes": int,  # videos per recording
     "shards": int,  # jobs that share out the videos in flow, frame cache and features
 }
 
-# What a number may be, as `setting` says it: so a range is checked before hours of other work, not where it is read.
+# Ranges of numbers, as in `setting`: checked here, before hours of other work, and not only where they are read.
 RANGES = {
     "seed": {"least": 0, "most": 2**63 - 1},
     **dict.fromkeys(("flow_bound", "lr", "iic_lr", "finetune_lr", "probe_lr", "tau"), {"above": 0}),
@@ -46,7 +46,7 @@ RANGES = {
     **dict.fromkeys(("dropout", "held_out", "bank_momentum"), {"least": 0, "below": 1}),
     "ratio": {"above": 0},
 }
-# What a name may be, as its reader says it (a test compares): to import that takes longer than to make a plan.
+# Valid names, as their readers declare them (a test compares): importing the readers would slow down every plan.
 CHOICES = {
     "flow_method": ("tvl1", "dis", "raft_small", "raft_large"),
     "backbone": ("tiny", "s3d", "r3d_18", "r2plus1d_18"),
@@ -64,14 +64,14 @@ CHOICES = {
 }
 ALLOWED = RANGES | {name: {"choices": choices} for name, choices in CHOICES.items()}
 
-# Names that decide no result: where things lie and how they are computed. The pipeline redoes no step for their sake.
+# Names that do not affect results: paths and how things are computed. The pipeline redoes no step if they change.
 RECORDED = {"outputs", "run", "manifest", "videos_csv", "cache", "device", "devices", "workers"}
 RECORDED |= {"redo", "continue_with"}
 PICTURES = {"examples", "video"}  # what notebooks draw
 
 
 def from_notebook(cls: type, namespace: Mapping[str, Any], **overrides: Any) -> Any:
-    """Build a dataclass from the variables of a notebook that bear its fields' names.
+    """Build a dataclass from the variables of a notebook that are named like its fields.
 
     Args:
         cls: the dataclass.
@@ -79,7 +79,7 @@ def from_notebook(cls: type, namespace: Mapping[str, Any], **overrides: Any) -> 
         overrides: values that take the place of the notebook's.
 
     Raises:
-        ValueError: a wrong type, or a name that no parameter has, even if plain papermill set it.
+        ValueError: a wrong type, or an unknown name, even one set by plain papermill.
     """
     hints, notebook = get_type_hints(cls), "__name__" in namespace
     names = {field.name for field in fields(cls) if field.init}

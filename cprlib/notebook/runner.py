@@ -2,7 +2,7 @@
 
 Papermill only warns about a misspelt parameter and then works for hours with the default. This
 runner refuses it, checks types before anything starts, makes the output folder, runs in this very
-Python from any directory, and ends with one line where papermill ends with a page.
+Python from any directory, and reports a failure in one line where papermill prints a page.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from cprlib.store.settings import check_range, coerce, unknown
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
-    """Read a notebook; what is not there or not a notebook is named."""
+    """Read a notebook; errors name the file."""
     try:
         return nbformat.read(path, as_version=4)
     except FileNotFoundError:
@@ -114,9 +114,9 @@ def choose(notebook: Path, files: Iterable = (), options: Iterable = ()) -> dict
     """The parameters a notebook is run with.
 
     Args:
-        notebook: its ``parameters`` cell says what there is.
-        files: paths of flat YAML files, later ones win; names of other notebooks are passed over.
-        options: (name, text) pairs that win over the files, names of this very notebook.
+        notebook: its ``parameters`` cell declares them.
+        files: paths of flat YAML files, later ones win; names of other notebooks are ignored.
+        options: (name, text) pairs that win over the files; names of this notebook only.
 
     Raises:
         ValueError: a name that does not exist, with the closest that does, or a wrong type.
@@ -139,7 +139,7 @@ def choose(notebook: Path, files: Iterable = (), options: Iterable = ()) -> dict
 
 
 def _parse(name: str, text: str, hint: Any) -> Any:
-    """Read a value from the command line: as YAML, unless the text itself will do."""
+    """Read a value from the command line: as YAML or, if that does not fit, as text."""
     try:
         return coerce(name, yaml.safe_load(text), hint)
     except (ValueError, yaml.YAMLError):
@@ -151,9 +151,9 @@ def run_notebook(notebook: Path, out: Path, parameters: Mapping, page: bool = Fa
 
     Args:
         notebook: the notebook.
-        out: the executed notebook; after a failure as far as it came, with the error in it.
+        out: the executed notebook; after a failure up to the error, which it shows.
         parameters: see `choose`.
-        page: write a page beside it that needs nothing from the network.
+        page: also write an HTML page beside it that needs no network.
 
     Raises:
         RuntimeError: the cell that failed and its error, in one line.
@@ -187,7 +187,7 @@ def run_notebook(notebook: Path, out: Path, parameters: Mapping, page: bool = Fa
 
 
 def _finish(tmp: Path, out: Path, failure: str | None) -> None:
-    """Put right where the notebook lies, and head it with what went wrong."""
+    """Correct the recorded path of the notebook, and put a failure at its top."""
     executed = read_notebook(tmp)
     executed.metadata.papermill["output_path"] = str(out)
     if failure:
@@ -196,7 +196,7 @@ def _finish(tmp: Path, out: Path, failure: str | None) -> None:
 
 
 class _Prefixed(io.TextIOBase):
-    """Passes on whole lines, each headed by the notebook that printed it."""
+    """Prints whole lines, each headed by the notebook that printed it."""
 
     def __init__(self, name: str):
         self.name, self.rest = name, ""

@@ -4,7 +4,7 @@ __all__ = ["load_released"]
 
 
 def __getattr__(name: str):
-    """`load_released` once it is asked for: it needs torchvision, for which every step of the pipeline would wait."""
+    """Import `load_released` on first use only: it needs torchvision, for which every pipeline step would wait."""
     if name != "load_released":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from cprlib.store.released import load_released

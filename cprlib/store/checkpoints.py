@@ -22,20 +22,20 @@ from cprlib.store.tensors import load_safely, save_tensors
 __all__ = ["export_released", "load_checkpoint", "load_encoder", "load_released", "resume", "save_checkpoint"]
 
 DAMAGED = "checkpoint-damaged.pt"
-SHAPE = ("view", "method", "backbone", "dim", "clip_len", "clip_stride", "clip_size")  # without which none can be used
+SHAPE = ("view", "method", "backbone", "dim", "clip_len", "clip_stride", "clip_size")  # needed to use a network
 T = TypeVar("T")
 
 
 def save_checkpoint(folder: str | Path, config: Any, state: Mapping[str, Any]) -> None:
-    """Write ``checkpoint.pt`` of a training; the one before stays beside it as ``checkpoint-before.pt``.
+    """Write ``checkpoint.pt`` of a training; the previous one is kept as ``checkpoint-before.pt``.
 
     Args:
         folder: of the training.
-        config: its dataclass of settings, or a mapping of such.
+        config: its settings, a dataclass or a mapping.
         state: tensors, numbers and text by name; "encoder" holds the weights of the network.
 
     Raises:
-        FloatingPointError: a tensor of it is not finite; the checkpoints are left as they were.
+        FloatingPointError: a tensor of it is not finite; existing checkpoints are left as they are.
     """
     settings = asdict(config) if is_dataclass(config) else dict(config)
     fingerprint = Fingerprint.read(Path(folder))
@@ -52,15 +52,15 @@ def save_checkpoint(folder: str | Path, config: Any, state: Mapping[str, Any]) -
 
 
 def resume(folder: str | Path, take: Callable[[dict], T]) -> T | None:
-    """Take up a training at its newest checkpoint that is whole; a damaged one is put aside, with a warning.
+    """Resume a training from its newest checkpoint that is whole; a damaged one is put aside, with a warning.
 
     Args:
         folder: of the training.
-        take: puts what a checkpoint holds in its place; a ValueError, KeyError, TypeError or RuntimeError says that it
+        take: restores the state from a checkpoint; raises a ValueError, KeyError, TypeError or RuntimeError if that
             does not fit.
 
     Returns:
-        What `take` returned, None where there is no checkpoint.
+        What `take` returned, None if there is no checkpoint.
 
     Raises:
         ValueError: no checkpoint is whole and of this training.
@@ -77,7 +77,7 @@ def resume(folder: str | Path, take: Callable[[dict], T]) -> T | None:
             told.append(lacks if str(path) in lacks else f"{path} does not fit: {lacks}")
             continue
         if path == before:
-            (newest.parent / METRICS).unlink(missing_ok=True)  # what lacks its last epoch is not finished
+            (newest.parent / METRICS).unlink(missing_ok=True)  # without its last epoch it is not finished
             if newest.exists():
                 print(f"{told[0]}. Put aside as {DAMAGED}; going on from the checkpoint before", flush=True)
                 newest.replace(newest.with_name(DAMAGED))
@@ -89,9 +89,9 @@ def resume(folder: str | Path, take: Callable[[dict], T]) -> T | None:
 
 
 def _on_cpu(state: Any) -> Any:
-    """The same with its tensors on the CPU: they are looked at and written there."""
+    """The same with its tensors on the CPU, where they are checked and written."""
     if isinstance(state, dict):
-        there = copy.copy(state)  # keeps what torch notes beside the weights of a network
+        there = copy.copy(state)  # keeps torch's metadata of a state dict
         there.update({key: _on_cpu(value) for key, value in state.items()})
         return there
     if isinstance(state, list):

@@ -1,4 +1,4 @@
-"""Paths that start at the project, and files that are written whole or not at all."""
+"""Paths relative to the project, and files that are written whole or not at all."""
 
 import errno
 import json
@@ -17,7 +17,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-LEFTOVER, YOUNG = ".tmp-", 60  # how temporary files begin; seconds in which a writer has locked its own for sure
+LEFTOVER, YOUNG = ".tmp-", 60  # prefix of temporary files; seconds after which a writer has certainly locked its own
 FULL = {
     errno.ENOSPC: "no space left on the disk; free some and run again, what was finished is kept",
     errno.EDQUOT: "your share of the disk is used up; free some and run again, what was finished is kept",
@@ -59,7 +59,7 @@ def resolve(path: str | Path) -> Path:
 
 
 def socket_folder() -> str:
-    """A folder for temporary sockets, whose paths must be short: that of the system's, or another if it is too long."""
+    """A folder for temporary sockets: the system's temporary folder, or another one if that path is too long."""
     usual = tempfile.gettempdir()
     places = [usual, "/tmp", "/var/tmp", "/dev/shm"]
     fit = (p for p in places if len(os.fsencode(p)) <= SOCKET_BYTES - 50 and os.access(p, os.W_OK | os.X_OK))
@@ -68,9 +68,9 @@ def socket_folder() -> str:
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Write to a temporary file beside `path` that takes its place only if nothing failed.
+    """Write to a temporary file beside `path` that replaces it only if nothing failed.
 
-    The one way anything is written: a killed process or machine leaves either the old file or the new one, and perhaps
+    Everything is written this way: a killed process or machine leaves either the old file or the new one, and perhaps
     a temporary one, see :func:`remove_leftovers`.
 
     Yields:
@@ -90,7 +90,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _lock(handle, wait=False)  # as long as this process lives
         yield tmp
         with tmp.open("rb+") as file:
-            os.fsync(file.fileno())  # a name must not be on the disk before what it names
+            os.fsync(file.fileno())  # the content must be on the disk before its name
         umask = os.umask(0)
         os.umask(umask)
         tmp.chmod(0o666 & ~umask)  # mkstemp makes files that only the owner can read
@@ -107,7 +107,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def link(path: Path, name: Path) -> None:
-    """Give a file a second name, or make a copy of it where a file can have one name only."""
+    """Give a file a second name (a hard link), or copy it where that is impossible."""
     with atomic_path(name) as tmp:
         tmp.unlink()
         try:
@@ -117,7 +117,7 @@ def link(path: Path, name: Path) -> None:
 
 
 def _told(path: Path, error: OSError, begun: bool) -> OSError:
-    """An error of writing with its file and the remedy in one line; one of another kind stays as it is."""
+    """A write error as one line with file and remedy; any other error stays as it is."""
     code = error.errno
     if code is None and begun and shutil.disk_usage(path.parent).free < MEGABYTE:
         code = errno.ENOSPC  # NumPy and PyAV do not say why they could not write
@@ -127,7 +127,7 @@ def _told(path: Path, error: OSError, begun: bool) -> OSError:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Write to a file that is not written at once; a full disk is told in one line, as by :func:`atomic_path`."""
+    """Write to a file bit by bit; a full disk is reported in one line, as by :func:`atomic_path`."""
     try:
         yield
     except OSError as error:
@@ -135,12 +135,12 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def allocate(path: Path, size: int) -> None:
-    """Make a file of zeros for a memory map, all of whose bytes have their place on the disk.
+    """Make a file of zeros for a memory map, with disk space reserved for all of it.
 
-    A file that only says how long it is would end the process (SIGBUS) where the disk becomes full later.
+    A sparse file would end the process (SIGBUS) if the disk became full later.
 
     Raises:
-        OSError: the disk has too little space; there is no file then.
+        OSError: the disk has too little space; no file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -172,7 +172,7 @@ def _lock(handle: int, wait: bool) -> bool:
 
 
 def _is_taken(handle: int) -> bool:
-    """Lock an open file, unless another process has it; where there are no locks it is nobody's."""
+    """Lock an open file; True if another process has it, False also where there are no locks."""
     try:
         if fcntl:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -185,7 +185,7 @@ def _is_taken(handle: int) -> bool:
 
 @contextmanager
 def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
-    """Let one process at a time do what makes `path`; the others wait, and say for whom, or are refused.
+    """Let one process at a time make `path`; the others wait, and say for whom, or are refused.
 
     The lock is the file ``.<name>.lock`` beside it. It ends with its process, however that ends. Where nothing can be
     written, nothing is locked.
@@ -217,7 +217,7 @@ def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
         try:
             yield
         finally:
-            if fcntl:  # not left to closing: a worker that this process has started may hold the file, too
+            if fcntl:  # closing is not enough: a worker of this process may hold the file, too
                 with suppress(OSError):
                     fcntl.flock(file.fileno(), fcntl.LOCK_UN)
 
@@ -229,8 +229,8 @@ def write_json(path: str | Path, obj: object) -> None:
 
 
 def read_json(path: str | Path) -> dict:
-    """Read a JSON file; a broken one is named."""
+    """Read a JSON file; an error names it."""
     try:
         return json.loads(Path(path).read_text())
-    except (ValueError, RecursionError) as error:  # no JSON, or no text at all
+    except (ValueError, RecursionError) as error:  # not JSON, or not even text
         raise ValueError(f"{path}: not a JSON file ({error}); delete it and run the step again") from error

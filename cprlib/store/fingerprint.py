@@ -1,8 +1,8 @@
 """What a result was made from, kept beside it and compared before the result is used again.
 
 A fingerprint holds the settings that decide a result, hashes of the content of its inputs (never their paths or times),
-and hashes of the networks that it was built on. Where the fingerprint of a result differs from that of what is wanted
-now, the pipeline makes the result again and a library call refuses it, naming what differs.
+and hashes of the networks that it was built on. If a result's fingerprint differs from the one wanted now, the pipeline
+makes the result again, and a library call refuses it and names what differs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Fingerprint:
     """What a result is made from.
 
     Args:
-        parts: JSON-like: name -> a plain value or a hash, or a mapping of such; None and {} count as not there.
+        parts: JSON-like: name -> a plain value or a hash, or a mapping of such; None and {} count as absent.
     """
 
     parts: Mapping[str, Any]
@@ -39,16 +39,16 @@ class Fingerprint:
 
     @property
     def history(self) -> tuple[str, ...]:
-        """The hash, after those of what was continued with other settings."""
+        """The hashes from before a training was continued with other settings, then the present one."""
         return (*(earlier["fingerprint"] for earlier in self.parts.get("continued", [])), self.hash)
 
     def differences(self, now: Fingerprint, defaults: Mapping[str, Any] | None = None) -> dict[str, str]:
-        """What of `now` differs from this fingerprint: name -> a few words, ``{"lr": "lr 0.001 -> 0.01"}``.
+        """How `now` differs from this fingerprint: name -> a few words, ``{"lr": "lr 0.001 -> 0.01"}``.
 
         Args:
-            now: of what is wanted now.
+            now: the fingerprint wanted now.
             defaults: of settings that this fingerprint may be too old to hold, so that a new field with its default
-                does not make old results unfit. Settings that `now` does not name decide nothing any more.
+                does not invalidate old results. Settings that `now` does not name no longer matter.
         """
         was, new = {**_flat({"settings": defaults or {}}), **_flat(self.parts)}, _flat(now.parts)
         named = now.parts.get("settings", {})
@@ -63,7 +63,7 @@ class Fingerprint:
 
     @classmethod
     def read(cls, folder: Path) -> Fingerprint | None:
-        """The fingerprint of a folder, None where there is none.
+        """The fingerprint of a folder, None if there is none.
 
         Raises:
             ValueError: the file is damaged.

@@ -1,4 +1,4 @@
-"""Folders: a run is all that one parameter file makes, a training in it is one network."""
+"""Folders: a run is all that one parameter file makes; a training, a folder in it, is one network."""
 
 import dataclasses
 import fnmatch
@@ -35,7 +35,7 @@ OWN_FILES = (  # that training and evaluation write into the folder of a trainin
 
 
 def training_folder(run: str | Path, method: str, view: str, cycles: int = 1) -> str:
-    """Where the network of a method lies after so many co-training cycles; "random" is an untrained one.
+    """The folder of a method's network after `cycles` co-training cycles; "random" is an untrained one.
 
     >>> training_folder("outputs/toy", "infonce", "rgb"), training_folder("outputs/toy", "cpr", "flow", cycles=2)
     ('outputs/toy/infonce_rgb', 'outputs/toy/cpr_flow_cycle2')
@@ -48,7 +48,7 @@ def training_folder(run: str | Path, method: str, view: str, cycles: int = 1) ->
 
 
 def cotrained_networks(run: str | Path, method: str) -> dict[str, list[Path]]:
-    """The co-trained networks of a method that lie in a run: view -> their folders, a cycle each, in order."""
+    """The co-trained networks of a method in a run: view -> their folders, one per cycle, in order."""
     found: dict[str, dict[int, Path]] = {}
     for path in Path(run).glob(f"{method}_*_cycle*"):
         if match := re.fullmatch(rf"{method}_(\w+)_cycle(\d+)", path.name):
@@ -87,15 +87,15 @@ def open_training(
     redo: bool = False,
     continue_with: Sequence[str] = (),
 ) -> Path:
-    """Make the folder of a training, or reopen one that was made from the same.
+    """Make the folder of a training, or reopen one that was made from the same settings and inputs.
 
     Args:
         folder: of the training.
-        wanted: what it is to be made from.
-        config: its dataclass of settings; recorded in ``config.json``, as are all that decide nothing.
-        redo: empty a folder that was made from something else, and begin again; otherwise that is an error.
-        continue_with: settings in which an unfinished training may differ, e.g. a lower "lr" after a loss that was not
-            a number; what was there before is recorded.
+        wanted: fingerprint of what it is to be made from.
+        config: its dataclass of settings, all recorded in ``config.json``, also those that do not affect the result.
+        redo: empty a folder that was made from something else, and begin again; if False, that is an error.
+        continue_with: settings that may change when an unfinished training goes on, e.g. a lower "lr" after a loss of
+            NaN; the earlier values are recorded.
 
     Returns:
         The folder, holding ``config.json``, ``environment.json`` and ``fingerprint.json``.
@@ -136,7 +136,7 @@ def read_config(training: str | Path) -> dict:
 
 
 def read_videos(folder: str | Path) -> set[str]:
-    """The hashes of the videos that a network was trained on; none where that was not recorded.
+    """The hashes of the videos that a network was trained on; none if that was not recorded.
 
     Raises:
         ValueError: ``videos.json`` is damaged.
@@ -172,15 +172,15 @@ def fnmatch_any(name: str, patterns: Sequence[str]) -> bool:
 
 
 def recorded_path(training: str | Path, name: str) -> Path | None:
-    """A path in the recorded settings of a training, where it lies now.
+    """A path in the recorded settings of a training, where it is now.
 
     Args:
         training: its folder.
         name: of the setting, e.g. "manifest" or "cache".
 
     Returns:
-        The path as recorded or, where nothing is there any more because `outputs` or the project was moved, what lies
-        at the same place seen from the training's folder; None where the setting is empty.
+        The path as recorded or, if nothing is there any more because `outputs` or the project was moved, the path at
+        the same place relative to the training's folder; None if the setting is empty.
     """
     config = read_config(training)
     if not config[name]:
@@ -191,7 +191,7 @@ def recorded_path(training: str | Path, name: str) -> Path | None:
 
 
 def is_finished(folder: str | Path) -> bool:
-    """Whether a training has ended: ``metrics.json``, whole, is the last that is written, and its network is there."""
+    """Whether a training has ended: ``metrics.json``, which is written last, is whole, and the network is there."""
     try:
         read_sealed(resolve(folder) / METRICS)
         return (resolve(folder) / CHECKPOINT).exists()
@@ -200,9 +200,9 @@ def is_finished(folder: str | Path) -> bool:
 
 
 def method_networks(run: str | Path, method: str) -> dict[str, Path]:
-    """The finished networks of a method in a run, the last of its cycles: view -> folder of the training.
+    """The finished network of a method in a run, of the last cycle, for each view: view -> folder of the training.
 
-    Where one network sees several views, its folder stands for each of them.
+    A network that sees several views is given for each of them.
     """
     if method in COTRAINED:
         places = cotrained_networks(resolve(run), method)

@@ -18,7 +18,7 @@ def progress(
     Args:
         iterable: what to go through.
         description: what is being done.
-        total: number of items, where `iterable` has no length.
+        total: number of items, if `iterable` has no length.
         status: called after an item when progress is shown; e.g. the loss.
         seconds: least time between two lines.
 

@@ -12,7 +12,7 @@ from cprlib.store.tensors import load_safely
 
 PARTS = ("encoder_q", "encoder_k", "sampler")  # the trained network, its momentum copy, the frozen other view
 VIEWS = ("rgb", "flow")
-FIRST = "backbone.0.0.0.weight"  # of the S3D here
+FIRST = "backbone.0.0.0.weight"  # first convolution of the S3D here
 QUEUES = ("queue", "queue_second", "queue_ptr", "queue_vname", "queue_label", "memory_index_record")  # buffers
 
 # Their S3D registers each layer twice, by name and as an item of a block (whose item 0 is a pool from block 2 on).
@@ -35,12 +35,12 @@ HEAD = {"head.0": "2", "head.2": "4"}  # 1x1x1 convolutions there, linear layers
 def load_released(path: str | Path, backbone: str = "s3d", part: str = "encoder_q", view: str = "rgb") -> Encoder:
     """Read a network of a ``.pth.tar`` file of the released CoCLR or CPR code.
 
-    The file does not say which view a network is of. Networks of flow were trained on other input than this project's,
-    see :class:`cprlib.encoders.ReleasedFlowInput`: told the view, this makes them take ours, with levels of bound 20.
+    The file does not say which view a network is of. Flow networks were trained on other input than this project's, see
+    :class:`cprlib.encoders.ReleasedFlowInput`; with ``view="flow"`` the encoder takes ours, with levels of bound 20.
 
     Every tensor must be there, in S3D's shape, and equal in both copies of a layer if the file has both; nothing
     unexpected may be there. Only the batch norms' ``num_batches_tracked`` may be missing (old files): no result
-    depends on it. The other networks, the queues and the optimiser's state are not looked at.
+    depends on it. The other networks, the queues and the optimiser's state are ignored.
 
     Args:
         path: the file.
@@ -51,7 +51,7 @@ def load_released(path: str | Path, backbone: str = "s3d", part: str = "encoder_
             sampler is of the other one.
 
     Returns:
-        The encoder of this project's input, on the CPU, in evaluation mode; its `dim` is the file's.
+        The encoder, for this project's input, on the CPU, in evaluation mode; its `dim` is the file's.
 
     Raises:
         FileNotFoundError: no such file.
@@ -85,21 +85,21 @@ def export_released(encoder: Encoder, path: str | Path, epoch: int = 0, *, view:
     """Write an S3D encoder as a ``.pth.tar`` file that the released CoCLR and CPR code reads.
 
     ``encoder_q`` and ``encoder_k`` are both this network, as in the released code when it starts from a file; each
-    layer is there under both names, and stored once. A network of this project's flow gets weights that give the same
-    features for the flow pictures of the released code; exactly so where red is 128, which JPEG keeps only nearly.
+    layer is there under both names, and stored once. A flow network of this project is converted to give the same
+    features for the released code's flow pictures: exactly if red is 128, which JPEG keeps only approximately.
 
     Args:
         encoder: an S3D, ``build_encoder("s3d", dim)``.
         path: the file to write.
         epoch: number of the last finished epoch, from 0.
-        view: that the encoder was trained on, "rgb" or "flow".
+        view: the one that the encoder was trained on, "rgb" or "flow".
         extra: further entries of the file, e.g. ``best_acc`` and ``iteration``: numbers, text or tensors.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: the encoder is no S3D, or not of that view.
+        ValueError: the encoder is not an S3D, or not of that view.
     """
     _check_view(view)
     of_released_flow = isinstance(encoder.input, ReleasedFlowInput)
@@ -177,7 +177,7 @@ def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def _problems(state: Mapping[str, Tensor], encoder: Encoder, part: str) -> list[str]:
-    """What keeps the tensors of a file from being this encoder: a phrase for each kind."""
+    """Why the tensors of a file are not this encoder: a phrase for each kind of problem."""
     names, shapes = _released_keys(encoder, part), _shapes(encoder)
     has_blocks = any(key.startswith(f"{part}.0.block") for key in state)
     needed = [name for copies in names.values() for name in copies[: 1 + has_blocks]]

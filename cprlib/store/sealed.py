@@ -1,7 +1,7 @@
-"""JSON that carries a hash of what it says, compared whenever it is read.
+"""JSON with a hash of its content, checked whenever it is read.
 
-For the same in tables see :mod:`cprlib.store.tables`; files of ``torch.save`` carry a checksum of each of their parts,
-see :func:`cprlib.store.tensors.load_safely`. A file that was written before there were hashes is taken as it is.
+For tables see :mod:`cprlib.store.tables`; files of ``torch.save`` carry a checksum of each of their parts, see
+:func:`cprlib.store.tensors.load_safely`. A file from before there were hashes is accepted as it is.
 """
 
 import json
@@ -25,13 +25,13 @@ def read_sealed(path: str | Path) -> dict:
     """What `write_sealed` was given.
 
     Raises:
-        ValueError: the file is damaged, or no JSON mapping.
+        ValueError: the file is damaged, or not a JSON mapping.
     """
     return _opened(read_json(path), str(path))
 
 
 def keep_sealed(path: str | Path, values: Mapping[str, Any]) -> None:
-    """Write a mapping as `write_sealed` does, unless the file holds it already; a damaged file is told of."""
+    """Write a mapping as `write_sealed` does, unless the file holds it already; a damaged file is reported."""
     try:
         if Path(path).exists() and read_sealed(path) == values:
             return
@@ -47,7 +47,7 @@ def write_lines(path: str | Path, lines: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_lines(path: str | Path) -> list[dict]:
-    """What `write_lines` was given, to the last digit; [] where there is no file.
+    """What `write_lines` was given, to the last digit; [] if there is no file.
 
     Raises:
         ValueError: a line is damaged or cut off; the message names it.
@@ -65,7 +65,7 @@ def read_lines(path: str | Path) -> list[dict]:
 
 
 def restore_lines(path: str | Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Write lines again where the file does not hold them, e.g. as it is damaged; a training of no epoch has none."""
+    """Write lines again if the file does not hold them, e.g. because it is damaged; before the first epoch, nothing."""
     try:
         whole = read_lines(path) == lines
     except ValueError as error:

@@ -17,9 +17,9 @@ def setting(
 
     Args:
         default, factory: as of :func:`dataclasses.field`.
-        choices: the only values, where given.
-        decides: whether it decides the result, see :mod:`cprlib.store.fingerprint`; where a file lies, the device and
-            the number of workers do not.
+        choices: the only valid values, if given.
+        decides: whether it decides the result, see :mod:`cprlib.store.fingerprint`; paths, the device and the number
+            of workers do not.
         bounds: of a number: it lies above `above`, is at least `least`, at most `most`, below `below`.
     """
     metadata = {"choices": tuple(choices), "decides": decides, **bounds}
@@ -27,7 +27,7 @@ def setting(
 
 
 def unknown(name: str, valid: Iterable[str]) -> str:
-    """Say that nothing is called `name`, what comes closest, and what there is."""
+    """The message for an unknown `name`: what comes closest, and what is valid."""
     valid = sorted(valid)
     close = "".join(f" Did you mean '{n}'?" for n in difflib.get_close_matches(name, valid, n=1))
     return f"unknown parameter '{name}'.{close} Valid: {', '.join(valid) or 'none'}"
@@ -39,8 +39,8 @@ def coerce(name: str, value: Any, hint: Any) -> Any:
     Args:
         name: what the value is called, for the message.
         value: a plain value, as a person or a YAML file writes it.
-        hint: a class, or Optional, Union, Literal, list or tuple of such. Where it wants a float
-            an int will do, for a tuple a list, for a Path a str.
+        hint: a class, or Optional, Union, Literal, list or tuple of such. An int is accepted
+            for a float, a list for a tuple, a str for a Path.
 
     Raises:
         ValueError: ``epochs: expected int, got 'ten' (str)``.

@@ -1,4 +1,4 @@
-"""Tables of numbers that carry a hash of their values, compared whenever they are read."""
+"""Tables of numbers with a hash of their values, checked whenever they are read."""
 
 import hashlib
 from pathlib import Path
@@ -13,7 +13,7 @@ HASH = b"hash"
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table of numbers as parquet, with a hash among its notes."""
+    """Write a table of numbers as parquet, with a hash in its metadata."""
     plain = pa.Table.from_pandas(table, preserve_index=False)
     notes = {**plain.schema.metadata, HASH: _hash_table(table).encode()}
     with atomic_path(path) as tmp:
@@ -31,7 +31,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
         table = plain.to_pandas()
         told = (plain.schema.metadata or {}).get(HASH)
         fits = told is None or told.decode() == _hash_table(table)
-    except Exception as error:  # damaged bytes make pyarrow raise whatever they hit
+    except Exception as error:  # damaged bytes may make pyarrow raise anything
         raise _damaged(path) from error
     if not fits:
         raise _damaged(path)

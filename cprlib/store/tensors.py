@@ -1,4 +1,4 @@
-"""Files of ``torch.save``: read without running code from them, and compared with the checksums that they carry."""
+"""Files of ``torch.save``: read without running code from them, and checked against their checksums."""
 
 import io
 import pickle
@@ -22,14 +22,14 @@ _NUMBERS = [
 
 def save_tensors(path: str | Path, saved: object) -> None:
     """Write tensors, numbers, text and containers of them, atomically."""
-    content = io.BytesIO()  # torch does not say so where the disk is full
+    content = io.BytesIO()  # torch does not say when the disk is full
     torch.save(saved, content)
     with atomic_path(path) as tmp:
         tmp.write_bytes(content.getbuffer())
 
 
 def load_kept(path: Path) -> object | None:
-    """What was kept for later use; None, with a warning if it is damaged, where it has to be made again."""
+    """What was kept for later use; None if it is missing or (with a warning) damaged, so that it is made again."""
     try:
         return load_safely(path) if path.exists() else None
     except ValueError as error:
@@ -56,14 +56,14 @@ def load_safely(path: Path, device: str | torch.device = "cpu") -> object:
             f"no checkpoint at {path}; correct the path, download the file, or train that network first"
         )
     try:
-        if is_zipfile(path):  # files of old versions of torch are none
+        if is_zipfile(path):  # files of old versions of torch are not
             with ZipFile(path) as parts:
                 damaged = parts.testzip()  # compares checksums, which torch.load does not
             if damaged:
                 raise OSError(f"{damaged} does not fit its checksum")
         with torch.serialization.safe_globals(_NUMBERS):
             return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # broken bytes make torch raise whatever they hit: KeyError, IndexError, OSError, ...
+    except Exception as error:  # broken bytes may make torch raise anything: KeyError, IndexError, OSError, ...
         found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if found is None:
             raise ValueError(
@@ -73,4 +73,4 @@ def load_safely(path: Path, device: str | torch.device = "cpu") -> object:
         raise ValueError(
             f"{path} holds a Python object ({found[1]}) and is refused, because loading it could run code; "
             "ask its author for a file of tensors and plain numbers only"
-        ) from None  # torch's own message recommends to load it unsafely
+        ) from None  # torch's own message recommends loading it unsafely

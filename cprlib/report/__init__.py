@@ -1,4 +1,4 @@
-"""What a run found: its tables, figures, explorers in JupyterLab, and its page in HTML.
+"""The results of a run: tables, figures, explorers for JupyterLab, and a report in HTML.
 
 Imports go one way: names, run -> tables -> figures -> explorers, html.
 """

@@ -1,4 +1,4 @@
-"""Labels, looks and order of methods and views, also of those that have no line in :mod:`cprlib.methods`."""
+"""Labels, looks and order of methods and views, including those that :mod:`cprlib.methods` does not list."""
 
 from collections.abc import Collection
 
@@ -8,12 +8,12 @@ from cprlib.methods import ALL_VIEWS, MEASURES, METHODS, VIEWS, Method
 
 
 def method_look(method: str) -> Method:
-    """Label and look of a method; an unknown one keeps its name and is a neutral green."""
+    """Label and look of a method; an unknown one keeps its name and is drawn in green."""
     return METHODS.get(method, Method(method.lstrip("_") or method, "#009e73", "-", "P", "\\\\\\"))
 
 
 def view_label(view: str, views: Collection[str] = ()) -> str:
-    """The name of a view, or of all together: how many `views` a table or figure has decides between Both and All.
+    """The label of a view; that of all views together depends on how many `views` the table or figure has.
 
     >>> view_label("flow"), view_label("both"), view_label("both", ["rgb", "flow", "residual", "both"])
     ('Flow', 'Both views', 'All views')
@@ -29,17 +29,17 @@ def within_line(label: str) -> str:
 
 
 def method_order(method: str) -> tuple:
-    """Sort key: the order of METHODS, then the others by name."""
+    """Sort key: the order of METHODS, then unknown ones by name."""
     return list(METHODS).index(method) if method in METHODS else len(METHODS), method
 
 
 def view_order(view: str) -> tuple:
-    """Sort key: the order of VIEWS, then the others by name, all views together at the end."""
+    """Sort key: the order of VIEWS, then unknown ones by name, then all views together."""
     return view == ALL_VIEWS, list(VIEWS).index(view) if view in VIEWS else len(VIEWS), view
 
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows sorted by the columns method and view."""
+    """Sort rows by the columns method and view."""
     keys = {"method": method_order, "view": view_order}
     return table.sort_values(["method", "view"], key=lambda c: c.map(keys[c.name]), ignore_index=True)
 

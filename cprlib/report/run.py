@@ -1,4 +1,4 @@
-"""A run as its folder shows it, finished or not: settings, state of the networks, videos, mining logs, memories."""
+"""What is in a run folder, finished or not: settings, state of the networks, videos, mining logs, memories."""
 
 from datetime import datetime
 from functools import cached_property
@@ -28,23 +28,23 @@ LOGS, MEMORIES = "mining.parquet/[!._]*.parquet", "memory/*.pt"
 
 
 class Network(NamedTuple):
-    """How far one training of a run is."""
+    """The state of one training of a run."""
 
-    name: str  # its folder below the run, e.g. "cpr_rgb_cycle1"; below `outputs` for one of another run
+    name: str  # its folder below the run, e.g. "cpr_rgb_cycle1"; below `outputs` if it is in another run
     folder: Path
     state: str  # "finished", "unfinished" or "not started"
     progress: str  # e.g. "epoch 7 of 20"
     last: dict  # the last line of its metrics.jsonl, {} if there is none
-    changed: datetime | None  # when it was last written, if it was
+    changed: datetime | None  # when it was last written; None if not started
 
     @property
     def is_main(self) -> bool:
-        """Whether it belongs to a method of the run: no classifier and no point of an ablation."""
+        """Whether it is the network of a method, not a classifier and not a point of an ablation."""
         return not self.name.startswith(("ablation/", "finetune_", "frozen_"))
 
 
 class Run:
-    """What lies in a run folder, e.g. `outputs/toy`; every part is read once, when it is asked for."""
+    """A run folder, e.g. `outputs/toy`; every part is read once, at first use."""
 
     def __init__(self, folder: str | Path):
         self.folder = resolve(folder)
@@ -68,29 +68,29 @@ class Run:
 
     @property
     def mines(self) -> bool:
-        """Whether its settings ask for networks that mine positives."""
+        """Whether its settings name methods that mine positives and train them here."""
         return bool({*self.settings.get("methods", [])} & {*COTRAINED}) and not self.settings.get("pretrained")
 
     @property
     def dataset(self) -> str:
-        """The data it is evaluated on, e.g. "HMDB51"; "" if the settings do not say."""
+        """The data of evaluation, e.g. "HMDB51"; "" if the settings do not say."""
         name = str(self.settings.get("dataset", ""))
         return str(self.settings.get("evaluated_on") or DATASETS.get(name, name))
 
     @cached_property
     def videos(self) -> Manifest | None:
-        """The manifest that its settings name, None where that is not there."""
+        """The manifest that the settings name; None if the file does not exist."""
         path = resolve(str(self.settings.get("manifest", "")))
         return Manifest.read(path) if path.is_file() else None
 
     @property
     def is_labelled(self) -> bool:
-        """Whether classes are known, without which nothing can be measured."""
+        """Whether classes are known; without them nothing can be measured."""
         return self.videos is None or self.videos.is_labelled
 
     @cached_property
     def networks(self) -> list[Network]:
-        """The networks that the settings ask for, in the order of training, then the others in the folder."""
+        """The networks that the settings name, in the order of training, then others in the folder."""
         home = self.folder.parent / str(self.settings.get("pretrained") or self.folder.name)
         cycles = range(1, self.settings.get("cycles", 1) + 1)
         planned = [
@@ -103,9 +103,9 @@ class Run:
 
     @property
     def state(self) -> tuple[str, str]:
-        """Whether it is "finished", "unfinished" or "not started", and the details.
+        """The state, "finished", "unfinished" or "not started", and the details.
 
-        It is finished when the networks of all its methods are and, if it has settings and labels, the comparison is.
+        A run is finished if the networks of all methods are and, with settings and labels, there is a comparison.
         """
         main = [network for network in self.networks if network.is_main]
         begun = [f"{n.name}, {n.progress}" for n in self.networks if n.state == "unfinished"]
@@ -123,19 +123,19 @@ class Run:
 
     @property
     def changed(self) -> datetime | None:
-        """When a network or a table of it was last written."""
+        """When a network or a table was last written."""
         times = [network.changed for network in self.networks]
         times += [_time(path) for pattern in RESULTS for path in self.folder.glob(pattern)]
         return max(filter(None, times), default=None)
 
     def trainings(self, method: str, view: str, holding: str) -> list[Path]:
-        """Folders of a co-trained network, a cycle each, that hold a file like `holding` (a glob pattern)."""
+        """The folders of a co-trained network, one a cycle, that hold a file like `holding` (a glob pattern)."""
         cycles = cotrained_networks(self.folder, method).get(view, [])
         return [path for path in cycles if any(path.glob(holding))]
 
     @cached_property
     def _miner(self) -> Path:
-        """A network that mines; all of a run read the same videos."""
+        """A network that mines; all networks of a run see the same videos."""
         found = [p for m in COTRAINED for view in self.views for p in self.trainings(m, view, "config.json")]
         if not found:
             raise FileNotFoundError("no network of this run mines positives; train them in notebooks 03 and 04")
@@ -143,13 +143,13 @@ class Run:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The videos that the run was trained on; a ValueError if the manifest now lists others."""
+        """The manifest of the networks; a ValueError if its training videos have changed since."""
         manifest = Manifest.read(recorded_path(self._miner, "manifest"))
         check_same_videos(self._miner, manifest)
         return manifest
 
     def frames(self, view: str) -> Any:
-        """The source of frames that the networks were trained with, see :func:`cprlib.data.frames.open_frames`."""
+        """The frames that the networks were trained with, see :func:`cprlib.data.frames.open_frames`."""
         config = read_config(self._miner)
         cache = recorded_path(self._miner, "cache")
         return open_frames(self.manifest, [view], config["short_side"] or None, cache)
@@ -161,21 +161,21 @@ class Run:
         for view, method in product(self.views, COTRAINED):
             if paths := self.trainings(method, view, LOGS):
                 log = join_cycles(map(read_mining_log, paths))
-                known = log["query_label"].nunique() > 1  # else no class was known in training
+                known = log["query_label"].nunique() > 1  # else training knew no classes
                 logs.setdefault(view, {})[method] = log if known else with_labels(log, self.manifest)
         if not logs:
             raise FileNotFoundError("no network of this run has mined positives; train them in notebooks 03 and 04")
         return logs
 
     def recalls(self, view: str, by: str) -> dict[str, pd.DataFrame]:
-        """Method -> table of :func:`class_mining_recall` for the networks of a view, by "source" or "video"."""
+        """Method -> :func:`class_mining_recall` of its network of a view, by "source" or "video"."""
         return {method: class_mining_recall(log, self.manifest, by) for method, log in self.logs[view].items()}
 
     def cascade(self, view: str) -> tuple[Memory, tuple[Stage, ...]]:
-        """The last memory that a CPR network of this view kept, and the cascade it was trained with."""
+        """The last memory that CPR's network of a view has kept, and the cascade it was trained with."""
         network = self.trainings("cpr", view, MEMORIES)[-1]
         memory, config = read_memory(network), read_config(network)
-        if len(memory.label.unique()) == 1:  # no class was known in training
+        if len(memory.label.unique()) == 1:  # training knew no classes
             memory = memory._replace(label=torch.tensor(self.manifest.table.label.to_numpy())[memory.video_id])
         plan = {name: config[name] for name in ("num_stages", "ratio", "top_k")}
         plan |= {"top_k": phases[-1]} if (phases := config.get("top_k_phases")) else {}
@@ -183,18 +183,18 @@ class Run:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder holds the settings, the comparison or at least one network of a run."""
+    """Whether a folder holds settings, a comparison or at least one network."""
     return any((folder / name).is_file() for name in ("params.yaml", "comparison.csv")) or bool(_trained(folder))
 
 
 def find_runs(outputs: Path) -> list[Path]:
-    """The run folders in a folder, by name; `data`, which all runs share, is not one."""
+    """The run folders in a folder, by name, without `data`, which all runs share."""
     folders = sorted(outputs.iterdir()) if outputs.is_dir() else []
     return [path for path in folders if path.is_dir() and path.name != "data" and is_run(path)]
 
 
 def find_run(name: str | Path, outputs: str | Path = "outputs") -> Path:
-    """The folder of a run given by its name ("toy") or path ("outputs/toy"); the error names those there are."""
+    """The folder of a run, given by its name ("toy") or path ("outputs/toy"); the error lists the runs."""
     candidates = [resolve(name), resolve(outputs) / name]
     for folder in candidates:
         if folder.is_dir() and is_run(folder):
@@ -223,9 +223,7 @@ def _network(run: Path, folder: Path) -> Network:
     trained = f"{metrics.get('epochs', '?')} epochs" if metrics.get("epochs") != 0 else "untrained weights"
     if "released" in metrics:  # a file, or a training of another run
         start = Path(metrics["released"])
-        trained = (
-            f"weights of {start.parent.name}/{start.name}" if not start.suffix else f"released weights, {start.name}"
-        )
+        trained = f"released weights, {start.name}" if start.suffix else f"weights of {start.parent.name}/{start.name}"
     return Network(name, folder, "finished", trained, last, changed)
 
 

@@ -85,7 +85,7 @@ def test_few_test_videos_are_helped_by_all_others(tmp_path):
     all_asked.columns = ["method", "view", "recall", "low", "high", "videos", "groups"]
     all_asked.to_csv(tmp_path / "tables/left_out.csv", index=False)
     assert notes([tmp_path])[-1] == (
-        "R@1 with all 40 videos as queries, those for training included, each among the videos of other recordings; "
+        "R@1 with all 40 videos as queries, training videos included, each among the videos of other recordings; "
         "the 95 % interval is that of 20 recordings: CPR both views 50.0 (29.9 to 70.1)."
     )
     table.assign(queries=100).to_csv(tmp_path / "tables/retrieval.csv", index=False)

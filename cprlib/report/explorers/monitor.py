@@ -12,9 +12,9 @@ from cprlib.training.loop import read_metrics
 
 
 def training_monitor(run: str | Path, seconds: float = 5.0) -> Explorer:
-    """Losses and mining quality of all networks of a run, finished or still being trained by another process.
+    """The curves and states of all networks of a run, finished or in training in another process.
 
-    Its button with the triangle looks again every so many seconds.
+    The play button starts reading them again every `seconds`.
     """
     quantity = widgets.Dropdown(options=[(title, name) for name, title in QUANTITIES.items()])
     follow = widgets.Play(max=10**6, interval=round(1000 * seconds), show_repeat=False)
@@ -22,7 +22,7 @@ def training_monitor(run: str | Path, seconds: float = 5.0) -> Explorer:
 
 
 def monitor_html(run: str | Path, quantity: str = "loss") -> str:
-    """The state of every network of a run in a table, and the curves of one of QUANTITIES, as HTML."""
+    """A table of the networks' states, and the curves of a quantity (see QUANTITIES), as HTML."""
     run = Run(run)
     networks = [n for n in run.networks if n.is_main and n.last]
     if not networks:

@@ -1,6 +1,5 @@
-"""Search in a notebook: the videos most like one, in every view and in all together, as figure or moving clips."""
+"""Search in a notebook: the videos most like one, in every view and in all together, as a figure or moving clips."""
 
-import base64
 import html
 import io
 import os
@@ -19,6 +18,7 @@ from cprlib.data.manifest import Manifest
 from cprlib.methods import ALL_VIEWS
 from cprlib.report.explorers.widgets import Explorer, explorer
 from cprlib.report.figures.strips import examples_figure
+from cprlib.report.figures.style import data_uri
 from cprlib.report.names import view_label, view_order
 from cprlib.search.index import Index
 from cprlib.search.page import HEIGHT, moving
@@ -29,7 +29,7 @@ STRIP = "display:grid; grid-template-columns:repeat(auto-fill, minmax(9em, 1fr))
 
 
 def known_videos(manifest: str | Path, index: Index) -> pd.DataFrame:
-    """Class and recording of every indexed video, index path; "" where the manifest does not know it."""
+    """Columns class_name and source_id by the path of every indexed video; "" for videos that the manifest lacks."""
     manifest = Manifest.read(manifest)
     table = manifest.table if manifest.is_labelled else manifest.table.assign(class_name="")
     known = table.set_index(table.path.map(os.path.realpath))[["class_name", "source_id"]]
@@ -49,17 +49,15 @@ def neighbours(
     """View, and "both" for all together -> the results of :func:`cprlib.search.query.search`.
 
     Args:
-        index, video, at: what is asked.
-        top: how many videos in each.
+        index, video, top, at: see there.
         known: from :func:`known_videos`; adds the columns class_name and source_id.
         class_name: only videos of this class.
-        others: no video of the own recording.
+        others: only videos of other recordings.
     """
     views, among = sorted(index.parts, key=view_order), None
     if known is not None and (class_name != ANY or others):
         own = known.source_id.get(str(Path(video).resolve()), "")
-        among = (class_name == ANY) | (known.class_name == class_name)
-        among &= ~(others & (known.source_id == own))
+        among = ((class_name == ANY) | (known.class_name == class_name)) & ~(others & (known.source_id == own))
     found = {}
     for view in [*views, ALL_VIEWS] if len(views) > 1 else views:
         rows = search(index, video, top, at, view=None if view == ALL_VIEWS else view, among=among)
@@ -68,37 +66,34 @@ def neighbours(
 
 
 def search_figure(video: str | Path, found: Mapping[str, pd.DataFrame], class_name: str = "") -> Figure:
-    """A video and what was found for it, a row for each view; another class is marked where classes are known.
+    """A video and what was found for it, a row for each view.
 
     Args:
-        video: that was asked with.
+        video: the query.
         found: from :func:`neighbours`.
-        class_name: of the video; "": not known, so nothing is marked.
+        class_name: of the query, to mark other classes; "" if not known.
     """
     rows = {}
     for view, table in found.items():
         names = table.get("class_name", pd.Series("", table.index))
         shown = names.where(names != "", table.path.map(lambda path: Path(path).stem))
-        parts = {"video_id": list(zip(table.path, table.start, table.end, strict=True))}
-        rows[view_label(view, found)] = pd.DataFrame(
-            parts | {"label": names if class_name else "", "class_name": shown}
-        )
+        clips = list(zip(table.path, table.start, table.end, strict=True))
+        cells = {"video_id": clips, "label": names if class_name else "", "class_name": shown}
+        rows[view_label(view, found)] = pd.DataFrame(cells)
     asked = {"video_id": (str(video), 0.0, None), "label": class_name, "class_name": class_name or Path(video).stem}
     return examples_figure(pd.Series(asked), rows, lambda part: _still(*part))
 
 
 def search_explorer(index: Index, known: pd.DataFrame | None = None) -> Explorer:
-    """Choose a video of the index, or drop a file, and see its neighbours in every view as small looping clips.
+    """Choose a video of the index, or upload a file, and see its neighbours in every view as small looping clips.
 
-    Args:
-        index: what is searched.
-        known: from :func:`known_videos`: to narrow by class and to leave out the own recording.
+    `known`, from :func:`known_videos`, adds controls to narrow by class and to leave out the video's own recording.
     """
     names = {os.path.relpath(path, index.root): path for path in sorted(index.videos.path)}
     folder = Path(tempfile.mkdtemp(prefix="cprlib-search-"))
 
     def draw(video: str, file: tuple, by_moment: bool, second: float, top: int, **narrow: object) -> str:
-        if file:  # dropped: in place of the chosen one
+        if file:  # instead of the chosen video
             video = str(folder / Path(file[0]["name"]).name)
             Path(video).write_bytes(file[0]["content"])
         found = neighbours(index, video, top, second if by_moment else None, known, **narrow)
@@ -111,9 +106,8 @@ def search_explorer(index: Index, known: pd.DataFrame | None = None) -> Explorer
         "second": widgets.BoundedFloatText(0.0, min=0.0, max=1e6, step=1.0),
         "top": widgets.IntSlider(min(5, len(index)), 1, min(12, len(index))),
     }
-    controls["video"].observe(
-        lambda _: controls["file"].set_trait("value", ()), "value"
-    )  # what was touched last counts
+    # a video that is chosen later replaces the file
+    controls["video"].observe(lambda _: controls["file"].set_trait("value", ()), "value")
     if known is not None:
         classes = sorted(set(known.class_name) - {""})
         controls["class_name"] = widgets.Dropdown(options=[ANY, *classes], description="class")
@@ -122,7 +116,6 @@ def search_explorer(index: Index, known: pd.DataFrame | None = None) -> Explorer
 
 
 def _clips(video: str, found: Mapping[str, pd.DataFrame]) -> str:
-    """The asked and the found clips as HTML, a strip for each view."""
     parts = [f"<b>Asked for: {html.escape(Path(video).name)}</b>", f'<div style="{STRIP}">{_clip(video)}</div>']
     for view, rows in found.items():
         items = [
@@ -137,7 +130,7 @@ def _clips(video: str, found: Mapping[str, pd.DataFrame]) -> str:
 
 @lru_cache(512)
 def _moving(video: str, start: float, end: float | None) -> bytes:
-    """A part of a video as a small looping WebP; nothing where the file cannot be read any more."""
+    """A part of a video as a small looping WebP; empty if the file can no longer be read."""
     try:
         return moving(video, start, end)
     except (OSError, ValueError):
@@ -145,14 +138,14 @@ def _moving(video: str, start: float, end: float | None) -> bytes:
 
 
 def _clip(video: str, start: float = 0.0, end: float | None = None) -> str:
-    name, data = html.escape(Path(video).name), base64.b64encode(_moving(video, start, end)).decode()
+    name, data = html.escape(Path(video).name), _moving(video, start, end)
     if not data:
-        return f"<p>No picture: {name} cannot be read any more.</p>"
-    return f'<img style="width:100%" alt="{name}" src="data:image/webp;base64,{data}">'
+        return f"<p>No picture: {name} can no longer be read.</p>"
+    return f'<img style="width:100%" alt="{name}" src="{data_uri(data)}">'
 
 
 def _still(video: str, start: float, end: float | None) -> np.ndarray:
-    """The middle picture of a part of a video, uint8 (H, W, 3)."""
+    """The middle frame of a part of a video, uint8 (H, W, 3)."""
     data = _moving(video, start, end)
     if not data:
         return np.full((HEIGHT, HEIGHT, 3), 255, np.uint8)

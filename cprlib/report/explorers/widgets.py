@@ -1,10 +1,9 @@
-"""Explorers for JupyterLab: menus and sliders over a static figure function.
+"""Explorers for JupyterLab: menus and sliders that redraw a figure.
 
-Every control works by keyboard (Tab, then the arrow keys), and each move draws one picture or says why there is none.
-Outside a running notebook nothing moves; a notebook therefore shows a static figure before each explorer.
+All controls work by keyboard (Tab, then the arrow keys), and each move draws one picture or says why it cannot.
+Without a kernel nothing moves, so notebooks show a static figure before each explorer.
 """
 
-import base64
 import html
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from cprlib.evaluation.retrieval import nearest_neighbours, prepare_views
 from cprlib.report.figures.cascade_view import cascade_figure
 from cprlib.report.figures.embedding import Projection, embedding_html, preview, project
 from cprlib.report.figures.strips import neighbour_figure
+from cprlib.report.figures.style import data_uri
 from cprlib.report.names import method_look, view_label
 from cprlib.store.progress import progress
 from cprlib.training.snapshots import Memory
@@ -33,14 +33,14 @@ DESCRIPTION = {"description_width": "9em"}
 
 
 class Explorer(widgets.VBox):
-    """Controls and a picture, or a line of text where there is no kernel to run them."""
+    """Controls and a picture, or a line of text if there is no kernel."""
 
     def __repr__(self) -> str:
         return "Run this cell in JupyterLab to get controls; without a kernel there is only the figure above."
 
 
 def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> Explorer:
-    """Controls above a picture that is drawn again, from their values, whenever one of them is moved.
+    """Controls above a picture; `draw` gets their values, a keyword each, and is called again whenever one changes.
 
     A ValueError or FileNotFoundError of `draw` is shown as text.
     """
@@ -56,10 +56,10 @@ def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> E
     for name, control in controls.items():
         control.description = control.description or name.replace("_", " ")
         control.layout = WIDE
-        if hasattr(control.style, "description_width"):  # buttons have their description on them
+        if hasattr(control.style, "description_width"):  # not on buttons
             control.style = DESCRIPTION
         if hasattr(control, "continuous_update"):
-            control.continuous_update = False  # one picture for a drag, not one for each step of it
+            control.continuous_update = False  # one picture for each drag, not for each step of it
         control.observe(show, "value")
     show()
     return Explorer([*controls.values(), picture])
@@ -68,13 +68,12 @@ def explorer(draw: Callable[..., Figure | str], **controls: widgets.Widget) -> E
 def figure_html(figure: Figure) -> str:
     """A figure as an HTML image with its titles as alternative text."""
     png, canvas = io.BytesIO(), FigureCanvasAgg(figure)
-    canvas.draw()  # savefig would draw twice and compress harder, which a slider does not wait for
+    canvas.draw()  # savefig would draw twice and compress harder, too slow for a slider
     Image.fromarray(np.asarray(canvas.buffer_rgba())).save(png, "PNG", compress_level=1)
     titles = [text.get_text() for text in figure.texts]
     titles += [axes.get_title(side) for axes in figure.axes for side in ("left", "center")]
     alt = html.escape("; ".join(" ".join(title.split()) for title in titles if title))
-    data = base64.b64encode(png.getvalue()).decode()
-    return f'<img style="max-width:100%; background:white" alt="{alt}" src="data:image/png;base64,{data}">'
+    return f'<img style="max-width:100%; background:white" alt="{alt}" src="{data_uri(png.getvalue(), "png")}">'
 
 
 def cascade_explorer(
@@ -86,11 +85,12 @@ def cascade_explorer(
     ratio: float = 0.5,
     top_k: int = 5,
 ) -> Explorer:
-    """Mine in the memory of any epoch with any cascade: funnel, mined rows, PMR; numbers are where the controls start.
+    """Mine in the memory of any epoch with any cascade.
 
     Args:
         memories: epoch -> memory of two views or more.
         names, thumbnail: see :func:`cprlib.report.figures.cascade_view.cascade_figure`.
+        query, num_stages, ratio, top_k: initial values of the controls.
     """
     last = memories[max(memories)]
     views = list(last.features)
@@ -117,13 +117,13 @@ def cascade_explorer(
 def embedding_explorer(
     memories: Mapping[str, Mapping[int, Memory]], names: Sequence[str], manifest: Manifest, frames: Any
 ) -> Explorer:
-    """The memory of every network on a plane, epoch by epoch; a clip plays when it is pointed at.
+    """The memory of every network on a plane, epoch by epoch; a clip plays under the mouse.
 
     All clips are read at the start, so that a move only draws.
 
     Args:
-        memories: network, e.g. "cpr_rgb_cycle1" -> epoch -> memory of some hundred rows, see
-            :func:`cprlib.training.snapshots.follow`; its last view is the one that was trained.
+        memories: network, e.g. "cpr_rgb_cycle1" -> epoch -> memory of a few hundred rows, see
+            :func:`cprlib.training.snapshots.follow`; its last view is the network's own.
         names: class names, indexed by label.
     """
     lengths = dict(zip(manifest.table.video_id, manifest.table.num_frames, strict=True))
@@ -140,7 +140,7 @@ def embedding_explorer(
         return project(memories[network], list(memories[network][max(memories[network])].features)[-1])
 
     def draw(network: str, epoch: int, by: str) -> str:
-        kept = min(memories[network], key=lambda other: abs(other - epoch))  # not every epoch is kept
+        kept = min(memories[network], key=lambda other: abs(other - epoch))  # not all epochs have a memory
         memory, projection = memories[network][kept], plane(network)
         title = f"{network}, epoch {kept}: {projection.share:.0%} of the variance"
         return embedding_html(projection.points[kept], memory, names, previews, by, title, projection.limits)
@@ -160,11 +160,11 @@ def retrieval_explorer(
     train: Manifest,
     thumbnail: Callable[[int], np.ndarray],
 ) -> Explorer:
-    """Nearest training videos of any test video, by any method, in every view and in all together.
+    """The nearest training videos of any test video, by any method, in every view and in all together.
 
     Args:
-        features: method -> view -> raw (test, train) features, as `retrieval_table` takes them.
-        thumbnail: video_id -> picture, of both splits.
+        features: method -> view -> raw (test, train) features, as for `retrieval_table`.
+        thumbnail: video_id -> uint8 (H, W, 3), of both splits.
     """
     most = min(10, len(train))
 

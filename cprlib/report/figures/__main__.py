@@ -1,4 +1,4 @@
-"""``python -m cprlib.report.figures RUN``: the figures of the paper from any run, PNG for screens and PDF for print."""
+"""``python -m cprlib.report.figures RUN``: the paper's figures of any run, as PNG and PDF."""
 
 import argparse
 
@@ -7,12 +7,12 @@ from cprlib.report.run import find_run
 
 
 def main() -> None:
-    """``python -m cprlib.report.figures RUN``: write the figures with their captions, and say which are left out."""
+    """Write the paper's figures of a run with their captions, and say which are left out and why."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("run", help="name or folder of a run, e.g. toy")
     parser.add_argument("--out", help="folder of the figures; by default RUN/figures/paper")
     parser.add_argument("--formats", nargs="+", default=["png", "pdf"], choices=("png", "pdf", "svg"))
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of queries in figures 1 and 2")
+    parser.add_argument("--seed", type=int, default=0, help="for the draw of queries in figures 1 and 2")
     given = parser.parse_args()
     try:
         paths, left_out = save_figures(find_run(given.run), given.out, tuple(given.formats), given.seed)

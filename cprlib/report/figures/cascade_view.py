@@ -1,4 +1,4 @@
-"""A cascade to look at: what one query of a memory sees, stage by stage, as numbers and as figures."""
+"""What a cascade mines for one query, stage by stage, as numbers and as figures."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,20 +18,21 @@ from cprlib.report.names import view_label, within_line
 from cprlib.report.tables.text import percent
 from cprlib.training.snapshots import Memory
 
-SIMILARITIES = 2**19  # computed for the PMR of one view at most, to answer while a slider moves
+SIMILARITIES = 2**19  # most of a view to compute for PMR, so that a slider is followed at once
+SHOWN = 8  # mined rows drawn below a funnel
 KEPT, REMOVED = 4, 3  # rows drawn of a stage
-MOST = 7  # stages drawn; of more the middle ones are left out
-FADED = 0.4  # how much is left of a removed picture
+MOST = 7  # stages drawn; if there are more, some in the middle are left out
+FADED = 0.4  # opacity of a removed row
 
 
 class Trace(NamedTuple):
-    """What one query sees of a memory.
+    """What a cascade does for one query.
 
     Attributes:
-        rows: (n,) int64 each: the rows that it may mine, then those left after each stage, most similar first.
-        correct: for each of them whether it is a true positive, (n,) bool.
+        rows: (n,) int64 each: the rows that the query may mine, then those left after each stage, most similar first.
+        correct: (n,) bool each, whether they are true positives.
         pmr: mean over queries of true positives / mined rows, in [0, 1] (Eq. 3); NaN if nothing is mined.
-        queries: how many queries this is the mean of.
+        queries: number of queries in this mean.
     """
 
     rows: tuple[Tensor, ...]
@@ -41,9 +42,9 @@ class Trace(NamedTuple):
 
 
 def trace(memory: Memory, stages: Sequence[Stage], query: int) -> Trace:
-    """Follow one row of a memory, taken as a query, through a cascade.
+    """Mine with one row of a memory as query.
 
-    The PMR is that of all K rows as queries, or of 2**19 / K evenly spaced ones of a large memory.
+    PMR is over all K rows as queries, or 2**19 / K evenly spaced ones if the memory is large.
     """
     size = len(memory.label)
     measured = _measured(size)
@@ -55,7 +56,7 @@ def trace(memory: Memory, stages: Sequence[Stage], query: int) -> Trace:
 
 
 def typical_query(memory: Memory, stages: Sequence[Stage], seed: int = 0) -> int:
-    """A row of the memory that mines the median share of true positives, drawn among such and not picked by hand."""
+    """A row drawn among those that mine the median share of true positives."""
     queries = _measured(len(memory.label))
     shares = _mine(memory, stages, queries)[2]
     typical = queries[shares == shares.nanmedian()]
@@ -69,7 +70,7 @@ def _measured(size: int) -> Tensor:
 
 
 def _mine(memory: Memory, stages: Sequence[Stage], queries: Tensor) -> tuple[Retrieval, Tensor, Tensor]:
-    """What queries mine, what they must not (B, K), and each one's share of true positives, NaN if it mined nothing."""
+    """What queries mine, which rows they must not (B, K), and their shares of true positives, NaN if they mine none."""
     exclude = memory.source_id[queries][:, None] == memory.source_id[None, :]
     anchors = {view: features[queries] for view, features in memory.features.items()}
     found = cascade_retrieve(anchors, memory.features, stages, exclude, in_order=True)
@@ -84,26 +85,24 @@ def cascade_figure(
     query: int,
     names: Sequence[str],
     thumbnail: Callable[[int], np.ndarray],
-    shown: int = 8,
 ) -> Figure:
-    """The funnel of one query, what the cascade mined for it, and what one stage in the first view would have.
+    """The rows left after each stage for one query, what the cascade mines, and what a stage in its first view would.
 
     Args:
-        memory, stages: see :func:`cprlib.cascade.plan_stages`; their views are those of the memory.
+        memory, stages: the stages' views are those of the memory.
         query: a row of the memory.
         names: class names, indexed by label.
         thumbnail: video_id -> uint8 (H, W, 3).
-        shown: mined rows shown, at most.
     """
     one_stage = (Stage(stages[0].view, stages[-1].keep),)
     found, single = trace(memory, stages, query), trace(memory, one_stage, query)
     strips = []
     for name, one in (("This cascade", found), (f"One stage,\n{within_line(view_label(stages[0].view))}", single)):
-        rows, correct = one.rows[-1][:shown], one.correct[-1]
+        rows, correct = one.rows[-1][:SHOWN], one.correct[-1]
         images = [thumbnail(video) for video in memory.video_id[rows].tolist()]
         captions = [names[label] for label in memory.label[rows].tolist()]
         words = f"{name}\n{int(correct.sum())} of {len(correct)} true\nPMR {_percent(one.pmr)}"
-        strips.append(Strip(words, images, correct[:shown].tolist(), captions))
+        strips.append(Strip(words, images, correct[:SHOWN].tolist(), captions))
     picture = thumbnail(int(memory.video_id[query]))
     above = 1.0 + 0.29 * len(found.rows)
     figure = strips_figure(strips, picture.shape, above)
@@ -120,7 +119,6 @@ def cascade_figure(
 
 
 def _draw_funnel(axes: Axes, found: Trace, stages: Sequence[Stage]) -> None:
-    """Rows left after each stage (bars as long as their logarithm); the hatched part are true positives."""
     counts = np.array([len(rows) for rows in found.rows])
     hits = np.array([int(correct.sum()) for correct in found.correct])
     shares, lengths, y = hits / counts.clip(min=1), np.log2(counts + 1), np.arange(len(counts))
@@ -154,15 +152,14 @@ def cascade_diagram(
     thumbnail: Callable[[int], np.ndarray],
     thumbnail_flow: Callable[[int], np.ndarray],
 ) -> Figure:
-    """What each stage of a cascade keeps, what it removes, and what is mined in the end: the paper's figure 1.
+    """What each stage of a cascade keeps and removes, and what is mined in the end: the paper's figure 1.
 
-    Of the rows that a stage keeps some are shown, evenly spaced from the most similar on; of those that it removes,
-    faded, the ones most similar in the other view, which only this stage tells apart. No video appears twice in a row.
+    For each stage it shows some of the rows that are kept, evenly spaced from the most similar on, and faded those
+    removed rows that the other view finds most similar. No strip shows a video twice.
 
     Args:
         memory, stages, query, names: as for :func:`cascade_figure`.
-        thumbnail: video_id -> uint8 (H, W, 3), drawn for the mined rows and every view but flow.
-        thumbnail_flow: the same of the flow, as colours.
+        thumbnail, thumbnail_flow: video_id -> uint8 (H, W, 3), of RGB and of flow in colours.
     """
     found, same = trace(memory, stages, query), memory.label == memory.label[query]
 
@@ -192,7 +189,7 @@ def cascade_diagram(
 
 
 def _removed(memory: Memory, stages: Sequence[Stage], found: Trace, query: int, stage: int) -> Tensor:
-    """Rows that a stage removed, those most similar in the view of the stage before (or after the first) first."""
+    """Rows that a stage removed, most similar first in the view of the stage before (for the first: after) it."""
     before, after = found.rows[stage], found.rows[stage + 1]
     removed = before[~torch.isin(before, after)]
     features = memory.features[stages[stage - 1 if stage else min(1, len(stages) - 1)].view]
@@ -200,5 +197,5 @@ def _removed(memory: Memory, stages: Sequence[Stage], found: Trace, query: int, 
 
 
 def _distinct(memory: Memory, rows: Tensor) -> list[int]:
-    """The first row of each video; a memory may hold several clips of one."""
+    """The first row of each video; a memory may hold several clips of a video."""
     return rows[~pd.Series(memory.video_id[rows].numpy()).duplicated().to_numpy()].tolist()

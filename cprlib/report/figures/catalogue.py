@@ -1,7 +1,7 @@
-"""All figures of a run: what each is called, where it belongs, what it shows, how it is drawn.
+"""All figures of a run: name, section of the report, caption, alternative text, how to draw it.
 
-One table, `FIGURES`, serves the paper's figures, the HTML report, and the files that notebooks leave in
-`<run>/figures`: a file belongs to the line whose name it has, with or without "fig<number>_".
+One table, `FIGURES`, serves the paper's figures, the HTML report and the files that notebooks write to `<run>/figures`.
+The name of such a file, with or without "fig<number>_", says which line describes it.
 """
 
 import re
@@ -15,21 +15,21 @@ from cprlib.report.figures.style import save_figure
 from cprlib.report.names import measures, method_look, view_label, within_line
 from cprlib.report.run import Run
 from cprlib.report.tables.ablation import SETTINGS
-from cprlib.store.files import atomic_path, resolve
+from cprlib.report.tables.text import write_texts
+from cprlib.store.files import resolve
 
 
 class Figure(NamedTuple):
-    """A line of the table, which may stand for a figure of each {view}, {method}, …; or one figure of a run.
+    """A line of the table, for a figure of each {view}, {method}, …; or one figure of a run.
 
     Attributes:
         name: of its file.
         section: of the report.
         caption: what it shows.
-        alt: what is seen, for readers who cannot see it.
-        draw: of a line: (run, seed) -> what fills its name, and a function that draws it, for each figure; raises
-            FileNotFoundError or ValueError where the run lacks the data; None if only notebooks draw it. Of one figure:
-            draws it, without arguments.
-        needs_labels: whether it says nothing where no class is known.
+        alt: the same for readers who cannot see it.
+        draw: of a line: a function of :mod:`~cprlib.report.figures.from_run`, None if only notebooks draw it; of one
+            figure: draws it, without arguments.
+        needs_labels: whether it says nothing without known classes.
     """
 
     name: str
@@ -41,37 +41,37 @@ class Figure(NamedTuple):
 
 
 _LINES = "A line for each network: the loss over the epochs."
-_STRIPS = "A query and rows of clips; a red frame and a cross mark other classes."
+_STRIPS = "A query and rows of clips; a red frame and a cross mark clips of other classes."
 FIGURES = [
     Figure(
         "flow",
         "data",
         "Frames of one video and the optical flow between them.",
-        "Two rows of thumbnails: frames of one video, below each its flow; the colour is the direction.",
+        "Two rows of thumbnails: frames of a video, and below each its flow; the colour is the direction.",
     ),
     Figure(
         "fig1_cascade_{view}",
         "mining",
         "Figure 1. The cascade that mines positives for the {view} network, for a real query: a row of the memory "
         "drawn from those that mine the median share of true positives. Each stage keeps the rows most similar in one "
-        "view; beside them, faded, rows that it removed although the other view finds them the most similar.",
-        "A query and rows of clips, one for each stage of the cascade; a red frame and a cross mark other classes.",
+        "view; beside them, faded, rows that it removed although they are the most similar in the other view.",
+        "A query and a row of clips for each stage of the cascade; red frames and crosses mark clips of other classes.",
         from_run.cascades,
         needs_labels=True,
     ),
     Figure(
         "fig2_mined_{view}_{number}",
         "mining",
-        "Figure 2. What each method mined for one query in its last epoch, {view} network, example {number}; a frame "
-        "and a cross mark another class than the query's. The query is drawn at random.",
+        "Figure 2. What each method mined for one query in its last epoch, {view} network, example {number}; a red "
+        "frame and a cross mark clips of other classes. The query is drawn at random.",
         _STRIPS,
         from_run.mined,
     ),
     Figure(
         "fig3_mining_curves",
         "mining",
-        "Figure 3. Positive mining recall (PMR, Eq. 3: the share of mined rows that are of the query's class) and "
-        "mining R@1 (the share of queries whose first mined row is) over the epochs of co-training.",
+        "Figure 3. Positive mining recall (PMR, Eq. 3: the share of mined rows with the query's class) and mining R@1 "
+        "(the share of queries whose first mined row has their class) over the epochs of co-training.",
         "Panels for PMR and mining R@1 of each network over the epochs, with a line for each method.",
         from_run.curves,
         needs_labels=True,
@@ -79,8 +79,8 @@ FIGURES = [
     Figure(
         "cotraining",
         "retrieval",
-        "R@1 over co-training, judged by the middle window of every video: what the features are worth after so many "
-        "epochs of each network; 0 is InfoNCE.",
+        "R@1 over co-training, from the middle window of every video, after this number of epochs of each network; "
+        "epoch 0 is InfoNCE.",
         "A panel for each view with a line for each method: R@1 over the epochs of co-training.",
         from_run.cotraining,
     ),
@@ -89,7 +89,7 @@ FIGURES = [
         "mining",
         "Figure 5. The classes of which {method} finds the largest and the smallest share of recordings in its "
         "last epoch (CMR, Eq. 5), {view} network, with frames of training videos.",
-        "Classes with the highest and the lowest recall, each with every method's number and frames of its videos.",
+        "Classes with the highest and the lowest recall, each with the recall of every method and frames of videos.",
         from_run.classes,
         needs_labels=True,
     ),
@@ -98,7 +98,7 @@ FIGURES = [
         "mining",
         "Figures 4 and 6. Class mining recall (CMR, Eq. 5), {view} network: the share of each class's {by} that were "
         "mined as true positives in the last epoch. Lines are the medians over the classes.",
-        "Bars for every class and method: class mining recall; vertical lines mark the medians.",
+        "Bars of class mining recall for every class and method; vertical lines mark the medians.",
         from_run.recalls,
         needs_labels=True,
     ),
@@ -106,13 +106,13 @@ FIGURES = [
         "ablation_{sweep}",
         "ablation",
         "Ablation of the cascade: {sweep}, mean and spread over the seeds.",
-        "A panel for each view: the measure at every point of the ablation.",
+        "A panel for each view, with the measure at every point of the ablation.",
         from_run.ablation,
     ),
     Figure(
         "confusion_{protocol}_{method}_{view}",
         "classification",
-        "{method}, {protocol}, {view}: the share of each class's test videos (rows) that was taken for each class.",
+        "{method}, {protocol}, {view}: the share of each class's test videos (rows) predicted as each class (columns).",
         "A matrix of true classes by predicted classes in shades of grey, darker for a larger share.",
         from_run.confusions,
     ),
@@ -125,10 +125,10 @@ FIGURES = [
     Figure(
         "neighbours_{number}",
         "retrieval",
-        "Nearest training videos of one test video in every view, example {number}.",
+        "The nearest training videos of one test video in every view, example {number}.",
         _STRIPS,
     ),
-    Figure("search", "other", "Videos like one drawn at random, in each view and in all views together.", _STRIPS),
+    Figure("search", "other", "The videos most like one drawn at random, in each view and in all views.", _STRIPS),
     Figure("{method}_loss", "training", "Co-training with {method}: loss over the epochs.", _LINES),
     Figure("{method}_{view}", "training", "Training with {method}: loss of the {view} network.", _LINES),
 ]
@@ -137,9 +137,9 @@ KINDS |= {"number": r"\d+", "by": "source|video", "view": "[^_]+"}  # what may f
 
 
 def figures_of_run(run: str | Path | Run, seed: int = 0) -> tuple[list[Figure], dict[str, str]]:
-    """The figures that a run has the data for, in the paper's order; name of a line of the table -> why it has none.
+    """The figures that a run has the data for, in the paper's order; and for other lines of the table: name -> reason.
 
-    The seed is that of the draw of queries in figures 1 and 2; none is picked by hand.
+    The queries of figures 1 and 2 are drawn with the seed; none is picked by hand.
     """
     run = run if isinstance(run, Run) else Run(run)
     figures, left_out = [], {}
@@ -155,7 +155,7 @@ def figures_of_run(run: str | Path | Run, seed: int = 0) -> tuple[list[Figure], 
 
 
 def describe(name: str, views: Sequence[str] = ("rgb", "flow")) -> tuple[int, Figure]:
-    """The place in the table, and the line filled in, of a file in `<run>/figures`, by its name without suffix.
+    """Place and filled-in line in the table for a file in `<run>/figures`, by its name without suffix.
 
     >>> describe("mining_curves")[1].section, describe("my_own")[1].caption
     ('mining', 'My own.')
@@ -169,7 +169,7 @@ def describe(name: str, views: Sequence[str] = ("rgb", "flow")) -> tuple[int, Fi
 
 
 def bare(name: str) -> str:
-    """A name without the number of the paper's figure, as notebooks call it."""
+    """A name without the number of the paper's figure, as notebooks use it."""
     return re.sub(r"^fig\d_", "", name)
 
 
@@ -186,7 +186,7 @@ def _filled(line: Figure, values: dict[str, str], views: Sequence[str]) -> Figur
             words[key] = str(int(value) + 1)
         elif key == "protocol":
             words[key] = within_line(MEASURES[value].label)
-        elif value in SETTINGS:  # of a sweep: "top_k" is PMR over the top k, "stages_r1" R@1 over the stages
+        elif value in SETTINGS:  # {sweep}: "top_k" is PMR over the top k, "stages_r1" is R@1 over the stages
             words[key] = f"PMR for each {within_line(SETTINGS[value])}"
         else:
             measure = value.removeprefix("stages_")
@@ -197,20 +197,18 @@ def _filled(line: Figure, values: dict[str, str], views: Sequence[str]) -> Figur
 def save_figures(
     run: str | Path, out: str | Path | None = None, formats: tuple[str, ...] = ("png", "pdf"), seed: int = 0
 ) -> tuple[list[Path], dict[str, str]]:
-    """Write the figures of a run, and captions.txt beside them, to `out` or to `<run>/figures/paper`.
+    """Write the figures of a run and captions.txt to `out` or to `<run>/figures/paper`.
 
     Returns:
-        the files written; name -> why a figure is left out.
+        the files; name -> reason for figures that are left out.
     """
     figures, left_out = figures_of_run(run, seed)
     folder = resolve(out) if out else resolve(run) / "figures" / "paper"
     paths, captions = [], []
-    for name, _, caption, _, draw, _ in figures:
+    for figure in figures:
         try:
-            paths += save_figure(draw(), folder, name, formats)
-            captions.append(f"{name}\n{caption}\n")
+            paths += save_figure(figure.draw(), folder, figure.name, formats)
+            captions.append(f"{figure.name}\n{figure.caption}\n")
         except (FileNotFoundError, ValueError) as error:  # e.g. videos that have been moved
-            left_out[name] = str(error)
-    with atomic_path(folder / "captions.txt") as tmp:
-        tmp.write_text("\n".join(captions), encoding="utf-8")
-    return [*paths, folder / "captions.txt"], left_out
+            left_out[figure.name] = str(error)
+    return paths + write_texts(folder, {"captions.txt": "\n".join(captions)}), left_out

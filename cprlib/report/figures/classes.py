@@ -1,4 +1,4 @@
-"""Class by class: what was mined (figures 4 to 6 of the paper), which class is taken for which."""
+"""Mining of each class (figures 4 to 6 of the paper), and confusion of classes."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,16 +13,15 @@ from cprlib.report.figures.style import RC, WIDTH, draw_bars, draw_legend, new_f
 from cprlib.report.names import method_look, method_order
 
 CLASSES_PER_COLUMN = 34  # 101 classes in three columns
-NUMBERS, NAMES = 15, 60  # a confusion matrix of so many classes shows its numbers, and names its classes
+NUMBERS, NAMES = 15, 60  # most classes with numbers, and with names, in a confusion matrix
 
 
 @rc_context(RC)
 def cmr_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
-    """CMR of every class (Eq. 5), best class of the last method on top, the median over classes as a line.
+    """CMR of every class (Eq. 5), the last method's best class on top, the median over classes as a line.
 
     Args:
         cmr: method -> table of `class_mining_recall`, all of the same classes.
-        title: e.g. "RGB network, by source video".
     """
     wide = 100 * pd.DataFrame({m: cmr[m].set_index("class_name")["cmr"] for m in sorted(cmr, key=method_order)})
     wide = wide.sort_values(list(wide)[::-1], ascending=False)
@@ -50,13 +49,13 @@ def best_and_worst(
     method: str = "cpr",
     count: int = 3,
 ) -> Figure:
-    """The classes of which a method finds the largest and the smallest share, with every method's CMR and frames.
+    """The classes with the highest and the lowest CMR of a method, with every method's CMR and frames.
 
     Args:
         cmr: method -> table of `class_mining_recall`, all of the same classes.
         videos: label -> video_ids to show, e.g. from :func:`class_videos`.
         thumbnail: video_id -> uint8 (H, W, 3).
-        method: whose best and worst; of equal ones those with more instances, then with the smaller label.
+        method: ties go to the class with more instances, then to the smaller label.
         count: classes of either kind, at most half of all.
     """
     order = cmr[method].sort_values(["cmr", "instances", "label"], ascending=[False, False, True])
@@ -72,7 +71,7 @@ def best_and_worst(
 
 
 def class_videos(manifest: Manifest, count: int = 5) -> dict[int, list[int]]:
-    """The first training videos of each class, each of another recording: label -> at most `count` video_ids."""
+    """The first training videos of each class, one a recording: label -> at most `count` video_ids."""
     train = manifest.table[manifest.table["split"] == "train"]
     first = train.drop_duplicates(["label", "source_id"]).groupby("label").head(count)
     return first.groupby("label")["video_id"].apply(list).to_dict()
@@ -80,11 +79,10 @@ def class_videos(manifest: Manifest, count: int = 5) -> dict[int, list[int]]:
 
 @rc_context(RC)
 def confusion_figure(matrix: pd.DataFrame, title: str = "") -> Figure:
-    """Share of each class's videos (rows) that was taken for each class (columns), dark = many, in percent.
+    """Percent of each class's videos (rows) that were taken for each class (columns), darker for more.
 
     Args:
-        matrix: counts, as :func:`cprlib.evaluation.classification.confusion_matrix` makes it.
-        title: e.g. "CPR, RGB".
+        matrix: counts, from :func:`cprlib.evaluation.classification.confusion_matrix`.
     """
     share = 100 * matrix.to_numpy() / matrix.to_numpy().sum(axis=1, keepdims=True).clip(min=1)
     side = float(np.clip(0.45 * len(matrix) + 1.5, 4, WIDTH))
@@ -99,11 +97,6 @@ def confusion_figure(matrix: pd.DataFrame, title: str = "") -> Figure:
     axes.grid(False)
     figure.colorbar(image, shrink=0.8, label="Share of the class (%)")
     for row, column in np.argwhere((share >= 0.5) & (len(matrix) <= NUMBERS)):
-        look = {
-            "color": "white" if share[row, column] > 60 else "black",
-            "fontsize": 7.5,
-            "ha": "center",
-            "va": "center",
-        }
-        axes.text(column, row, f"{share[row, column]:.0f}", **look)
+        colour, number = "white" if share[row, column] > 60 else "black", f"{share[row, column]:.0f}"
+        axes.text(column, row, number, color=colour, fontsize=7.5, ha="center", va="center")
     return figure

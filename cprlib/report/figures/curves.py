@@ -1,4 +1,4 @@
-"""Mining, training, retrieval, ablations in numbers: curves over the epochs, bars over k, points of cascades."""
+"""Curves of mining, training and retrieval over the epochs, bars over k, points of cascades."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ QUANTITIES = {  # of a training, in its metrics.jsonl
     "clips_per_s": "Clips per second",
     "seconds": "Seconds an epoch",
 }
-# colour-blind-safe, of different lightness; none of them is a method's
+# colour-blind-safe, of different lightness, not used for methods
 RATIO_LOOKS = [("#d55e00", "-", "o"), ("#006046", "--", "s"), ("#cc79a7", "-.", "^"), ("#111111", ":", "D")]
-MARKS = {1: "v", 2: "^", 3: "s", 4: "D", 5: "o", 7: "P"}  # of cascades of so many stages
+MARKS = {1: "v", 2: "^", 3: "s", 4: "D", 5: "o", 7: "P"}  # number of stages -> marker
 
 
 @rc_context(RC)
@@ -31,7 +31,7 @@ def _curves(rows: Mapping[str, Mapping[tuple, pd.DataFrame]], title: str, x: str
     """A row of panels for each quantity, a panel for each view, a line for each method.
 
     Args:
-        rows: label of the quantity -> (view, method) -> over the index, the columns mean and perhaps std.
+        rows: label of the quantity -> (view, method) -> table over the epochs, with columns mean and perhaps std.
     """
     views = sorted({view for lines in rows.values() for view, _ in lines}, key=view_order)
     figure = new_figure(WIDTH, height)
@@ -50,7 +50,7 @@ def _curves(rows: Mapping[str, Mapping[tuple, pd.DataFrame]], title: str, x: str
 
 
 def mining_curves(logs: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
-    """PMR (Eq. 3) and mining R@1 over the epochs, a column for each network; logs: method -> its view -> mining log."""
+    """PMR (Eq. 3) and mining R@1 over the epochs, a column for each network; logs: method -> view -> mining log."""
     measures = {"PMR (%)": positive_mining_recall, "Mining R@1 (%)": mining_recall_at_1}
     rows = {
         name: {(v, m): (100 * measure(log)).to_frame("mean") for m in logs for v, log in logs[m].items()}
@@ -66,7 +66,7 @@ def cotraining_curves(*tables: pd.DataFrame, titles: Sequence[str] = ("",)) -> F
     """R@1 over co-training, a row of panels for each table, mean and standard deviation over the seeds.
 
     Args:
-        tables: columns method, epoch, view, recall (in [0, 1]), as `cotraining_progress` makes them.
+        tables: columns method, epoch, view, recall (in [0, 1]), from `cotraining_progress`.
         titles: of the rows, e.g. names of data sets.
     """
     rows = {}
@@ -78,11 +78,11 @@ def cotraining_curves(*tables: pd.DataFrame, titles: Sequence[str] = ("",)) -> F
 
 
 def training_curves(metrics: Mapping[str, pd.DataFrame], quantity: str = "loss") -> Figure:
-    """A quantity of training over the epochs; cycles of one network follow each other.
+    """A quantity of training over the epochs; the cycles of a network are joined.
 
     Args:
         metrics: name of the network ("infonce_rgb", "cpr_flow_cycle2", "iic") -> its metrics.jsonl, a row an epoch.
-        quantity: the column to draw, of :data:`QUANTITIES`.
+        quantity: a column, see :data:`QUANTITIES`.
     """
     cycles: dict[tuple[str, str], list[pd.Series]] = {}
     for name in sorted(metrics, key=lambda name: (len(name), name)):  # cycle 10 after cycle 9
@@ -95,7 +95,7 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], quantity: str = "loss")
 
 @rc_context(RC)
 def recall_bars(table: pd.DataFrame) -> Figure:
-    """Retrieval R@k, a panel for each view; table: method, view, k, recall, as `retrieval_table` makes it."""
+    """Retrieval R@k, a panel for each view; table: method, view, k, recall, from `retrieval_table`."""
     wide = 100 * table.pivot(index=["view", "k"], columns="method", values="recall")
     views = sorted(set(table["view"]), key=view_order)
     figure, panels = panel_row(len(views), 3.4)
@@ -109,10 +109,10 @@ def recall_bars(table: pd.DataFrame) -> Figure:
 
 @rc_context(RC)
 def choice_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """How well the agreement of the views foretells PMR: a point for each plan, a panel for each network.
+    """How well the agreement of the views predicts PMR: a point for each plan, a panel for each network.
 
     Args:
-        tables: title, e.g. a view -> :func:`cprlib.evaluation.choice.rank_plans` with a column `pmr` in [0, 1].
+        tables: view, or another title -> :func:`cprlib.evaluation.choice.rank_plans` with a column `pmr` in [0, 1].
     """
     figure, panels = panel_row(len(tables), 3.6)
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
@@ -128,14 +128,14 @@ def choice_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 @rc_context(RC)
 def ablation_curves(frame: pd.DataFrame, measure: str = "pmr_end", setting: str = "num_stages") -> Figure:
-    """A measure over the values of a setting: a panel for each view, for the number of stages a line for each ratio.
+    """A measure over the values of a setting, a panel for each view; over the number of stages a line for each ratio.
 
-    A cascade of one stage, which is CoCLR's mining, does not use the ratio and belongs to every line.
+    A cascade of one stage, which is CoCLR's mining, does not use the ratio and is part of every line.
 
     Args:
         frame: an ablation, see :mod:`cprlib.report.tables.ablation`.
         measure: a name of MEASURES.
-        setting: one of `SETTINGS`.
+        setting: a name of `SETTINGS`.
     """
     of_stages = setting == "num_stages"
     swept = sweep(frame, *(["num_stages", "ratio"] if of_stages else [setting])).dropna(subset=measure)
@@ -148,7 +148,7 @@ def ablation_curves(frame: pd.DataFrame, measure: str = "pmr_end", setting: str 
         for i, (ratio, (colour, line, marker)) in enumerate(zip(ratios, RATIO_LOOKS, strict=False)):
             groups = rows[(rows["ratio"] == ratio) | (rows["num_stages"] == 1)].groupby(setting)[measure]
             mean, std = 100 * groups.mean(), 100 * groups.std().fillna(0)
-            x = [values.index(value) + 0.06 * (i - (len(ratios) - 1) / 2) for value in mean.index]  # no bar on another
+            x = [values.index(value) + 0.06 * (i - (len(ratios) - 1) / 2) for value in mean.index]  # side by side
             look = {"color": colour, "linestyle": line, "marker": marker, "markersize": 7, "markeredgecolor": "white"}
             axes.errorbar(x, mean, std, label=f"Ratio {ratio:g}", elinewidth=1.2, capsize=3, **look)
         axes.set_xticks(range(len(values)), ["1\n(CoCLR)" if of_stages and v == 1 else str(v) for v in values])

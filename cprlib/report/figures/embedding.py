@@ -1,4 +1,4 @@
-"""The memory on a plane, the same at every epoch; a clip plays when it is pointed at or focused by the tab key."""
+"""The memory projected on a plane, the same in every epoch; a clip plays when the mouse or the Tab key selects it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -12,13 +12,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path as Outline
 
-from cprlib.report.figures.flow_view import data_uri, looping_bytes
+from cprlib.report.figures.flow_view import looping_bytes
+from cprlib.report.figures.style import data_uri
 from cprlib.training.snapshots import Memory
 
-# Okabe and Ito without yellow, which is lost on white. 7 and 12 have no common factor: 84 different looks.
+# Okabe and Ito without yellow, which is hard to see on white. 7 and 12 have no common factor: 84 different looks.
 COLOURS = ("#e69f00", "#0072b2", "#009e73", "#d55e00", "#56b4e9", "#000000", "#cc79a7")
 MARKERS = ("o", "s", "^", "X", "D", "v", "P", "*", "<", "p", ">", "h")
-SCALE = {"*": 1.5, "D": 0.85}  # marks that would look smaller or larger than the others
+SCALE = {"*": 1.5, "D": 0.85}  # markers that would look smaller or larger than the others
 SIZES = {"plot": 420, "side": 256, "edge": 20, "top": 40, "clip": 160}  # pixels: the plot, beside it, around, above
 SIZES |= {"width": 420 + 256 + 3 * 20, "height": 420 + 40 + 2 * 20, "left": 420 + 2 * 20}
 LETTERS = {Outline.MOVETO: "M", Outline.LINETO: "L", Outline.CURVE3: "Q", Outline.CURVE4: "C", Outline.CLOSEPOLY: "Z"}
@@ -28,9 +29,9 @@ class Projection(NamedTuple):
     """Memories on the plane of the last one's two principal components.
 
     Attributes:
-        points: epoch -> (K, 2) float64, a row for each row of the memory.
-        share: of the last epoch's variance that the plane shows, in [0, 1].
-        limits: lowest and highest coordinate of all epochs, with a margin; the same for both axes.
+        points: epoch -> (K, 2) float64, in the order of the memory.
+        share: part of the last epoch's variance that lies in the plane, in [0, 1].
+        limits: lowest and highest coordinate of all epochs, with a margin, for both axes.
     """
 
     points: dict[int, np.ndarray]
@@ -39,10 +40,10 @@ class Projection(NamedTuple):
 
 
 def project(memories: Mapping[int, Memory], view: str) -> Projection:
-    """Project the features of a view by PCA of the last epoch, so that the axes stay the same over all epochs.
+    """Project the features of a view in all epochs by PCA of the last one.
 
     Raises:
-        ValueError: no memory, or too few rows or dimensions for a plane.
+        ValueError: no memory, or fewer than two rows or dimensions.
     """
     if not memories:
         raise ValueError("no memory to project; train a network first (notebook 02, 03 or 04)")
@@ -52,7 +53,7 @@ def project(memories: Mapping[int, Memory], view: str) -> Projection:
     mean = features.mean(0)
     _, spread, axes = torch.linalg.svd(features - mean, full_matrices=False)
     largest = axes[:2].gather(1, axes[:2].abs().argmax(1, keepdim=True))
-    plane = axes[:2] * largest.sign()  # SVD leaves the signs open: here the largest weight of an axis is positive
+    plane = axes[:2] * largest.sign()  # SVD does not fix the signs: make the largest weight of an axis positive
     points = {epoch: ((m.features[view].double() - mean) @ plane.T).numpy() for epoch, m in memories.items()}
     share = (spread[:2] ** 2).sum() / (spread**2).sum().clamp(min=1e-30)
     return Projection(points, float(share), _limits(points.values()))
@@ -64,7 +65,7 @@ def look_of(group: int) -> tuple[str, int]:
 
 
 def preview(clip: Mapping[str, Any]) -> str:
-    """A clip, as `looping_bytes` takes it, as the address of a small moving picture: about 4 kB for 6 frames."""
+    """A clip (see `looping_bytes`) as data URI of a small animation: about 4 kB for 6 frames."""
     return data_uri(looping_bytes(clip, 8, 48, 30))
 
 
@@ -77,15 +78,15 @@ def embedding_html(
     title: str = "",
     limits: tuple[float, float] | None = None,
 ) -> str:
-    """The rows of a memory, some hundred, as one inline SVG, without scripts and without anything to fetch.
+    """The rows of a memory, a few hundred, as one inline SVG that needs no script and no network.
 
     Args:
         points: float (K, 2), one epoch of `project`.
         memory: of the same epoch.
-        names: class names, indexed by label; listed beside the points where there is room.
-        previews: video_id -> picture, see `preview`; a video without one shows its name alone.
+        names: class names, indexed by label; listed beside the points if there is room.
+        previews: video_id -> data URI, see `preview`; a video without one shows only its name.
         by: what colour and marker stand for, "class" or "source" (without a list).
-        limits: lowest and highest coordinate shown, see `Projection`; None: as the points need.
+        limits: lowest and highest coordinate shown, see `Projection`; None: those of the points.
     """
     groups, (low, high) = memory.label if by == "class" else memory.source_id, limits or _limits([points])
     looks = [look_of(group) for group in range(max(int(groups.max()) + 1, len(names)))]
@@ -98,7 +99,7 @@ def embedding_html(
     room = len(names) <= 12 or (len(names) <= 24 and max(map(len, names)) <= 18)  # one column, or two
     templates = Environment(loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined)
     return templates.get_template("embedding.html").render(
-        key="e" + sha1(f"{points.tobytes()}{title}{by}".encode()).hexdigest()[:10],  # its ids and classes are its own
+        key="e" + sha1(f"{points.tobytes()}{title}{by}".encode()).hexdigest()[:10],  # ids unique in a page
         title=title,
         names=names if by == "class" and room else (),
         looks=looks,
@@ -118,7 +119,7 @@ def _limits(arrays: Iterable[np.ndarray]) -> tuple[float, float]:
 
 @cache
 def _outline(marker: str) -> str:
-    """The marker that matplotlib draws, as the path of an SVG."""
+    """A marker of matplotlib as SVG path."""
     style, size = MarkerStyle(marker), 11 * SCALE.get(marker, 1)
     path = style.get_path().transformed(style.get_transform().scale(size, -size))  # y points down
     segments = [(LETTERS[code], "" if code == Outline.CLOSEPOLY else v) for v, code in path.iter_segments()]

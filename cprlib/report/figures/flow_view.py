@@ -1,6 +1,5 @@
-"""Flow as arrows on a frame, as colours with their wheel, and beside RGB as a small looping picture."""
+"""Flow as arrows on a frame, as colours with their wheel, and beside RGB in a small animation."""
 
-import base64
 import html
 import io
 from collections.abc import Mapping
@@ -17,13 +16,13 @@ from PIL import Image
 from cprlib.data.flow import dequantise, estimate, flow_info
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
-from cprlib.report.figures.style import RC, flow_colour, new_figure, show_image
+from cprlib.report.figures.style import RC, data_uri, flow_colour, new_figure, show_image
 from cprlib.report.names import view_label
 
 LMDB_BOUND = 20.0  # of the flow that CoCLR published
 RIM = {"right\nu > 0": (1, 0, "left", "center"), "left\nu < 0": (-1, 0, "right", "center")}
 RIM |= {"down\nv > 0": (0, 1, "center", "top"), "up\nv < 0": (0, -1, "center", "bottom")}
-# slender, so that a short arrow still shows its direction
+# thin, so that a short arrow still shows its direction
 ARROWS = {"facecolor": "white", "edgecolor": "black", "linewidth": 0.7, "minshaft": 2, "width": 0.03, "units": "inches"}
 ARROWS |= {"headwidth": 3, "headlength": 3.6, "headaxislength": 3.2, "angles": "xy", "scale_units": "xy", "scale": 1}
 
@@ -43,15 +42,15 @@ class Look(NamedTuple):
 
     @property
     def fastest(self) -> int:
-        """The frame in which most moves."""
+        """The frame with the largest mean speed."""
         return int(self.flow.norm(dim=1).mean((1, 2)).argmax())
 
 
 def find_video(manifest: Manifest, video: int | str) -> Any:
-    """The row of a video, given by its video_id, path, file name or a part of it that no other has; "" is the first.
+    """The row of a video, given by its video_id, path, file name or a unique part of the name; "" is the first.
 
     Raises:
-        ValueError: nothing or several fit; names some videos.
+        ValueError: no video fits, or several do; names some videos.
     """
     table, text = manifest.table, str(video)
     if not text:
@@ -69,21 +68,19 @@ def find_video(manifest: Manifest, video: int | str) -> Any:
 
 
 def look(manifest: Manifest, video: int | str = "", flow_method: str = "dis", count: int = 24, short_side=128) -> Look:
-    """Read frames from the middle of a video with their flow, stored or estimated.
+    """Read at most `count` frames from the middle of a video with their flow, stored or estimated.
 
     Args:
-        manifest: the videos, with or without flow.
         video: see `find_video`.
-        flow_method: estimates flow that is not stored, "tvl1" or "dis".
-        count: frames, at most.
-        short_side: frames are shrunk to this height or width, whichever is the smaller, in pixels.
+        flow_method: "tvl1" or "dis", for a video without stored flow.
+        short_side: pixels that larger frames are shrunk to.
     """
     row = find_video(manifest, video)
     size = min(row.height, row.width)
     stored = ("flow",) if row.flow_path else ()
     one = Manifest(manifest.table[manifest.table.video_id == row.video_id], manifest.table)
     source = open_frames(one, ("rgb", *stored), min(short_side, size))
-    last = row.num_frames - 1  # the flow of the last frame is not known
+    last = row.num_frames - 1  # the last frame has no flow
     start = max(0, (last - count) // 2)
     shown = range(start, min(start + count, last))
     if not stored:
@@ -92,27 +89,26 @@ def look(manifest: Manifest, video: int | str = "", flow_method: str = "dis", co
     info = None if row.reader == "lmdb" else flow_info(row.flow_path)
     bound, unit = (info.bound, info.short_side or size) if info else (LMDB_BOUND, size)
     levels = source.frames(row.video_id, "flow", shown).numpy()
-    flow = dequantise(levels, bound * min(short_side, size) / unit).transpose(0, 3, 1, 2)  # frames shrank, so does flow
+    flow = dequantise(levels, bound * min(short_side, size) / unit).transpose(0, 3, 1, 2)  # shrunk like the frames
     return Look(row, source.frames(row.video_id, "rgb", shown), torch.from_numpy(flow.copy()))
 
 
 @rc_context(RC)
-def flow_arrows(frame: Any, flow: Any, step: int | None = None) -> Figure:
+def flow_arrows(frame: Any, flow: Any) -> Figure:
     """A frame with arrows for its motion, its flow in colour, and the wheel that explains the colours.
 
     Args:
         frame: uint8 (H, W, 3).
         flow: float (2, H, W), pixels per frame; u to the right, v downwards.
-        step: pixels between two arrows; None: about 14 in a row.
     """
     frame, flow = np.asarray(frame), np.asarray(flow, dtype=np.float32)
     height, width = frame.shape[:2]
     panel = min(3.15, 4 * width / height)  # inches
     figure = new_figure(2 * panel + 1.6, panel * height / width + 0.5)
     left, middle, right = figure.subplots(1, 3, width_ratios=[panel, panel, 1.5])
-    step = step or max(1, round(max(height, width) / 14))
+    step = max(1, round(max(height, width) / 14))  # pixels between two arrows
     speed = np.hypot(*flow)
-    usual = float(np.quantile(speed, 0.98))  # a few wrong pixels must not make all arrows tiny
+    usual = float(np.quantile(speed, 0.98))  # not the maximum: a few wrong pixels would make all arrows tiny
     times = float(f"{1.4 * step / usual:.2g}") if usual else 1
     show_image(left, frame, f"RGB; arrows {times:g} × the motion of one frame")
     y, x = np.mgrid[step // 2 : height : step, step // 2 : width : step]
@@ -127,21 +123,18 @@ def flow_arrows(frame: Any, flow: Any, step: int | None = None) -> Figure:
 def looping_bytes(
     clip: Mapping[str, Any], fps: float = 12, height: int = 128, quality: int = 60, still: bool = False
 ) -> bytes:
-    """A clip as an animated WebP in an endless loop, its views side by side.
+    """A clip as an animated WebP in an endless loop, its views side by side; about 40 kB for 24 frames of two views.
 
     Args:
         clip: view -> uint8 (T, H, W, 3), or for "flow" float (T, 2, H, W) in pixels per frame; all of one H and W.
         height: of the picture, in pixels.
         quality: of WebP, 0..100.
-        still: the middle frame alone.
-
-    Returns:
-        the file: about 40 kB for 24 frames of two views at 128 pixels, an eighth of a GIF.
+        still: only the middle frame.
     """
     length = min(map(len, clip.values()))
     shown = slice(length // 2, length // 2 + 1) if still else slice(length)
     views = [(_colours(frames) if view == "flow" else np.asarray(frames))[shown] for view, frames in clip.items()]
-    line = np.full_like(views[0][:, :, :4], 255)  # white, between two views
+    line = np.full_like(views[0][:, :, :4], 255)  # white, between views
     rows = np.concatenate([part for view in views for part in (line, view)][1:], axis=2)
     first, *rest = [Image.fromarray(row).resize((round(row.shape[1] * height / row.shape[0]), height)) for row in rows]
     file = io.BytesIO()
@@ -150,12 +143,7 @@ def looping_bytes(
 
 
 def looping_clip(clip: Mapping[str, Any], height: int = 128, name: str = "") -> str:
-    """A clip as moving HTML; it stands still for readers who asked their system for reduced motion.
-
-    Args:
-        clip, height: see `looping_bytes`.
-        name: of the clip, e.g. its class.
-    """
+    """An animated clip as HTML, see `looping_bytes`; a still picture for readers who prefer reduced motion."""
     title, seen = html.escape(name), " beside ".join(map(view_label, clip))
     moving, still = (data_uri(looping_bytes(clip, height=height, still=still)) for still in (False, True))
     return (
@@ -165,13 +153,8 @@ def looping_clip(clip: Mapping[str, Any], height: int = 128, name: str = "") -> 
     )
 
 
-def data_uri(picture: bytes) -> str:
-    """A WebP as an address that holds the picture itself."""
-    return f"data:image/webp;base64,{base64.b64encode(picture).decode()}"
-
-
 def _colours(flow: Any) -> np.ndarray:
-    """Colours of a clip of flow (T, 2, H, W); the fastest 0.5 %, often errors, are capped and so pale no other."""
+    """Colours of a clip of flow (T, 2, H, W); speeds are capped at the 99.5 % quantile, as outliers pale the rest."""
     flow = np.asarray(flow, dtype=np.float32)
     speed = np.hypot(flow[:, :1], flow[:, 1:])
     limit = np.quantile(speed, 0.995) or speed.max() or 1

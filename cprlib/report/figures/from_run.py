@@ -1,6 +1,7 @@
-"""Which figures a run has the data for: what fills the name of a line of the catalogue, and how to draw it.
+"""Which figures of the catalogue a run has the data for.
 
-Each function takes `(run, seed)` and raises FileNotFoundError or ValueError where the run lacks the data.
+Each function takes `(run, seed)` and yields, for each figure, what fills the {fields} of its name and a function that
+draws it. It raises FileNotFoundError or ValueError if the run lacks the data.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from cprlib.report.names import measures, method_look, method_order, view_label,
 from cprlib.report.run import MEMORIES, Run
 from cprlib.report.tables.comparison import read_table
 
-Found = Iterator[tuple[dict[str, str], Callable[[], Any]]]  # what fills the name of a line, and draws it
+Found = Iterator[tuple[dict[str, str], Callable[[], Any]]]
 
 
 def _pictures(run: Run, view: str = "rgb") -> Callable:
@@ -56,20 +57,20 @@ def curves(run: Run, seed: int) -> Found:
 
 
 def classes(run: Run, seed: int) -> Found:
-    def draw(view: str, method: str) -> Any:
-        return best_and_worst(run.recalls(view, "source"), class_videos(run.manifest), _pictures(run), method)
-
     for view, logs in run.logs.items():
         method = max(logs, key=method_order)
-        yield {"view": view, "method": method}, partial(draw, view, method)
+        yield (
+            {"view": view, "method": method},
+            lambda v=view, m=method: best_and_worst(
+                run.recalls(v, "source"), class_videos(run.manifest), _pictures(run), m
+            ),
+        )
 
 
 def recalls(run: Run, seed: int) -> Found:
-    def draw(view: str, by: str) -> Any:
-        return cmr_bars(run.recalls(view, by), f"{view_label(view)} network, by {by}")
-
     for view, by in product(run.logs, ("source", "video")):
-        yield {"view": view, "by": by}, partial(draw, view, by)
+        title = f"{view_label(view)} network, by {by}"
+        yield {"view": view, "by": by}, lambda v=view, b=by, t=title: cmr_bars(run.recalls(v, b), t)
 
 
 def cotraining(run: Run, seed: int) -> Found:
@@ -85,7 +86,7 @@ def ablation(run: Run, seed: int) -> Found:
 
 
 def ablation_figures(points: pd.DataFrame) -> Found:
-    """Four measures over the stages, PMR over each other setting, as far as they vary."""
+    """Four measures over the number of stages, and PMR over each other setting, if it varies."""
     for name in ("pmr_end", "cmr_source", "r1", "probe"):
         if points["num_stages"].nunique() > 1 and name in points and points[name].notna().any():
             yield {"sweep": f"stages_{name}"}, partial(ablation_curves, points, name)
@@ -102,12 +103,14 @@ def confusions(run: Run, seed: int) -> Found:
         names = [column.removeprefix("p_") for column in predictions if column.startswith("p_")]
         return confusion_figure(confusion_matrix(predictions, names), title)
 
-    files = [(kind, p) for kind in measures("classification")
-             for p in run.folder.glob(f"tables/predictions_{kind}_*_{ALL_VIEWS}.csv")]  # fmt: skip
-    if not files:
+    found = []
+    for kind in measures("classification"):
+        start, end = f"predictions_{kind}_", f"_{ALL_VIEWS}"
+        paths = {p.stem[len(start) : -len(end)]: p for p in run.folder.glob(f"tables/{start}*{end}.csv")}
+        found += [(kind, method, paths[method]) for method in sorted(paths, key=method_order)]
+    if not found:
         raise FileNotFoundError("no tables/predictions_…_both.csv; notebook 06 makes them of runs with two views")
-    found = [(kind, path.stem.split("_", 2)[2].removesuffix(f"_{ALL_VIEWS}"), path) for kind, path in files]
-    for kind, method, path in sorted(found, key=lambda item: (list(MEASURES).index(item[0]), method_order(item[1]))):
+    for kind, method, path in found:
         words = within_line(MEASURES[kind].label), within_line(view_label(ALL_VIEWS, run.views))
         title = ", ".join([method_look(method).label, *words])
         yield {"protocol": kind, "method": method, "view": ALL_VIEWS}, partial(draw, path, title)

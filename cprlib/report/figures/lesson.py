@@ -1,4 +1,4 @@
-"""Figures and tables that only the walkthrough needs."""
+"""Figures and tables of the walkthrough."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,12 +13,12 @@ from cprlib.data.manifest import Manifest
 from cprlib.report.figures.flow_view import look, looping_clip
 from cprlib.report.figures.style import RC, WIDTH, draw_legend, new_figure
 
-# colour-blind-safe, of different lightness and line style; none of them is a method's
+# colour-blind-safe, of different lightness, not used for methods
 _LOOKS = [("#999999", ":", "v"), ("#0072b2", "--", "s"), ("#e69f00", "-", "o"), ("#111111", "-.", "D")]
 
 
 def side_by_side(videos: Manifest, rows: Mapping[str, int], height: int = 110) -> str:
-    """HTML: clips moving in a loop, RGB beside flow; rows: name -> row of `videos`; height in pixels."""
+    """Animated clips as HTML, RGB beside flow; rows: name -> row of `videos`; height in pixels."""
     clips = []
     for name, row in rows.items():
         seen = look(videos, int(videos.table.video_id.iloc[row]))
@@ -28,17 +28,17 @@ def side_by_side(videos: Manifest, rows: Mapping[str, int], height: int = 110) -
 
 
 def similarity_table(features: Tensor, names: Sequence[str], caption: str) -> Styler:
-    """How similar a few clips are, dark = similar; features: (N, D) float, L2-normalised."""
+    """Similarities of a few clips, darker for similar; features: (N, D) float, L2-normalised."""
     table = pd.DataFrame((features @ features.T).numpy(), names, names)
     return table.style.background_gradient("Greys", vmin=-0.2, vmax=1).format(precision=2).set_caption(caption)
 
 
 def mean_similarity(bank: Mapping[str, Tensor], class_names: Sequence[str]) -> pd.DataFrame:
-    """Mean similarity of two different clips by what their classes share, a column for each view.
+    """Mean similarity of two clips by what their classes share, a column for each view.
 
     Args:
         bank: view -> (N, D) float, L2-normalised.
-        class_names: of the N rows, "<motion>_<look>" as the built-in classes are called.
+        class_names: of the N rows, "<motion>_<look>" like the built-in classes.
     """
     others = ~np.eye(len(class_names), dtype=bool)
     shared = _shared(np.tile(np.arange(len(class_names)), (len(class_names), 1)), class_names)
@@ -47,7 +47,7 @@ def mean_similarity(bank: Mapping[str, Tensor], class_names: Sequence[str]) -> p
 
 
 def mined_kinds(mined: Mapping[str, Tensor], class_names: Sequence[str]) -> pd.DataFrame:
-    """Percent of mined rows that have motion and look of their query, one of the two, or neither; a column each miner.
+    """Percent of mined rows with the query's motion and look, with one of the two or neither, a column for each miner.
 
     Args:
         mined: name of the miner -> (N, k) int64, rows mined for every row.
@@ -58,7 +58,7 @@ def mined_kinds(mined: Mapping[str, Tensor], class_names: Sequence[str]) -> pd.D
 
 
 def _shared(rows: np.ndarray, class_names: Sequence[str]) -> dict[str, np.ndarray]:
-    """What rows (N, k) share with row 0, 1, … N - 1, as masks."""
+    """What rows (N, k) share with row 0, 1, … N - 1: masks (N, k)."""
     parts = pd.Series(class_names).str.split("_", n=1, expand=True).to_numpy()  # (N, 2)
     moves, looks = (parts[rows] == parts[:, None]).transpose(2, 0, 1)
     kinds = {"motion and look": moves & looks, "motion only": moves & ~looks, "look only": ~moves & looks}
@@ -72,10 +72,10 @@ def pull_figure(
     """Where the gradient of the loss moves a query, for several sets of positives.
 
     Args:
-        paths: name of the set of positives -> (S, 2) places of one query on a map, start first.
-        points: (K, 2) the memory on the same map.
-        same: (K,) bool, whether a row is of the query's class.
-        found: name -> after each step the share, in [0, 1], of all queries whose nearest row is of their class.
+        paths: name of a set of positives -> (S, 2) positions of one query on a map, start first.
+        points: (K, 2), the memory on the same map.
+        same: (K,) bool, whether a row has the query's class.
+        found: name -> share of all queries, in [0, 1], whose nearest row has their class, after each step.
     """
     figure = new_figure(WIDTH, 3.9)
     places, shares = figure.subplots(1, 2)

@@ -1,6 +1,7 @@
 """Rows of thumbnails: what was mined for a query, which videos retrieval found, the frames of a clip.
 
-They are fast to draw, so that an explorer can follow a slider."""
+They are fast to draw, so that explorers can follow a slider.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -23,15 +24,15 @@ from cprlib.data.manifest import Manifest
 from cprlib.report.figures.style import RC, WIDTH, WRONG, flow_colour, new_figure
 from cprlib.report.names import method_look, view_label
 
-GAP = 0.06  # between thumbnails, in their widths
-LARGEST_CELL, FOOT = 1.25, 0.36  # inches: a thumbnail, the room for its caption
-SMALLEST, LARGEST = 6.5, 9.0  # size of captions, points
-LETTER = 0.6  # width of a letter, in its size
-LEAST = 0.05  # of the flow's bound: slower than this is drawn pale
+GAP = 0.06  # between thumbnails, in thumbnail widths
+LARGEST_CELL, FOOT = 1.25, 0.36  # inches: width of a thumbnail, height of its caption
+SMALLEST, LARGEST = 6.5, 9.0  # font size of captions, points
+LETTER = 0.6  # width of a letter, in font sizes
+LEAST = 0.05  # of the flow's bound: the speed from which on colours are saturated at the earliest
 
 
 def thumbnails(manifest: Manifest, frames: Any, view: str = "rgb") -> Callable[[int], np.ndarray]:
-    """The middle frame of each video, of flow in colours: video_id -> uint8 (H, W, 3); the last 1024 are kept."""
+    """A function that gives the middle frame of a video, flow in colours: video_id -> uint8 (H, W, 3)."""
     middles = dict(zip(manifest.table.video_id.tolist(), (manifest.table.num_frames // 2).tolist(), strict=True))
 
     @lru_cache(maxsize=1024)
@@ -41,17 +42,17 @@ def thumbnails(manifest: Manifest, frames: Any, view: str = "rgb") -> Callable[[
         frame = torch.as_tensor(frames.frames(video_id, view, [middles[video_id]])).numpy()[0]
         return flow_colour(dequantise(frame, 1.0).transpose(2, 0, 1), LEAST) if view == "flow" else frame
 
-    return lambda video_id: middle_frame(int(video_id))  # a NumPy number would be kept beside the int
+    return lambda video_id: middle_frame(int(video_id))  # a NumPy number would have a cache entry of its own
 
 
 class Strip(NamedTuple):
     """A row of thumbnails.
 
     Attributes:
-        name: text left of it.
-        images: uint8 (H, W, 3) each, None leaves a place free.
-        correct: for each image whether it is right; wrong ones get a red frame and a cross that shows in grey.
-        captions: text under each image; left out where it does not fit.
+        name: text on the left.
+        images: uint8 (H, W, 3) each; None leaves a place free.
+        correct: for each image whether it is right; wrong ones get a red frame and a cross, visible in grey.
+        captions: text under each image; left out if it does not fit.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Strip(NamedTuple):
 
 @rc_context(RC)
 def strips_figure(strips: Sequence[Strip], shape: tuple[int, ...], above: float = 0.0) -> Figure:
-    """Rows of thumbnails, all fitted into a shape (H, W, 3); `above`: inches that are left free on top."""
+    """Rows of thumbnails, all of one shape (H, W, 3); `above`: inches that stay free on top."""
     slots = max(5, *(len(strip.images) for strip in strips)) * (1 + GAP)
     left = 0.25 + 0.07 * max(len(line) for strip in strips for line in strip.name.split("\n"))
     cell = min(LARGEST_CELL, (WIDTH - left - 0.05) / slots)
@@ -82,7 +83,7 @@ def strips_figure(strips: Sequence[Strip], shape: tuple[int, ...], above: float 
 
 
 def _draw(axes: Axes, strip: Strip, shape: tuple[int, ...], cell: float) -> None:
-    """The thumbnails of a strip, one wide each, with their marks and captions; a cell is so many inches wide."""
+    """Draw the thumbnails, one unit wide each, with marks and captions; `cell`: inches in a unit."""
     height = shape[0] / shape[1]
     lefts = [i * (1 + GAP) for i in range(len(strip.images))]
     wrong = []
@@ -102,7 +103,7 @@ def _draw(axes: Axes, strip: Strip, shape: tuple[int, ...], cell: float) -> None
 
 
 def fit_captions(captions: Sequence[str], inches: float) -> tuple[list[str], float]:
-    """Captions of thumbnails that are so wide, in one line or two, with their font size; none if they do not fit.
+    """Captions for thumbnails of this width, in one line or two, and their font size; none if they do not fit.
 
     >>> fit_captions(["HandstandWalking"], 0.7)
     (['Handstand\\nWalking'], 9.0)
@@ -117,48 +118,44 @@ def fit_captions(captions: Sequence[str], inches: float) -> tuple[list[str], flo
 
 
 def _two_lines(name: str) -> str:
-    """A name broken where a word ends, as near to its middle as can be."""
+    """Break a name at the end of a word, as near to its middle as possible."""
     ends = [match.start() for match in re.finditer(r"(?<=.)(?=[A-Z_ ])", name)]
     middle = min(ends, key=lambda end: abs(end - len(name) / 2), default=None)
     return name if middle is None else f"{name[:middle]}\n{name[middle:].lstrip()}"
 
 
 def fitted(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A uint8 image of another shape made to fit, with white around it."""
+    """A uint8 image scaled to a shape, with white around it."""
     if image.shape == tuple(shape):
         return image
     return np.asarray(ImageOps.pad(Image.fromarray(image), (shape[1], shape[0]), Image.Resampling.BOX, "white"))
 
 
 def clip_strip(clip: Mapping[str, Any], count: int = 8) -> Figure:
-    """Frames of a clip, evenly spaced, a row for each view, with their numbers.
+    """At most `count` frames of a clip, evenly spaced, with their numbers, a row for each view.
 
     Args:
-        clip: view -> uint8 (T, H, W, C) as a frame source gives them, flow as levels; or for "flow" float (T, 2, H, W)
-            in pixels per frame.
-        count: frames shown, at most.
+        clip: view -> uint8 (T, H, W, C) from a frame source; for "flow" also float (T, 2, H, W) in pixels per frame.
     """
     clip = {view: torch.as_tensor(frames).numpy() for view, frames in clip.items()}
     flow = clip.get("flow")
-    if flow is not None:  # colours show relative speed, so levels may have any bound
+    if flow is not None:  # colours show relative speed, so the bound of the levels does not matter
         flow = dequantise(flow, 1.0).transpose(0, 3, 1, 2) if flow.dtype == np.uint8 else flow
         clip["flow"] = flow_colour(flow)
     length = min(map(len, clip.values()))
     shown = np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(int))
     captions = [f"frame {index}" for index in shown]
-    strips = [
-        Strip(view_label(view), list(frames[shown]), [True] * len(shown), captions) for view, frames in clip.items()
-    ]
+    strips = [Strip(view_label(v), list(x[shown]), [True] * len(shown), captions) for v, x in clip.items()]
     return strips_figure(strips, strips[0].images[0].shape)
 
 
 def examples_figure(query: Any, found: Mapping[str, pd.DataFrame], thumbnail: Callable[[int], np.ndarray]) -> Figure:
-    """A query and what was found for it, a row for each way to find; videos of another class are marked.
+    """A query and what was found for it; videos of another class are marked.
 
     Args:
         query: a row of a manifest: video_id, label, class_name.
-        found: name of the row -> rows of a manifest, best first.
-        thumbnail: video_id -> uint8 (H, W, 3), see :func:`thumbnails`.
+        found: name of a row of thumbnails -> rows of a manifest, best first.
+        thumbnail: see :func:`thumbnails`.
     """
     strips = []
     for name, rows in ({"Query": pd.DataFrame([query])} | found).items():
@@ -170,7 +167,7 @@ def examples_figure(query: Any, found: Mapping[str, pd.DataFrame], thumbnail: Ca
 def mined_figure(
     logs: Mapping[str, pd.DataFrame], manifest: Manifest, thumbnail: Callable[[int], np.ndarray], query: int
 ) -> Figure:
-    """What each method (-> mining log of one network) mined for one query, a video_id, in its last epoch."""
+    """What each method (-> mining log of one network) mined for a query (a video_id) in its last epoch."""
     videos = manifest.table.set_index("video_id", drop=False)
     if not manifest.is_labelled:
         videos = videos.assign(class_name=[Path(path).stem for path in videos.path])
@@ -180,10 +177,7 @@ def mined_figure(
 
 
 def common_queries(logs: Mapping[str, pd.DataFrame], count: int, seed: int = 0) -> list[int]:
-    """video_ids of at most so many queries, each of another class, for which every method (-> its mining log) mined.
-
-    They are drawn from the last epoch by the seed; no case is picked by hand.
-    """
+    """At most `count` random queries, one a class, that each method (-> mining log) mined for in its last epoch."""
     last = [log[log.epoch == log.epoch.max()] for log in logs.values()]
     common = set.intersection(*(set(log["query"]) for log in last))
     queries = last[0][last[0]["query"].isin(common)].drop_duplicates("query").sort_values("query")
@@ -191,12 +185,8 @@ def common_queries(logs: Mapping[str, pd.DataFrame], count: int, seed: int = 0) 
 
 
 def neighbour_figure(
-    neighbours: Mapping[str, Tensor],
-    query: int,
-    queries: Manifest,
-    gallery: Manifest,
-    thumbnail: Callable[[int], np.ndarray],
+    neighbours: Mapping[str, Tensor], query: int, queries: Manifest, gallery: Manifest, thumbnail: Callable
 ) -> Figure:
-    """A test video, a row of `queries`, and its nearest in every view, rows of the gallery (k,), nearest first."""
+    """A test video (row of `queries`) and its neighbours: view -> rows of the gallery (k,), nearest first."""
     found = {view_label(view, neighbours): gallery.table.iloc[rows.tolist()] for view, rows in neighbours.items()}
     return examples_figure(queries.table.iloc[query], found, thumbnail)

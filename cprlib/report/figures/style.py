@@ -1,5 +1,6 @@
-"""One look for all figures: sizes, lines and bars that can also be told apart in grey, legends, files."""
+"""One look for all figures: sizes, lines and bars that differ in grey, too, legends, files."""
 
+import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ DPI = 110
 WRONG = "#c1121f"
 BAR = {"edgecolor": "white", "linewidth": 0.5}
 
-# for matplotlib.rc_context: put on every public figure function
 RC = {
+    # for matplotlib.rc_context around every public figure function
     "text.parse_math": False,  # names of classes and videos are text: "$a$" is no formula
     "font.size": 10,
     "axes.titlesize": 11,
-    "axes.titley": 1.0,  # skips the search for room, which is slow: nothing stands above a plot
+    "axes.titley": 1.0,  # skips matplotlib's slow search for a free place: nothing stands above a plot
     "axes.labelsize": 10,
     "legend.fontsize": 9.5,
     "legend.frameon": False,
@@ -45,14 +46,14 @@ RC = {
 
 
 def new_figure(width: float, height: float, placed: bool = False) -> Figure:
-    """An empty figure, sizes in inches; `placed`: its axes are placed by hand, which draws faster."""
+    """An empty figure, sizes in inches; `placed`: the caller places the axes, which is faster than a layout engine."""
     figure = plt.figure(figsize=(width, height), dpi=DPI, layout="none" if placed else "constrained")
     plt.close(figure)  # else a notebook shows it a second time at the end of the cell
     return figure
 
 
 def panel_row(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:
-    """A figure, so many inches high, of panels side by side."""
+    """A figure of panels side by side; height in inches."""
     figure = new_figure(WIDTH, height)
     return figure, figure.subplots(1, count, sharey=True, squeeze=False)[0]
 
@@ -67,7 +68,7 @@ def show_image(axes: Axes, image: np.ndarray, title: str = "") -> None:
 
 
 def draw_curve(axes: Axes, method: str, line: pd.DataFrame) -> None:
-    """Draw a column mean over the index, the epochs, in the look of a method, and shade ± a column std."""
+    """Draw the column mean over the index (epochs) in the look of a method, and shade ± the column std, if any."""
     values = line["mean"]
     look = method_look(method)
     style = {"color": look.colour, "linestyle": look.line, "label": look.label, "marker": look.marker}
@@ -80,7 +81,7 @@ def draw_curve(axes: Axes, method: str, line: pd.DataFrame) -> None:
 
 
 def draw_bars(axes: Axes, wide: pd.DataFrame, across: bool = False) -> None:
-    """Draw a group of bars for each row, in it a bar for each column, a method; `across`: from left to right."""
+    """Draw a group of bars for each row, with a bar for each column (a method); `across`: horizontal bars."""
     width, places = 0.82 / wide.shape[1], np.arange(len(wide))
     for i, method in enumerate(wide):
         look = method_look(method)
@@ -100,14 +101,14 @@ def draw_legend(figure: Figure, panels: Any, place: str = "upper") -> None:
 
 
 def flow_colour(flow: Any, least: float = 0.0) -> np.ndarray:
-    """Flow ([T,] 2, H, W) as colours, uint8 ([T,] H, W, 3): hue is the direction, saturation the speed, white rests.
+    """Flow ([T,] 2, H, W) as colours, uint8 ([T,] H, W, 3): hue is the direction, saturation the speed.
 
-    Full saturation is the largest speed in `flow`, or `least` if that is larger, so that noise stays pale.
+    Full saturation is the largest speed in `flow`, or `least` if that is larger, which keeps noise pale.
     """
     from torchvision.utils import flow_to_image
 
     flow = torch.nn.functional.pad(torch.as_tensor(flow, dtype=torch.float32), (0, 1))
-    flow[..., 0, :, -1] = least  # in a column of its own, which is cut off again
+    flow[..., 0, :, -1] = least  # in an extra column, which is cut off below
     return flow_to_image(flow)[..., :-1].movedim(-3, -1).numpy()
 
 
@@ -120,3 +121,8 @@ def save_figure(figure: Figure, folder: str | Path, name: str, formats: Sequence
         with rc_context({"svg.hashsalt": name, "pdf.fonttype": 42}), atomic_path(path) as tmp:  # journals want type 42
             figure.savefig(tmp, dpi=DPI, metadata=undated[suffix], **extra)
     return paths
+
+
+def data_uri(picture: bytes, kind: str = "webp") -> str:
+    """A picture as an address that holds its bytes; kind: "webp", "png" or "svg+xml"."""
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"

@@ -1,6 +1,5 @@
-"""What a page is made of, its figures as images, and how it is written: one HTML file that needs no other."""
+"""The parts of a page, its figures as images, and writing it as one HTML file that needs no other."""
 
-import base64
 import io
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,18 +13,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cprlib.report.figures.catalogue import bare, describe, figures_of_run
-from cprlib.report.figures.style import DPI
+from cprlib.report.figures.style import DPI, data_uri
 from cprlib.report.run import Run
-from cprlib.report.tables.text import NAMES, UNKNOWN
-from cprlib.store.files import atomic_path
+from cprlib.report.tables.text import NAMES, UNKNOWN, write_texts
 
-NUMBER = r"[-−+±→–.\d\s%]*"  # what is aligned to the right
+NUMBER = r"[-−+±→–.\d\s%]*"  # cells that are aligned right
 HEADS = {*NAMES, "Stages", "Ratio", "Network", "Setting", "What"}  # columns that name a row
-SHARP = 160  # dots per inch of what is no vector graphic
+SHARP = 160  # dots per inch of figures that are not drawn as vectors
 
 
 class Picture(NamedTuple):
-    """An image in a section of a page: what it shows, the same for readers who cannot see it, itself, its pixels."""
+    """An image in a section of a page; width and height in pixels."""
 
     section: str
     caption: str
@@ -36,17 +34,16 @@ class Picture(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table of strings; the caption says the unit."""
+    """A table of strings; its caption gives the unit."""
 
     caption: str
     frame: pd.DataFrame
 
     @property
     def looks(self) -> list[str]:
-        """Of each column: "name", "number", or "text" in the words of a style sheet."""
-        numbers = [self.frame[name].str.fullmatch(NUMBER).all() for name in self.frame]
-        looks = ["number" if number else "text" for number in numbers]
-        return ["name" if name in HEADS else look for name, look in zip(self.frame, looks, strict=True)]
+        """CSS class of each column: "name", "number" or "text"."""
+        numbers = {name: cells.str.fullmatch(NUMBER).all() for name, cells in self.frame.items()}
+        return ["name" if name in HEADS else "number" if number else "text" for name, number in numbers.items()]
 
 
 @dataclass
@@ -58,7 +55,7 @@ class Section:
         text: paragraphs.
         missing: what is not there yet, and what makes it.
         links: label and relative address.
-        folded: sections that open at a click.
+        folded: sections that a click opens.
     """
 
     id: str
@@ -75,13 +72,11 @@ class Section:
 
 
 def write_page(path: Path, template: str, **content: object) -> Path:
-    """Write a page from `templates/<template>.html`; all texts are escaped, `made`, the time, is added."""
+    """Write a page from `templates/<template>.html` with the time; all texts are escaped."""
     loader, strict = PackageLoader("cprlib.report.html"), {"autoescape": True, "undefined": StrictUndefined}
     templates = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, **strict)
     page = templates.get_template(f"{template}.html").render(made=time_text(datetime.now()), **content)
-    with atomic_path(path) as tmp:
-        tmp.write_text(page, encoding="utf-8")
-    return path
+    return write_texts(path.parent, {path.name: page})[0]
 
 
 def time_text(time: datetime | None) -> str:
@@ -90,15 +85,15 @@ def time_text(time: datetime | None) -> str:
 
 
 def pictures_of(run: Run) -> tuple[list[Picture], dict[str, list[str]]]:
-    """The figures of a run as far as they can be drawn, then the files in `<run>/figures` that show something else.
+    """The figures that can be drawn for a run, then the files in `<run>/figures` that show something else.
 
     Returns:
-        pictures; section -> why figures of it could not be drawn.
+        pictures; section -> why some of its figures could not be drawn.
     """
     files = {path.stem: path.read_bytes() for path in sorted((run.folder / "figures").glob("[!.]*.png"))}
     pictures, drawn, missing = [], set(), {}
     for name, section, caption, alt, draw, _ in figures_of_run(run)[0]:
-        if section == "classification" and name in files:  # notebook 06 has these of every view
+        if section == "classification" and name in files:  # notebook 06 has drawn them for every view
             continue
         try:
             pictures.append(Picture(section, caption, alt, *encode_figure(draw())))
@@ -112,25 +107,24 @@ def pictures_of(run: Run) -> tuple[list[Picture], dict[str, list[str]]]:
 
 
 def encode_figure(figure: Figure) -> tuple[str, int, int]:
-    """A figure as data URI with width and height in pixels: as WebP if it holds photographs, else as SVG."""
+    """A figure as data URI, WebP if it holds photographs, else SVG; with width and height in pixels."""
     file = io.BytesIO()
     width, height = (round(DPI * inches) for inches in figure.get_size_inches())
     if any(axes.images for axes in figure.axes):
         figure.savefig(file, format="png", dpi=SHARP)
         return encode(file.getvalue())[0], width, height
-    with rc_context({"svg.hashsalt": "cprlib"}):  # the same figure gives the same bytes
+    with rc_context({"svg.hashsalt": "cprlib"}):  # same figure, same bytes
         figure.savefig(file, format="svg", metadata={"Date": None})
-    return f"data:image/svg+xml;base64,{base64.b64encode(file.getvalue()).decode()}", width, height
+    return data_uri(file.getvalue(), "svg+xml"), width, height
 
 
 def encode(data: bytes) -> tuple[str, int, int]:
-    """A PNG as data URI of a WebP, lossless if that is smaller, with width and height in pixels."""
+    """A PNG as data URI of a WebP, lossless if that is smaller; with width and height in pixels."""
     try:
         image = Image.open(io.BytesIO(data)).convert("RGB")
     except OSError as error:
         raise ValueError(f"a figure cannot be read ({error}); delete it and run its notebook again") from error
-    files = (io.BytesIO(), io.BytesIO())
-    for file, options in zip(files, ({"lossless": True}, {"quality": 85}), strict=True):
-        image.save(file, "WEBP", **options)
-    smallest = min((file.getvalue() for file in files), key=len)
-    return f"data:image/webp;base64,{base64.b64encode(smallest).decode()}", *image.size
+    exact, lossy = io.BytesIO(), io.BytesIO()
+    image.save(exact, "WEBP", lossless=True)
+    image.save(lossy, "WEBP", quality=85)
+    return data_uri(min(exact.getvalue(), lossy.getvalue(), key=len)), *image.size

@@ -13,7 +13,7 @@ from cprlib.store.sealed import read_sealed
 
 
 def state_section(run: Run) -> Section:
-    """How far every network is."""
+    """The progress of every network."""
     state, details = run.state
     section = Section("state", "State of the run", [f"{state.capitalize()}: {details}."])
     main, others = ([n for n in run.networks if n.is_main == kind] for kind in (True, False))
@@ -24,31 +24,31 @@ def state_section(run: Run) -> Section:
         section.folded = [Section("state-others", title, tables=[Table(title, _network_table(others))])]
     if any(network.state != "finished" for network in run.networks):
         section.missing = [
-            "Not every network is finished. If nothing is training any more, start the same command again: finished "
-            "networks are kept, a half-trained one continues after its last epoch."
+            "Not every network is finished. If no training is running, start the same command again: it keeps finished "
+            "networks and continues a half-trained one after its last epoch."
         ]
     return section
 
 
 def settings_section(run: Run) -> Section:
-    """The settings, and in the configuration of each network what differs from them."""
+    """The settings, and how the configuration of each network differs from them."""
     section = Section("settings", "Configuration")
     settings = {name: _plain(value) for name, value in run.settings.items()}
     if settings:
         section.tables = [Table("params.yaml", pd.DataFrame(sorted(settings.items()), columns=["Setting", "Value"]))]
     else:
-        section.missing = ["This folder has no params.yaml: its settings were not recorded in one place."]
+        section.missing = ["This folder has no params.yaml: only the networks have recorded their settings."]
     found = {n.name: n.folder / "config.json" for n in run.networks if (n.folder / "config.json").exists()}
     configs = {name: {k: _plain(v) for k, v in read_sealed(path).items() if k != "out"} for name, path in found.items()}
     if configs:
-        caption = "What each network was made with that differs from params.yaml or is not in it"
+        caption = "Settings of each network that differ from params.yaml or are not in it"
         table = Table(caption, _differences(pd.DataFrame(configs).T, settings))
         section.folded = [Section("settings-networks", "Each network", tables=[table])]
     return section
 
 
 def provenance_section(run: Run) -> Section:
-    """Versions and machine, and when the networks ended."""
+    """Versions, machine, and when the networks were finished."""
     section = Section("provenance", "Provenance")
     paths = [network.folder / "environment.json" for network in run.networks]
     found = pd.DataFrame([read_sealed(path) for path in paths if path.exists()]).fillna("not recorded").astype(str)
@@ -59,12 +59,12 @@ def provenance_section(run: Run) -> Section:
         counts = [(name, found[name].value_counts().items()) for name in found]
         rows = [(k, ", ".join(f"{v} ({n})" if n < len(found) else v for v, n in pairs)) for k, pairs in counts]
         frame = pd.DataFrame(rows, columns=["What", "Recorded"])
-        section.tables = [Table(f"Recorded by {len(found)} networks when they began", frame)]
+        section.tables = [Table(f"Recorded by {len(found)} networks at the start of their training", frame)]
     return section
 
 
 def files_section(run: Run) -> Section:
-    """Links to the tables as files, the predictions for single videos folded away."""
+    """Links to the tables as files, with those of predictions folded."""
     paths = [path for pattern in ("comparison.*", "differences.csv", "tables/*") for path in run.folder.glob(pattern)]
     links = [(p.name, _address(p, run.folder)) for p in sorted(paths) if p.suffix in (".csv", ".md", ".txt", ".json")]
     predictions = [link for link in links if link[0].startswith("predictions_")]
@@ -76,7 +76,7 @@ def files_section(run: Run) -> Section:
 
 
 def notebook_links(run: Path, start: Path) -> list[tuple[str, str]]:
-    """Name and address, relative to the folder `start`, of the executed notebooks that a browser can show."""
+    """Name and address, relative to the folder `start`, of the executed notebooks as HTML."""
     paths = [p for pattern in ("notebooks", "ablation/*/notebooks") for p in sorted(run.glob(f"{pattern}/*.html"))]
     names = [path.relative_to(run).with_suffix("").as_posix().replace("notebooks/", "") for path in paths]
     return [(name, _address(path, start)) for name, path in zip(names, paths, strict=True)]
@@ -101,7 +101,7 @@ def _network_table(networks: list[Network]) -> pd.DataFrame:
 
 
 def _plain(value: object) -> str:
-    """A setting as it is easiest to read: lists with commas, dicts with colons, nothing as a dash, short paths."""
+    """A setting as text: lists with commas, dicts with colons, nothing as a dash, paths without the project's."""
     if isinstance(value, dict):
         value = [f"{name}: {_plain(item)}" for name, item in value.items()]
     if isinstance(value, list):
@@ -110,7 +110,7 @@ def _plain(value: object) -> str:
 
 
 def _differences(configs: pd.DataFrame, settings: dict[str, str]) -> pd.DataFrame:
-    """What networks share beyond the settings in the first row, then what each has of its own."""
+    """What differs from the settings: first what all networks share, then what each has of its own."""
     shared = {name: values.dropna().iloc[0] for name, values in configs.items() if values.nunique() == 1}
     rows = {"all that have it": shared}
     rows |= {network: config.dropna().drop([*shared], errors="ignore") for network, config in configs.iterrows()}

@@ -1,8 +1,8 @@
-"""A report of a run as one HTML file, and an index page of all runs beside it.
+"""A report of a run as one HTML file, and an index page of all runs.
 
     python -m cprlib.report.html toy
 
-Everything in it is read from the run folder; of a half-finished run it shows what there is and names what is missing.
+A report needs only the run folder; for a half-finished run it shows what there is and names what is missing.
 """
 
 import argparse
@@ -27,7 +27,7 @@ COLUMNS = ["Data", "Seed", "State", "Last change", "Compared", *NUMBERS]
 
 
 def report_sections(run: Run, pair: tuple[str, ...] = ()) -> list[Section]:
-    """The sections of a report, those without content left out; pair: see `tables.comparison.differences`."""
+    """The sections of a report that have content; pair: the two methods for `tables.comparison.differences`."""
     table = results.comparison_of(run)
     sections = [
         results.summary_section(run, table, _about(run), pair),
@@ -52,14 +52,14 @@ def report_sections(run: Run, pair: tuple[str, ...] = ()) -> list[Section]:
 
 
 def write_report(run: str | Path, pair: tuple[str, ...] = ()) -> Path:
-    """Write `<run>/report.html`; arguments and errors as for `report_sections`."""
+    """Write `<run>/report.html`; arguments as for `report_sections`."""
     run = Run(run)
     title, sections = f"Run {run.folder.name}", report_sections(run, pair)
     return write_page(run.folder / "report.html", "report", title=title, sections=sections)
 
 
 def _about(run: Run) -> str:
-    """Data, seed and number of test videos, and so what one of them is worth."""
+    """Data, seed and number of test videos."""
     settings, name = run.settings, run.folder.name
     if not settings:
         return f"The folder {name} holds results without settings."
@@ -72,14 +72,14 @@ def _about(run: Run) -> str:
 
 
 def write_index(outputs: Path) -> Path:
-    """Write `<outputs>/index.html`, a row for every run folder in it, the last changed first."""
+    """Write `<outputs>/index.html`, a row for each run folder, the last changed first."""
     rows = [_row(Run(folder), outputs) for folder in find_runs(outputs)]
     rows.sort(key=lambda row: row["changed"] or datetime.min, reverse=True)
     return write_page(outputs / "index.html", "index", title="Runs", folder=outputs.name, columns=COLUMNS, rows=rows)
 
 
 def _row(run: Run, outputs: Path) -> dict:
-    """What the template shows of a run, and when it was changed; if a file is broken, that."""
+    """What the template shows of a run, or which of its files cannot be read; and when it was changed."""
     cells, changed = dict.fromkeys(COLUMNS, UNKNOWN), None
     try:
         (state, details), changed = run.state, run.changed
@@ -94,7 +94,7 @@ def _row(run: Run, outputs: Path) -> dict:
 
 
 def _numbers(pairs: pd.DataFrame) -> dict[str, str]:
-    """The two methods compared, and their main numbers in percent."""
+    """The two methods that are compared, and their main numbers in percent."""
     if pairs.empty:
         return {}
     against, method = pairs.columns[2:4]

@@ -1,4 +1,4 @@
-"""What a run found, as sections of a report; a table that is not there yet is named with what makes it."""
+"""What a run found, as sections of a report; instead of a table that is missing a section says what makes it."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ PMR_WORDS = (
     "clip does; CMR the share of a class's recordings that were found in one epoch, at its median class."
 )
 UNMEASURED = (
-    "No class is known, so what needs classes is left out: comparison, mining quality, retrieval and classification. "
-    "With a CSV that has a column class_name they are added without training again."
+    "No class is known, so comparison, mining quality, retrieval and classification are left out. Give a CSV with a "
+    "column class_name to add them without training again."
 )
 
 
@@ -32,7 +32,7 @@ def comparison_of(run: Run) -> pd.DataFrame | None:
 
 
 def differences_of(run: Run, table: pd.DataFrame | None, pair: tuple[str, ...] = ()) -> pd.DataFrame:
-    """`differences` of two methods: those asked for, else those in differences.csv, else of the comparison."""
+    """`differences` of two methods: of this pair, else those of differences.csv, else of the comparison."""
     path = run.folder / "differences.csv"
     if not pair and path.exists():
         return pd.read_csv(path)
@@ -59,14 +59,32 @@ def summary_section(run: Run, table: pd.DataFrame | None, about: str, pair: tupl
 
 
 def result_sections(run: Run, table: pd.DataFrame | None, below: list[str]) -> list[Section]:
-    """The comparison, then what it was made from; where no class is known only the figures that need none."""
+    """The comparison and the tables it was made from; if no class is known, only a section for what was mined.
+
+    Args:
+        table: from `comparison_of`.
+        below: lines below the comparison, from `notes`.
+    """
     if not run.is_labelled:
         return [Section("mining", "What was mined")]
-    return [comparison_section(table, below), *table_sections(run)]
+    folder = run.folder / "tables"
+    mined = (folder / "mining.csv").exists()
+    no_mining = ["No tables/mining.csv yet: notebook 07_mining_quality makes it."] * (run.mines and not mined)
+    no_retrieval = "No tables/retrieval.csv yet: notebook 05_retrieval makes it."
+    no_probe = "No tables/probe_….csv yet: notebook 06_classification makes one for each method."
+    no_ablation = "The settings name an ablation, but there is no tables/ablation.csv: make tables makes it."
+    no_ablation = no_ablation if run.settings.get("ablation") else ""
+    return [
+        _comparison(table, below),
+        Section("mining", "Quality of mining", [PMR_WORDS] * mined, no_mining),  # the numbers are in the comparison
+        _section("Retrieval", "Recall by the number k of neighbours", _recalls(folder), no_retrieval),
+        _section("Classification", "Share of test videos whose class is named", _accuracies(folder), no_probe),
+        _section("Ablation of the cascade", "Points of the ablation", _ablation(folder), no_ablation),
+        _paper(folder),
+    ]
 
 
-def comparison_section(table: pd.DataFrame | None, below: list[str]) -> Section:
-    """The table that compares the methods, and each view at inference, with what is said below a comparison."""
+def _comparison(table: pd.DataFrame | None, below: list[str]) -> Section:
     section = Section("comparison", "Comparison of the methods")
     if table is None:
         section.missing = ["No comparison yet: notebook 05_retrieval makes its first numbers, make demo all of them."]
@@ -81,36 +99,20 @@ def comparison_section(table: pd.DataFrame | None, below: list[str]) -> Section:
     return section
 
 
-def table_sections(run: Run) -> list[Section]:
-    """Mining, retrieval, classification, the ablation, each with its table or what makes it, and the paper's tables."""
-    folder = run.folder / "tables"
-    mined = (folder / "mining.csv").exists()
-    no_mining = ["No tables/mining.csv yet: notebook 07_mining_quality makes it."] * (run.mines and not mined)
-    no_probe = "No tables/probe_….csv yet: notebook 06_classification makes one for each method."
-    no_ablation = "The settings name an ablation, but there is no tables/ablation.csv: make tables makes it."
-    paper = Section("paper", "Beside the published numbers")
+def _section(title: str, caption: str, words: pd.DataFrame | None, otherwise: str) -> Section:
+    found = [] if words is None else [Table(f"{caption}, percent", words)]
+    return Section(title.split()[0].lower(), title, missing=[otherwise] * (not found and otherwise != ""), tables=found)
+
+
+def _paper(folder: Path) -> Section:
+    section = Section("paper", "Beside the published numbers")
     for number, title in TITLES.items():
         path, title = folder / f"paper_{number}.csv", f"Table {number}. {title}"
         if path.exists():
             table = Table(title, pd.read_csv(path, dtype=str, keep_default_na=False))
-            paper.folded.append(Section(f"paper-{number}", title, tables=[table]))
-            paper.text = ["The tables of the paper with this run's results; data and networks differ."]
-    return [
-        Section("mining", "Quality of mining", [PMR_WORDS] * mined, no_mining),  # the numbers are in the comparison
-        _section("Retrieval", "Recall by the number k of neighbours", _recalls(folder),
-                 "No tables/retrieval.csv yet: notebook 05_retrieval makes it."),
-        _section("Classification", "Share of test videos whose class is named", _accuracies(folder), no_probe),
-        _section("Ablation of the cascade", "Points of the ablation", _ablation(folder),
-                 no_ablation if run.settings.get("ablation") else ""),
-        paper,
-    ]  # fmt: skip
-
-
-def _section(title: str, caption: str, words: pd.DataFrame | None, otherwise: str) -> Section:
-    name = title.split()[0].lower()
-    if words is None:
-        return Section(name, title, missing=[otherwise] * bool(otherwise))
-    return Section(name, title, tables=[Table(f"{caption}, percent", words)])
+            section.folded.append(Section(f"paper-{number}", title, tables=[table]))
+            section.text = ["The tables of the paper with this run's results; data and networks differ."]
+    return section
 
 
 def _recalls(folder: Path) -> pd.DataFrame | None:
@@ -121,7 +123,6 @@ def _recalls(folder: Path) -> pd.DataFrame | None:
 
 
 def _accuracies(folder: Path) -> pd.DataFrame | None:
-    """Linear probe and fine-tuning."""
     found = {MEASURES[name].label: tables.read_accuracies(folder, name) for name in measures("classification")}
     parts = [t.set_axis([f"{label}, top-{k}" for k in (1, 5)], axis=1) for label, t in found.items() if t is not None]
     return _words(pd.concat(parts, axis=1).rename_axis(tables.KEYS)) if parts else None

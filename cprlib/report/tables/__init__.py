@@ -1,1 +1,1 @@
-"""Tables of a run as frames of numbers, and the same as text."""
+"""Tables of a run, as numbers and as text."""

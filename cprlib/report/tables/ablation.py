@@ -1,7 +1,7 @@
 """Ablations of the cascade: mean and spread over the seeds.
 
-An ablation is a frame with a row for each point, seed and view: `point` (its name, e.g. "num_stages=7 ratio=0.8"), the
-`SETTINGS` that were swept, `view`, `seed`, and measures in [0, 1], NaN where a view has none.
+An ablation is a table with a row for each point, seed and view: `point` (its name, e.g. "num_stages=7 ratio=0.8"), the
+`SETTINGS` of the point, `view`, `seed`, and measures in [0, 1], NaN where a view has none.
 """
 
 import pandas as pd
@@ -25,7 +25,7 @@ def ablation_summary(frame: pd.DataFrame) -> pd.DataFrame:
     """`mean_and_spread` over the seeds for each point and view, in the order they come.
 
     Raises:
-        ValueError: a seed is there twice for a point and view, e.g. because a run was named twice.
+        ValueError: a point and view has a seed twice, e.g. because a run was named twice.
     """
     twice = frame.loc[frame.duplicated(["point", "view", "seed"]), ["point", "view", "seed"]]
     if len(twice):
@@ -45,7 +45,7 @@ def sweep(frame: pd.DataFrame, *settings: str) -> pd.DataFrame:
     """The rows of the largest group of points that differ in nothing but these settings.
 
     Raises:
-        ValueError: two groups are equally large, so that the caller has to choose.
+        ValueError: two groups are equally large; the caller has to choose one.
     """
     others = [name for name in SETTINGS if name not in settings]
     groups = frame.groupby(others, sort=False, dropna=False)
@@ -62,9 +62,7 @@ def sweep(frame: pd.DataFrame, *settings: str) -> pd.DataFrame:
 def ablation_results(frame: pd.DataFrame, evaluated_on: str, pretrained_on: str, backbone: str) -> pd.DataFrame:
     """The sweep of stages and ratio as rows for tables 1 and 2 of the paper; arguments as for `our_results`."""
     summary = ablation_summary(sweep(frame, "num_stages", "ratio"))
-    # a cascade of one stage goes straight to the top k and never uses the ratio
-    settings = [
-        "num_stages=1" if row.num_stages == 1 else f"num_stages={int(row.num_stages)} ratio={row.ratio:g}"
-        for row in summary.itertuples()
-    ]
-    return our_results(summary.assign(method="cpr", setting=settings), evaluated_on, pretrained_on, backbone)
+    stages = "num_stages=" + summary["num_stages"].astype(int).astype(str)
+    ratio = " ratio=" + summary["ratio"].map("{:g}".format)
+    setting = stages + ratio.where(summary["num_stages"] > 1, "")  # one stage goes straight to the top k: no ratio
+    return our_results(summary.assign(method="cpr", setting=setting), evaluated_on, pretrained_on, backbone)

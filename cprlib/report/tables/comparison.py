@@ -1,6 +1,6 @@
-"""The comparison of methods, in one run or over several that differ in their seed.
+"""The comparison of methods, in one run or over several runs that differ in their seed.
 
-Built from what notebooks 05, 06 and 07 leave in a run folder: `tables/retrieval.csv` (method, view, k, recall),
+It reads what notebooks 05, 06 and 07 write into a run: `tables/retrieval.csv` (method, view, k, recall),
 `tables/mining.csv` (method, view and the mining measures) and `tables/<protocol>_<method>.csv` (method, view, top1).
 All numbers are shares in [0, 1], NaN where there is none.
 """
@@ -13,25 +13,24 @@ import pandas as pd
 from cprlib.methods import COTRAINED, MEASURES
 from cprlib.report.names import in_order, measures, method_look, method_order, view_label, view_order
 from cprlib.report.tables.notes import notes
-from cprlib.report.tables.text import UNKNOWN, labelled, measured, percents, to_markdown
-from cprlib.store.files import atomic_path, resolve
+from cprlib.report.tables.text import UNKNOWN, labelled, measured, percents, to_markdown, write_texts
+from cprlib.store.files import resolve
 
 KEYS = ["method", "view"]
 MINING, CLASSIFIED = measures("mining"), measures("classification")
-RECALLS = {int(name[1:]): name for name in measures("retrieval")}  # k -> r<k>
 COMPARED = ("pmr_end", "cmr_source", "r1", *CLASSIFIED)  # in tables of differences
 
 
 def run_table(run_folder: str | Path) -> pd.DataFrame:
-    """All measures of one run, a row for each method and view: these, and every name of MEASURES.
+    """All measures of one run: method, view and every name of MEASURES.
 
     Raises:
-        FileNotFoundError, ValueError: no retrieval, or a table lacks a column; names the notebook that makes it.
+        FileNotFoundError, ValueError: see :func:`read_table`; retrieval must have run.
     """
     folder = resolve(run_folder) / "tables"
     recalls = read_table(folder / "retrieval.csv", [*KEYS, "k", "recall"], "05_retrieval")
-    parts = [recalls.pivot(index=KEYS, columns="k", values="recall").rename(columns=RECALLS)]
-    if (folder / "mining.csv").exists():  # a run that evaluates networks of another one has none
+    parts = [recalls.pivot(index=KEYS, columns="k", values="recall").add_prefix("r")]
+    if (folder / "mining.csv").exists():  # a run that evaluates the networks of another run has none
         parts.append(read_table(folder / "mining.csv", [*KEYS, *MINING], "07_mining_quality").set_index(KEYS))
     for protocol in CLASSIFIED:
         top1 = read_accuracies(folder, protocol)
@@ -52,7 +51,7 @@ def read_table(path: Path, columns: list[str], notebook: str) -> pd.DataFrame:
 
 
 def read_accuracies(folder: Path, protocol: str) -> pd.DataFrame | None:
-    """top1 and top5 of all methods, by method and view; None if no file has this protocol."""
+    """top1 and top5 of a protocol, by method and view; None if no method has it."""
     read = [read_table(p, [*KEYS, "top1"], "06_classification") for p in sorted(folder.glob(f"{protocol}_*.csv"))]
     return pd.concat(read).set_index(KEYS).reindex(columns=["top1", "top5"]) if read else None
 
@@ -66,8 +65,7 @@ def mean_and_spread(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Mean of each measure over the rows with the same keys.
 
     Returns:
-        keys, `runs` (how many a row is the mean of), measures, and their standard deviations (n - 1) as
-        `<measure>_std`, as far as there are any.
+        keys, `runs` (number of rows), measures, and their standard deviations (n - 1) as `<measure>_std`, if any.
     """
     groups = table.groupby(keys, sort=False, dropna=False)
     values = groups[[name for name in MEASURES if name in table]]
@@ -89,7 +87,7 @@ def differences(table: pd.DataFrame, method: str | None = None, against: str | N
 
     Returns:
         measure, view, `against`, `method` (means over the runs that have both), `difference`, `error` (its standard
-        error, NaN for one run), `runs`; no rows where there are no two methods to compare.
+        error, NaN for one run), `runs`; empty if the table does not have two methods to compare.
     """
     mine = table["method"].isin(COTRAINED) | table.get("pmr_end", pd.Series(dtype=float)).notna()
     mining = sorted(set(table.loc[mine, "method"]), key=method_order) or [""]
@@ -122,9 +120,9 @@ def difference_words(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """A comparison as text: labels, percent with one decimal, ± the spread if there is one, PMR start → end.
+    """A comparison as text, in percent, with ± the spread if there is one; PMR as start → end.
 
-    Measures without any number are left out; "–" where there is no number.
+    Measures without any number are left out; a missing number is "–".
     """
     cells = {MEASURES[name].label: percents(table, name) for name in measured(table)}
     start, end = (MEASURES[name].label for name in ("pmr_start", "pmr_end"))
@@ -135,7 +133,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def two_stream_table(table: pd.DataFrame) -> pd.DataFrame:
-    """What each view is worth at inference, as text: a row for each method, columns "R@1 RGB", "R@1 Flow", …."""
+    """Retrieval and classification in each view, as text: a row a method, columns "R@1 RGB", "R@1 Flow", …."""
     views = sorted(set(table["view"]), key=view_order)
     columns = {}
     for name in (name for name in measured(table) if name in ("r1", *CLASSIFIED)):
@@ -148,22 +146,19 @@ def two_stream_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_comparison(run_folders: list[str | Path], folder: str | Path, *pair: str) -> list[Path]:
-    """Write the comparison of one or several runs; pair: see `differences`.
+    """Write the comparison of one or several runs; pair: the methods for `differences`.
 
     Returns:
         comparison.csv and differences.csv (numbers), comparison.md and comparison.txt (both tables as text).
     """
-    tables = all_runs(*run_folders)
-    table, pairs = comparison_table(*run_folders), differences(tables, *pair)
+    runs = all_runs(*run_folders)
+    table, pairs = in_order(mean_and_spread(runs, KEYS)), differences(runs, *pair)
     words = [frame for frame in (readable(table), difference_words(pairs)) if len(frame)]
     below = "".join(f"\n{line}\n" for line in notes(run_folders))
-    contents = {"comparison.csv": table.to_csv(index=False), "differences.csv": pairs.to_csv(index=False)}
-    contents |= {f"comparison.{suffix}": "\n".join(to_markdown(frame, style) for frame in words) + below
-                 for suffix, style in (("md", "pipe"), ("txt", "simple"))}  # fmt: skip
-    for name, content in contents.items():
-        with atomic_path(resolve(folder) / name) as tmp:
-            tmp.write_text(content, encoding="utf-8")
-    return [resolve(folder) / name for name in contents]
+    texts = {"comparison.csv": table.to_csv(index=False), "differences.csv": pairs.to_csv(index=False)}
+    for suffix, style in (("md", "pipe"), ("txt", "simple")):
+        texts[f"comparison.{suffix}"] = "\n".join(to_markdown(frame, style) for frame in words) + below
+    return write_texts(resolve(folder), texts)
 
 
 def main() -> None:

@@ -1,5 +1,4 @@
-"""What has to be said below a comparison: chance, how well a share is known, what is no better than untrained, where
-training made it worse, and what to try then."""
+"""Lines below a comparison: chance, what is no better than untrained, what training made worse, what to try then."""
 
 from pathlib import Path
 
@@ -19,26 +18,19 @@ ADVICE = {
 
 
 def notes(run_folders: list[str | Path]) -> list[str]:
-    """A line each, for runs with the same test videos.
-
-    Args:
-        run_folders: of runs, each with ``tables/retrieval.csv``.
-    """
+    """The lines for runs with the same test videos; none before retrieval has run."""
     paths = [resolve(folder) / "tables" / "retrieval.csv" for folder in run_folders]
     tables = [pd.read_csv(path) for path in paths if path.exists()]
     if not tables:
         return []
     table = pd.concat(tables).groupby(["method", "view", "k"], as_index=False).mean()
-    if not {"chance", "queries"} <= set(table):  # of an older run
+    if not {"chance", "queries"} <= set(table):  # tables of an earlier version
         return []
     count = int(table["queries"].iloc[0])
     chances = table.drop_duplicates("k").set_index("k")["chance"]
-    low, high = interval(0.5, count)
     shown = ", ".join(f"R@{k} {100 * chances[k]:.1f}" for k in (1, 5, 10) if k in chances)
-    lines = [
-        f"Chance: {shown}. With {count} test videos the 95 % interval of a share of 50.0 is {100 * low:.1f} to "
-        f"{100 * high:.1f}."
-    ]
+    known = f"With {count} test videos the 95 % interval of a share of 50.0 is {_interval(0.5, count)}."
+    lines = [f"Chance: {shown}. {known}"]
     first = table[table["k"] == 1]
     weak = [_name(row) for row in _against(first, UNTRAINED) if not is_better(row.recall, row.base, count)]
     if weak:
@@ -48,19 +40,16 @@ def notes(run_folders: list[str | Path]) -> list[str]:
 
 
 def _left_out(paths: list[Path]) -> list[str]:
-    """R@1 of all videos, where there are too few for testing; of several views that of all together."""
+    """R@1 with every video as query, for data with few test videos; in all views together if there are several."""
     tables = [pd.read_csv(path) for path in paths if path.exists()]
     if not any(map(len, tables)):
         return []
     table = pd.concat(tables).groupby(["method", "view"], as_index=False).mean()
-    views = sorted(set(table["view"]), key=view_order)
-    told = []
-    for row in in_order(table[table["view"] == views[-1]]).itertuples():
-        low, high = interval(row.recall, int(row.groups))
-        told.append(f"{_name(row)} {100 * row.recall:.1f} ({100 * low:.1f} to {100 * high:.1f})")
+    rows = list(in_order(table[table["view"] == max(table["view"], key=view_order)]).itertuples())
+    told = [f"{_name(row)} {100 * row.recall:.1f} ({_interval(row.recall, int(row.groups))})" for row in rows]
     return [
-        f"R@1 with all {row.videos:.0f} videos as queries, those for training included, each among the videos of other "
-        f"recordings; the 95 % interval is that of {row.groups:.0f} recordings: {'; '.join(told)}."
+        f"R@1 with all {rows[-1].videos:.0f} videos as queries, training videos included, each among the videos of "
+        f"other recordings; the 95 % interval is that of {rows[-1].groups:.0f} recordings: {'; '.join(told)}."
     ]
 
 
@@ -72,13 +61,16 @@ def _against(first: pd.DataFrame, base: str) -> list:
 
 
 def _worse(first: pd.DataFrame, count: int) -> list[str]:
-    """What training made worse, compared with random weights and with the InfoNCE start, and what to try."""
+    """What training made worse than random weights or than the InfoNCE start, and what to try."""
     lines, views = [], set()
     for base, name in ((UNTRAINED, "random weights"), (START, "the InfoNCE start")):
         worse = [row for row in _against(first, base) if row.recall < row.base]
         worse = [row for row in worse if base == UNTRAINED or row.method in COTRAINED]
         views |= {row.view for row in worse}
-        told = [f"{_name(row)} ({_pair(row, count)})" for row in worse]
+        told = []
+        for row in worse:
+            sure = "" if is_better(row.base, row.recall, count) else ", perhaps by chance"
+            told.append(f"{_name(row)} ({100 * row.recall:.1f} against {100 * row.base:.1f}{sure})")
         if told:
             lines.append(f"Training made R@1 worse than {name}: {'; '.join(told)}.")
     if lines:
@@ -91,19 +83,17 @@ def _name(row: tuple) -> str:
     return f"{method_look(row.method).label} {within_line(view_label(row.view))}"
 
 
-def _pair(row: tuple, count: int) -> str:
-    sure = is_better(row.base, row.recall, count)
-    return f"{100 * row.recall:.1f} against {100 * row.base:.1f}" + ("" if sure else ", perhaps by chance")
+def _interval(share: float, count: int) -> str:
+    return " to ".join(f"{100 * bound:.1f}" for bound in interval(share, count))
 
 
 def _bounds(first: pd.DataFrame) -> list[str]:
-    """Where labels as positives do not give the best R@1, they are no upper bound."""
-    best = first.groupby(["view", "method"])["recall"].mean().unstack("method")
-    labels = [name for name, method in METHODS.items() if method.needs_labels and name in best]
+    """Methods trained with labels that do not have the best R@1 and so are no upper bound."""
+    best = first.pivot(index="view", columns="method", values="recall")
     lines = []
-    for name in labels:
-        beaten = [view for view in best.index if best.loc[view].drop(name).max() > best.loc[view, name]]
-        if beaten:
+    for name in (name for name, method in METHODS.items() if method.needs_labels and name in best):
+        beaten = best.index[best.drop(columns=name).max(axis=1) > best[name]]
+        if len(beaten):
             views = ", ".join(within_line(view_label(view)) for view in beaten)
             lines.append(f"{method_look(name).label} is no upper bound here: R@1 of others is higher ({views}).")
     return lines

@@ -1,14 +1,14 @@
 """Tables 1, 2, 4, 6 and 7 of the CPR paper with our results beside the published numbers.
 
-`docs/published.csv` has a row for each number that could be found, with who published it, and a row without a value
-for each cell that the paper has but no public text shows. Its columns: `table` of the CPR paper ("" if unknown),
-`setting` (the point of an ablation, e.g. "num_stages=5 ratio=0.8"), `method` (names of METHODS for what is
-implemented here), `backbone`, `pretrained_on` ("none" for no pretraining), `views` (rgb, flow, both, "" if not
-stated), `evaluated_on`, `protocol` (retrieval, probe, finetune, mining), `measure`, `value` (percent, or a count of
-classes), `source`, `note`. Our results are frames with the same columns and `spread`.
+`docs/published.csv` has a row for each published number that we found, with its source, and a row without a value for
+each cell that the paper has but no public text shows. Its columns: `table` of the CPR paper ("" if unknown),
+`setting` (the point of an ablation, e.g. "num_stages=5 ratio=0.8"), `method` (a name of METHODS if it is implemented
+here), `backbone`, `pretrained_on` ("none" for no pretraining), `views` (rgb, flow, both, "" if not stated),
+`evaluated_on`, `protocol` (retrieval, probe, finetune, mining), `measure`, `value` (percent, or a count of classes),
+`source`, `note`. Our results are tables with the same columns and `spread`.
 
-The numbers of the tables are **inferred** from the abstract: 1 and 2 are the ablations, 4 the quality of mining, 6 and
-7 the comparisons with other work. Most numbers of other methods come from papers that repeat them.
+We **infer** from the abstract which table is which: 1 and 2 are the ablations, 4 the quality of mining, 6 and 7 the
+comparisons with other work. Most numbers of other methods come from papers that repeat them.
 """
 
 from pathlib import Path
@@ -17,8 +17,8 @@ import pandas as pd
 
 from cprlib.methods import MEASURES
 from cprlib.report.names import measures, method_look, method_order, view_label, view_order
-from cprlib.report.tables.text import percent, to_markdown
-from cprlib.store.files import atomic_path, resolve
+from cprlib.report.tables.text import percent, to_markdown, write_texts
+from cprlib.store.files import resolve
 
 PUBLISHED = Path(__file__).parents[3] / "docs" / "published.csv"
 COLUMNS = ["table", "setting", "method", "backbone", "pretrained_on", "views"]
@@ -38,14 +38,13 @@ OURS |= {name: ("retrieval", MEASURES[name].label) for name in measures("retriev
 OURS |= {name: (name, "top-1") for name in ("probe", "finetune")}
 _ABLATION = [OURS[name] for name in ("pmr_end", "mining_r1", "cmr_source", "r1", "probe", "finetune")]
 _COUNTS = [("mining", "classes with the higher CMR"), ("mining", "classes at CMR 100")]
-_RECALLS = [("retrieval", f"R@{k}") for k in (1, 5, 10, 20)]
-_MINING = [pair for pair in OURS.values() if pair[0] == "mining"] + _COUNTS
-SHOWN = {1: _ABLATION, 2: _ABLATION, 4: _MINING, 6: [OURS["probe"], OURS["finetune"]], 7: _RECALLS}
-_ROW = ["setting", "method", "views", "backbone", "pretrained_on"]  # what makes a row of a table
+SHOWN = {1: _ABLATION, 2: _ABLATION, 4: [OURS[name] for name in _NAMES] + _COUNTS}
+SHOWN |= {6: [OURS["probe"], OURS["finetune"]], 7: [("retrieval", f"R@{k}") for k in (1, 5, 10, 20)]}
+_ROW = ["setting", "method", "views", "backbone", "pretrained_on"]  # what identifies a row of a table
 
 
 def read_published() -> pd.DataFrame:
-    """The published numbers: `COLUMNS`, strings but for `value`, which is NaN where no text shows the number."""
+    """The published numbers: `COLUMNS`, all strings except `value`, which is NaN if no text shows the number."""
     frame = pd.read_csv(PUBLISHED, dtype=str, keep_default_na=False)
     return frame[COLUMNS].assign(value=pd.to_numeric(frame["value"]))
 
@@ -54,13 +53,12 @@ def our_results(table: pd.DataFrame, evaluated_on: str, pretrained_on: str, back
     """Our numbers as rows like those of `docs/published.csv`.
 
     Args:
-        table: from `run_table` or `comparison_table`; perhaps with `setting`, the point of an ablation.
+        table: from `run_table` or `comparison_table`; may have a column `setting`, the point of an ablation.
         evaluated_on: data of retrieval and classification, e.g. "built-in", "UCF101", "HMDB51".
         pretrained_on: data of pretraining; mining is always measured on it.
-        backbone: e.g. "tiny", "s3d".
 
     Returns:
-        `COLUMNS` and `spread`, both in percent; numbers that do not exist have no row.
+        `COLUMNS` and `spread`, in percent; missing numbers have no row.
     """
     rows = []
     for row in table.to_dict("records"):
@@ -75,19 +73,15 @@ def our_results(table: pd.DataFrame, evaluated_on: str, pretrained_on: str, back
 
 
 def paper_table(number: int, ours: pd.DataFrame | None = None) -> pd.DataFrame:
-    """A table of the CPR paper, ours in columns beside the published ones.
+    """A table of the CPR paper as text, with our numbers in columns beside the published ones.
 
-    A row is a method (tables 1 and 2: a setting) and view with the backbone and pretraining it was published with. Ours
-    are put into the row of their method and view: one of the same pretraining if there is one, else that of UCF101,
-    else a row of their own. No column mixes published numbers and ours.
+    A row is a method (tables 1 and 2: a setting) and view with the backbone and pretraining it was published with. Our
+    numbers go into the row of their method and view with the same pretraining, else into that with UCF101, else into a
+    row of their own. No column mixes published numbers and ours; a column without any number is left out.
 
     Args:
         number: 1, 2, 4, 6 or 7; see `TITLES`.
-        ours: from `our_results` or `ablation_results`, several of them joined by `pd.concat`; settings that the
-            paper's table does not have are left out.
-
-    Returns:
-        strings, "" where there is no number; a column without any number is left out.
+        ours: from `our_results` and `ablation_results`; settings that the paper's table lacks are left out.
     """
     published = read_published()
     belongs = published["table"] == str(number) if number in (1, 2) else published["setting"] == ""
@@ -98,7 +92,8 @@ def paper_table(number: int, ours: pd.DataFrame | None = None) -> pd.DataFrame:
         cells = pd.concat([published, _shown(_in_published_rows(ours, published), number)])
     titles = cells.loc[cells["text"] != "", "title"].unique()
     wide = cells.pivot(index=_ROW, columns="title", values="text").reindex(columns=titles).fillna("")
-    wide = wide.loc[sorted(wide.index, key=_row_order(list(published["setting"])))]
+    settings = list(published["setting"])
+    wide = wide.loc[sorted(wide.index, key=lambda row: (settings.index(row[0]), *_row_order(row)))]
     sources = published.groupby(_ROW)["source"].unique().map("; ".join).to_dict()
     labels = pd.DataFrame([_labels(row, number, sources.get(row, "")) for row in wide.index])
     return labels.join(wide.reset_index(drop=True))
@@ -108,10 +103,8 @@ def write_paper_tables(ours: pd.DataFrame, folder: str | Path) -> str:
     """Write all tables as `paper.md` and, a file each, as `paper_<number>.csv`; returns the markdown."""
     tables = {number: paper_table(number, ours) for number in TITLES}
     text = "\n".join(f"### Table {n}. {TITLES[n]}\n\n{to_markdown(table)}" for n, table in tables.items())
-    contents = {f"paper_{n}.csv": table.to_csv(index=False) for n, table in tables.items()} | {"paper.md": text}
-    for name, content in contents.items():
-        with atomic_path(resolve(folder) / name) as tmp:
-            tmp.write_text(content, encoding="utf-8")
+    files = {f"paper_{n}.csv": table.to_csv(index=False) for n, table in tables.items()}
+    write_texts(resolve(folder), files | {"paper.md": text})
     return text
 
 
@@ -121,17 +114,14 @@ def _shown(frame: pd.DataFrame, number: int) -> pd.DataFrame:
     frame = frame.assign(dataset=pd.factorize(frame["evaluated_on"])[0]).merge(columns)
     frame = frame.sort_values(["dataset", "place"], kind="stable", ignore_index=True)
     names = frame["protocol"].map({"probe": "linear probe", "finetune": "fine-tuned"}).fillna(frame["measure"])
-    texts = [
-        f"{row.value:.0f}"
-        if row.measure.startswith("classes") and row.value == row.value
-        else percent(row.value / 100, row.spread / 100, "")
-        for row in frame.itertuples()
-    ]
+    texts = [percent(row.value / 100, row.spread / 100, "") for row in frame.itertuples()]
+    counts = frame["measure"].str.startswith("classes")  # of classes: no decimal
+    texts = pd.Series(texts, dtype=str).where(~counts, lambda text: text.str.removesuffix(".0"))
     return frame.assign(title=names + ", " + frame["evaluated_on"] + " (" + frame["owner"] + ")", text=texts)
 
 
 def _in_published_rows(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
-    """Ours with backbone and pretraining of the published row they are put into, and an owner for their columns."""
+    """Our numbers with backbone and pretraining of the published row they go into, and an owner for their columns."""
     rows, placed = published[_ROW].drop_duplicates().to_dict("records"), []
     for cell in ours.to_dict("records"):
         trained = cell["pretrained_on"]
@@ -142,15 +132,10 @@ def _in_published_rows(ours: pd.DataFrame, published: pd.DataFrame) -> pd.DataFr
     return pd.DataFrame(placed, columns=[*ours, "owner"])
 
 
-def _row_order(settings: list[str]):
-    """Sort key of rows: by setting, by method, without transfer first, by view, then by the rest."""
-    return lambda row: (
-        settings.index(row[0]),
-        method_order(row[1]),
-        row[4] not in ("", "none", "UCF101"),
-        (bool(row[2]), view_order(row[2])),
-        row[3:],
-    )
+def _row_order(row: tuple[str, ...]) -> tuple:
+    """Sort key of the rows of a setting: by method, without transfer first, by view ("not stated" first), the rest."""
+    _, method, view, *training = row
+    return method_order(method), training[1] not in ("", "none", "UCF101"), bool(view), view_order(view), training
 
 
 def _labels(row: tuple[str, ...], number: int, source: str) -> dict[str, str]:

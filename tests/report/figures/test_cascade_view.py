@@ -102,9 +102,10 @@ def pixels(axes):
     return [int(image.get_array().ravel()[0]) for image in axes.images]
 
 
-def test_cascade_figure_shows_the_funnel_and_both_strips():
+def test_cascade_figure_shows_the_funnel_and_both_strips(monkeypatch):
+    monkeypatch.setattr(cascade_view, "SHOWN", 3)
     memory, stages = random_memory(), plan_stages(40, num_stages=3, top_k=4)
-    figure = cascade_figure(memory, stages, 7, NAMES, picture, shown=3)
+    figure = cascade_figure(memory, stages, 7, NAMES, picture)
     mined, single, funnel, query = figure.axes
     found, one = trace(memory, stages, 7), trace(memory, [Stage("flow", 4)], 7)
     counts, hits = [len(rows) for rows in found.rows], [int(c.sum()) for c in found.correct]

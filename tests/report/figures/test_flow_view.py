@@ -57,13 +57,13 @@ def test_the_wheel_has_the_colours_of_the_directions():
 
 
 def test_arrows_begin_at_their_pixel_and_have_its_flow():
-    flow = np.random.default_rng(0).uniform(3, 4, (2, 20, 30)).astype(np.float32)
+    flow = np.random.default_rng(0).uniform(3, 4, (2, 100, 140)).astype(np.float32)  # 14 arrows in a row
     flow[0] *= -1  # to the left and down
-    frame = np.zeros((20, 30, 3), np.uint8)
-    figure = flow_arrows(frame, flow, step=10)
+    frame = np.zeros((100, 140, 3), np.uint8)
+    figure = flow_arrows(frame, flow)
     left, middle, right = figure.axes
     arrows = left.collections[0]
-    assert arrows.XY.astype(int).tolist() == [[x, y] for y in (5, 15) for x in (5, 15, 25)]
+    assert arrows.XY.astype(int).tolist() == [[x, y] for y in range(5, 100, 10) for x in range(5, 140, 10)]
     times = float(re.search(r"arrows ([\d.]+) ×", left.get_title())[1])
     at = flow[:, 5::10, 5::10].reshape(2, -1) * times
     assert np.allclose([arrows.U, arrows.V], at) and arrows.scale == 1 and arrows.angles == "xy"

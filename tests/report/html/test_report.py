@@ -11,7 +11,7 @@ import yaml
 from cprlib.data.manifest import UNLABELLED, Manifest
 from cprlib.report.figures.catalogue import figures_of_run
 from cprlib.report.html import report
-from cprlib.report.html.results import table_sections
+from cprlib.report.html.results import result_sections
 from cprlib.report.run import Run
 from cprlib.report.tables.comparison import write_comparison
 from tests.report_runs import NETWORKS, SETTINGS, Page, make_half, make_network, make_run
@@ -134,11 +134,11 @@ def test_configuration_and_provenance(tmp_path):
     page = Page(report.write_report(run))
     settings = dict(page.tables["params.yaml"][1:])
     assert settings["methods"] == "infonce, coclr, cpr" and settings["seed"] == "3"
-    own = dict(page.tables["What each network was made with that differs from params.yaml or is not in it"][1:])
+    own = dict(page.tables["Settings of each network that differ from params.yaml or are not in it"][1:])
     assert own["all that have it"] == "tau = 0.07; init = –; num_stages = 1"  # K and epochs are those of params.yaml
     assert own["cpr_rgb_cycle1"] == "method = cpr; view = rgb"
     assert own["ablation/num_stages=1,K=320/cpr_rgb_cycle1"] == "method = cpr; view = rgb; K = 32"
-    recorded = dict(page.tables["Recorded by 7 networks when they began"][1:])
+    recorded = dict(page.tables["Recorded by 7 networks at the start of their training"][1:])
     assert recorded == {
         "python": "3.11.7 (6), 3.12.0 (1)",
         "torch": "2.15.0",
@@ -193,7 +193,7 @@ def test_broken_files_are_named(tmp_path, capsys):
     other = make_run(tmp_path, "other")
     (other / "tables/retrieval.csv").write_text("method,view\n")
     with pytest.raises(ValueError, match="retrieval.csv has no column k"):
-        table_sections(Run(other))
+        result_sections(Run(other), None, [])
     # the report of another run is made, and the index says what is wrong
     assert report.main([str(make_half(tmp_path))]) == 0
     states = {row[0]: row[3] for row in Page(tmp_path / "index.html").tables["Runs, the last changed first"][1:]}

@@ -1,7 +1,7 @@
-"""What a manifest said of the same videos the last time: their order, and the side of the split that they were on.
+"""What an earlier manifest said of the same videos: their order, and the side of the split that they were on.
 
 So a video keeps its number and its side when classes become known, when it is moved, and when others are added:
-networks that were trained before can be judged on it, and are trained again only where there is something new to train.
+networks that were trained before can be evaluated on it, and are trained again only if there is something new to train.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from data_prep.remembered import Remembered
 
 
 def rows_before(paths: Sequence[str], before: Manifest, memory: str | Path | None = None) -> list[int | None]:
-    """The row of each file in an earlier manifest: that of the same content, else of its path, else of its name.
+    """The row of each file in an earlier manifest, found by content, else by path, else by name.
 
     Args:
         paths: of files that exist.
@@ -23,7 +23,7 @@ def rows_before(paths: Sequence[str], before: Manifest, memory: str | Path | Non
         memory: what was found in its files, see :mod:`data_prep.remembered`.
 
     Returns:
-        A row of `before` for each file, each at most once; None: the file is new.
+        A row of `before` for each file, each used at most once; None: the file is new.
     """
     remembered = Remembered(memory)
 
@@ -44,12 +44,12 @@ def rows_before(paths: Sequence[str], before: Manifest, memory: str | Path | Non
 
 
 def in_order_of_before(rows: Sequence[int | None]) -> list[int]:
-    """Numbers of the files, those that are known in the order of then, the others after them as they come."""
+    """Numbers of the files: known ones in their earlier order, then the others as they come."""
     return sorted(range(len(rows)), key=lambda i: (rows[i] is None, rows[i] or 0))
 
 
 def sides_before(groups: pd.Series, rows: Sequence[int | None], before: Manifest) -> dict[str, str]:
-    """Group -> the side that all its known videos were on; a group that was on both sides is not there."""
+    """Group -> the side that all its known videos were on; groups that were on both sides are left out."""
     sides = [None if row is None else before.table.split[row] for row in rows]
     known = pd.DataFrame({"group": list(groups), "side": sides}).dropna()
     known = known[known.side.isin(["train", "test"])].groupby("group").side

@@ -2,9 +2,9 @@
 
     python -m data_prep.coclr_lmdb RGB_LMDB FLOW_LMDB SPLITS OUT_MANIFEST --split 1
 
-The LMDBs are those of ucf101_rgb_lmdb.tar and ucf101_flow_lmdb.tar, unpacked; for FLOW_LMDB "-" is none. Nothing is
-converted: frames are read from the LMDBs, which must stay where they are. SPLITS as for data_prep.ucf101. A video that
-cannot be read is left out and listed. The LMDBs hold no frame rate: 25 is put in the manifest, which is UCF101's.
+The LMDBs are those of ucf101_rgb_lmdb.tar and ucf101_flow_lmdb.tar, unpacked; "-" as FLOW_LMDB means none. Nothing is
+converted: frames are read from the LMDBs, which must stay where they are. SPLITS as for data_prep.ucf101. Videos that
+cannot be read are left out and listed. The LMDBs hold no frame rate; the manifest gets UCF101's, 25.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from data_prep.common import Entry, describe, match, run
 from data_prep.ucf101 import read_lists
 
 FPS = 25.0
-SPREAD = 8  # levels; what JPEG makes of flow's constant channel stays far below
+SPREAD = 8  # levels; JPEG noise in flow's constant channel stays far below
 
 
 def build(
@@ -43,10 +43,10 @@ def build(
         splits: folder of the official lists.
         split: 1, 2 or 3.
         workers: processes; None = one per core.
-        memory: file that keeps what was found in each video, so that it is looked into once.
+        memory: file that keeps what was found in each video, so that it is inspected only once.
 
     Returns:
-        The manifest, and the problems (columns path, reason). Where flow is too short for a video, so is the video.
+        The manifest, and the problems (columns path, reason). A video whose flow is too short is cut to its flow.
 
     Raises:
         FileNotFoundError: no such LMDB, or no list for this split.

@@ -1,4 +1,4 @@
-"""What every data source shares: find videos, look into each, make manifest and problem list."""
+"""What all data sources share: find videos, inspect each, make the manifest and the list of problems."""
 
 import argparse
 import os
@@ -30,8 +30,8 @@ class Entry:
     class_name: str
     source_id: str
     split: str
-    flow_path: str = ""  # where the source has flow, too
-    group: str = ""  # what stays on one side of a split; empty: the recording
+    flow_path: str = ""  # if the source has flow, too
+    group: str = ""  # stays on one side of a split; empty: the recording
 
     def __str__(self) -> str:
         return str(self.path)
@@ -41,7 +41,7 @@ class Entry:
 class Listed:
     """One line of a split list."""
 
-    name: str  # as it stands in the list
+    name: str  # as written in the list
     class_name: str
     source_id: str
     split: str
@@ -49,7 +49,7 @@ class Listed:
 
 
 def match(videos: Sequence[Path], listed: Sequence[Listed], source: Path) -> tuple[list[Entry], list[dict]]:
-    """Bring files and list together by name, whatever the container and the case of the letters.
+    """Match files and list by name, ignoring container and case.
 
     Args:
         videos: files.
@@ -88,9 +88,9 @@ def match(videos: Sequence[Path], listed: Sequence[Listed], source: Path) -> tup
 
 
 def one_class_each(listed: Sequence[Listed]) -> list[Listed]:
-    """Recordings of one class each: siblings are positives, and two actions of one film are not.
+    """Split recordings by class: siblings are positives of each other, and two actions of one film are not.
 
-    A film or YouTube video of several classes becomes a recording for each, and stays a group.
+    A film or YouTube video of several classes becomes one recording per class, and stays one group.
     """
     classes: dict[str, set[str]] = {}
     for item in listed:
@@ -118,7 +118,7 @@ def describe(
     memory: str | Path | None = None,
     files: Callable[[Entry], Sequence[str | Path]] = lambda entry: [entry.path],
 ) -> tuple[Manifest, pd.DataFrame]:
-    """Look into every video that is new or changed and make the manifest; unusable files are left out and listed.
+    """Inspect every video that is new or changed and make the manifest; unusable files are left out and listed.
 
     Args:
         entries: the videos.
@@ -126,9 +126,9 @@ def describe(
         workers: processes; None = one per core.
         problems: found so far.
         min_frames: a shorter video is unusable.
-        look: called with an entry and `min_frames`; describes videos that are no files.
+        look: called with an entry and `min_frames`; needed for videos that are not files.
         memory: file that keeps what was found, see `data_prep.remembered`.
-        files: what a video is read from.
+        files: gives the files that a video is read from.
 
     Returns:
         The manifest and the problems (columns path, reason).
@@ -165,7 +165,7 @@ def describe(
 
 
 def _looked(entries: Sequence[Entry], workers, look: Callable, memory: Remembered, files: Callable) -> dict:
-    """What there is to say of each video: from memory, or by looking into it."""
+    """What was found in each video: remembered, or by inspecting it now."""
     known = {entry: memory.get(str(entry), files(entry)) for entry in entries}
     new = {entry: memory.state(files(entry)) for entry in entries if known[entry] is None}
     for entry, found in parallel_map(look, list(new), workers, "videos"):
@@ -191,7 +191,7 @@ def summary(problems: pd.DataFrame) -> list[str]:
 
 
 def save(manifest: Manifest, problems: pd.DataFrame, out: str | Path) -> None:
-    """Write the manifest and, beside it, ``<name>_problems.csv``, where they changed; print what is there."""
+    """Write the manifest and, beside it, ``<name>_problems.csv``, if they changed; print a summary."""
     out = resolve(out)
     manifest.write(out)
     listed, text = out.with_name(f"{out.stem}_problems.csv"), problems.to_csv(index=False)
@@ -209,7 +209,7 @@ def save(manifest: Manifest, problems: pd.DataFrame, out: str | Path) -> None:
 
 
 def run(parser: argparse.ArgumentParser, build: Callable[[argparse.Namespace], tuple]) -> None:
-    """Run a command: build and save, ending a foreseeable error with its one line; `args.memory` is for `describe`."""
+    """Run a command: build and save, and end on a foreseeable error in one line; `args.memory` is for `describe`."""
     parser.add_argument("out", help="manifest to write, .csv or .parquet")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     args = parser.parse_args()

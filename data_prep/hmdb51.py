@@ -4,7 +4,7 @@
 
 VIDEOS holds the videos, at any depth and in any container; SPLITS holds <class>_test_split1.txt.
 Clips cut from one film share its name: the recording of 21_wave_u_nm_np1_fr_goo_5 is 21. A film of several classes is
-a recording of each of them, as two actions are no siblings.
+one recording per class, as different actions are not siblings.
 """
 
 import argparse

@@ -3,10 +3,10 @@
     python -m data_prep.kinetics VIDEOS CSV [CSV ...] OUT_MANIFEST
 
 VIDEOS holds the videos at any depth and in any container: <id>_<start>_<end>.mp4 (seconds, six digits) or <id>.mp4.
-A CSV, or each CSV of a folder, has the columns label, youtube_id, time_start, time_end, split; id, start and end will
-do, too. Classes come from the CSV alone, folder names mean nothing. Videos that are not there are counted. The
-validation split is tested on, as the labels of the test split were long withheld; --test-split test takes the latter
-and leaves out the former.
+A CSV, or each CSV of a folder, has the columns label, youtube_id, time_start, time_end, split; id, start and end are
+accepted, too. Classes come from the CSV alone, folder names mean nothing. Missing videos are counted. Testing uses the
+validation split, as the labels of the test split were long withheld; --test-split test uses the test split and leaves
+out the validation split.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def build(
         lists: CSV files, or folders of them.
         test_split: "val" or "test": the split to test on.
         workers: processes; None = one per core.
-        memory: file that keeps what was found in each video, so that it is looked into once.
+        memory: file that keeps what was found in each video, so that it is inspected only once.
 
     Returns:
         The manifest, and the problems (columns path, reason). Labels are in alphabetical order; clips of one
@@ -54,7 +54,7 @@ def build(
 
     Raises:
         FileNotFoundError: no such folder or CSV, or no video.
-        ValueError: a row that cannot be read, no label, or lists of other videos.
+        ValueError: a row cannot be read or has no label, or the lists are of other videos.
     """
     files = _files([resolve(path) for path in lists])
     problems: list[dict] = []
@@ -106,7 +106,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict]]:
 
 
 def _columns(header: list[str], path: Path) -> dict[str, int]:
-    """Where each column stands; only label may be missing, as in lists whose labels are withheld."""
+    """The place of each column; only label may be missing, as in lists whose labels are withheld."""
     places = {}
     for column, names in COLUMNS.items():
         found = [header.index(name) for name in names if name in header]
@@ -131,7 +131,7 @@ def _row(row: dict, place: str) -> dict:
 
 
 def _name(row: dict, there: set[str]) -> str:
-    """What the video of a row is called: by its id alone, if only that file is there."""
+    """The name of a row's video: its id alone, if only such a file is there."""
     timed = f"{row['id']}_{row['start']:06}_{row['end']:06}"
     return row["id"] if row["id"].lower() in there and timed.lower() not in there else timed
 

@@ -1,4 +1,4 @@
-"""Videos for testing that show nearly the same pictures as one for training: they make any network look good."""
+"""Find test videos that show nearly the same pictures as a training video: they make any network look good."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import read_clip
 
-SIZE = (16, 12)  # width and height that pictures are compared at, in pixels
+SIZE = (16, 12)  # width and height at which pictures are compared, in pixels
 LEAST = 0.95  # mean correlation of three pictures
 
 
@@ -17,10 +17,10 @@ def near_copies(manifest: Manifest, workers: int | None = None, least: float = L
     Args:
         manifest: videos with their split.
         workers: processes; None = one per core.
-        least: mean correlation, in [-1, 1], from which on two videos are near copies.
+        least: mean correlation, in [-1, 1], from which two videos count as near copies.
 
     Returns:
-        A remark (path, reason) for each test video that has one.
+        A remark (path, reason) for each test video that has a near copy.
     """
     table = manifest.table[manifest.table.split != "unused"].reset_index(drop=True)
     jobs = list(table[["path", "num_frames", "reader"]].itertuples(index=False, name=None))

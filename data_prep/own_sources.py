@@ -1,4 +1,4 @@
-"""What folders and tables of people say of their videos: path, class, recording, and perhaps group and split."""
+"""Read your own folders and tables of videos: path, class, recording, and perhaps group and split."""
 
 import os
 import unicodedata
@@ -25,15 +25,15 @@ def is_labelled(source: str | Path) -> bool:
 
 
 def read_videos(source: Path, problems: list[dict] | None = None) -> pd.DataFrame:
-    """What a folder or a CSV says of each video, see :func:`read_folder` and :func:`read_csv`."""
+    """Read a folder or a CSV of videos, see :func:`read_folder` and :func:`read_csv`."""
     return read_csv(source) if is_table(source) else read_folder(source, problems)
 
 
 def is_table(source: Path) -> bool:
-    """Whether videos are listed in a table of text, rather than in folders.
+    """Whether the source is a text table rather than a folder.
 
     Raises:
-        ValueError: it is another kind of file, such as a spreadsheet's own.
+        ValueError: it is another kind of file, such as a spreadsheet.
     """
     if source.is_dir() or source.suffix.lower() in TABLES:
         return not source.is_dir()
@@ -43,7 +43,7 @@ def is_table(source: Path) -> bool:
 
 
 def read_folder(folder: Path, problems: list[dict] | None = None) -> pd.DataFrame:
-    """Path, class, recording and, if the folders tell, split of each video below a folder."""
+    """Path, class, recording and, if folders name one, split of each video below a folder."""
     problems = [] if problems is None else problems
     videos = [(path, path.relative_to(folder).parts) for path in find_videos(folder, problems)]
     if all(len(parts) == 1 for _, parts in videos):
@@ -73,12 +73,12 @@ def read_folder(folder: Path, problems: list[dict] | None = None) -> pd.DataFram
         layout.insert(level, "<split>")
     print(f"{folder}: read as {'/'.join(layout)}")
     if level is None or set(table.split) == {"train"}:
-        return table.drop(columns="split")  # drawn
+        return table.drop(columns="split")  # to be drawn
     return table.assign(split=decided(table.split))
 
 
 def split_level(paths: list[tuple[str, ...]]) -> int | None:
-    """Which folder of the paths is a split: the first or the second, or None where that is not certain."""
+    """Which level of the paths names a split: the first or the second, or None if that is not certain."""
     for level in (0, 1):
         names = {parts[level].casefold() for parts in paths if len(parts) > level + 1}
         deep = [parts for parts in paths if len(parts) > 2]
@@ -88,7 +88,7 @@ def split_level(paths: list[tuple[str, ...]]) -> int | None:
 
 
 def decided(splits: Iterable[str]) -> list[str]:
-    """The splits of a manifest: validation is tested on where nothing is called test."""
+    """The splits of a manifest: validation videos become test videos if there are none, else unused."""
     splits = list(splits)
     becomes = "unused" if "test" in splits else "test"
     if "validation" in splits:
@@ -97,7 +97,7 @@ def decided(splits: Iterable[str]) -> list[str]:
 
 
 def class_name(text: str) -> str:
-    """A class as people mean it: no blanks around it, accents in one way of writing."""
+    """A class name in one spelling: no blanks around it, accents normalised."""
     return unicodedata.normalize("NFC", text.strip())
 
 

@@ -5,11 +5,11 @@
 FOLDER/<class>/<video>: every video is a recording of its own. FOLDER/<class>/<recording>/<video>: the videos of one
 folder were cut from one recording. FOLDER/<split>/<class>/… and FOLDER/<class>/<split>/…, with train, training, test,
 testing, val, valid or validation for <split>, give the split as well. CSV: columns path (absolute, or relative to the
-CSV) and class_name; without class_name, or where all videos lie in the folder itself, no class is known, and what needs
-classes is left out. split (also unused), source_id (the recording) and group (what stays on one side of a split: a
-person, a camera) may be added. Validation is tested on where nothing is called test, else it is unused. Without split,
-about a fifth of each class's groups is set aside for testing, drawn by a hash of their names. Called again, known
-videos keep their number and their side, also after a move or when classes become known; --seed draws all anew.
+CSV) and class_name; without class_name, or if all videos lie in the folder itself, no class is known, and what needs
+classes is left out. Optional columns: split (also unused), source_id (the recording) and group (what stays on one side
+of a split: a person, a camera). Validation videos are the test videos if there are no others, else unused. Without
+split, about a fifth of each class's groups become the test split, drawn by a hash of their names. When run again, known
+videos keep their number and their side, even after a move or when classes become known; --seed draws all anew.
 """
 
 import argparse
@@ -42,18 +42,18 @@ def build(
 
     Args:
         source: folder with one folder per class, or a CSV file; see :mod:`data_prep.own_sources`.
-        seed: of the draw of test groups, where no split is given.
+        seed: for drawing the test groups if no split is given.
         workers: processes; None = one per core.
-        memory: file that keeps what was found in each video, so that it is looked into once.
-        before: the manifest of the last time: what was there keeps its number and, where the split is drawn, its side;
-            see :mod:`data_prep.before`.
+        memory: file that keeps what was found in each video, so that it is inspected only once.
+        before: the earlier manifest: its videos keep their number and, if the split is drawn, their side; see
+            :mod:`data_prep.before`.
 
     Returns:
         The manifest, and the problems (columns path, reason). Labels are in alphabetical order.
 
     Raises:
         FileNotFoundError: no such folder or file, or no video in it.
-        ValueError: a column or value of the CSV is missing or wrong, or nothing to train on or to test with.
+        ValueError: a column or value of the CSV is missing or wrong, or there is no training or test video.
     """
     source, problems = resolve(source), []
     table = read_videos(source, problems)
@@ -85,13 +85,13 @@ def build(
 
 
 def draw_split(table: pd.DataFrame, seed: int, chosen: Mapping[str, str] | None = None) -> list[str]:
-    """Train or test for each row: all videos of a group alike, also over classes; a lone group for training.
+    """Train or test for each row: the same for all videos of a group, also over classes; a class's only group trains.
 
-    Groups that are `chosen` already stay on their side.
+    Groups in `chosen` stay on their side.
     """
     groups, chosen = table.get("group", table.source_id), dict(chosen or {})
     classes = [list(found.unique()) for _, found in groups.groupby(table.class_name)]
-    for names in sorted(classes, key=len):  # where there is least to choose from first
+    for names in sorted(classes, key=len):  # classes with the fewest groups first
         order = sorted(names, key=lambda name: sha1(f"{seed}/{name}".encode()).hexdigest())
         count = max(1, round(TEST_SHARE * len(order))) if len(order) > 1 else 0
         count -= sum(chosen.get(name) == "test" for name in order)
@@ -109,13 +109,13 @@ def main() -> None:
 
 
 def made(args: argparse.Namespace) -> tuple[Manifest, pd.DataFrame]:
-    """What the command builds."""
+    """Build what the command asks for."""
     before = _before(args.out) if args.seed is None else None
     return build(args.source, args.seed or 0, args.workers, args.memory, before)
 
 
 def _before(out: str) -> Manifest | None:
-    """The manifest of the last time, None where there is none that can be read."""
+    """The earlier manifest, None if there is none that can be read."""
     try:
         return Manifest.read(resolve(out))
     except (ValueError, OSError):

@@ -1,7 +1,7 @@
-"""Settings that follow the videos: how many there are, how large and how long.
+"""Propose settings for your own videos from their number, size and length.
 
-For people's own videos, of which a parameter file cannot know anything. What it sets is kept, and what depends on it
-follows: with `K` set, stages and top-k are those of that K. Networks that a run starts from decide what clips they see.
+A setting in the parameter file is kept, and others follow from it: with `K` set, stages and top-k are chosen for that
+K. If a run starts from trained networks, their settings decide what clips they see.
 """
 
 import io
@@ -20,23 +20,23 @@ from cprlib.store.files import read_json, resolve
 from data_prep.own_sources import read_videos
 from data_prep.own_videos import TEST_SHARE
 
-SAMPLE = 50  # videos whose heads are read
-USUAL = {"width": 320, "height": 240, "frames": 100, "fps": 25.0}  # where no head says it
+SAMPLE = 50  # videos whose headers are read
+USUAL = {"width": 320, "height": 240, "frames": 100, "fps": 25.0}  # if no header says it
 SHAPE = ("backbone", "dim", "clip_len", "clip_stride", "clip_size", "short_side")
-SMALL = {"side": 64, "crop": 56, "clip_len": 8, "least": 4, "seconds": 0.64}  # of the network for a CPU
+SMALL = {"side": 64, "crop": 56, "clip_len": 8, "least": 4, "seconds": 0.64}  # for the CPU network
 LARGE = {"side": 128, "crop": 128, "clip_len": 32, "least": 16, "seconds": 1.28}  # the papers'
 PUBLISHED = dict(zip(SHAPE, ("s3d", 128, 32, 1, 128, 128), strict=True)) | {"flow_method": "tvl1", "flow_bound": 20.0}
 Proposals = dict[str, tuple[Any, str]]
 
 
 def look(source: str | Path) -> tuple[int, pd.DataFrame]:
-    """What the settings follow, quickly: nothing is decoded.
+    """The facts that settings follow from; quick, as nothing is decoded.
 
     Args:
         source: folder or CSV, as of :mod:`data_prep.own_videos`.
 
     Returns:
-        How many videos there will be for training, and what the heads of some say: width, height, frames, fps.
+        The number of training videos to expect, and what some headers say: width, height, frames, fps.
 
     Raises:
         FileNotFoundError, ValueError: as :func:`data_prep.own_videos.build`.
@@ -49,7 +49,7 @@ def look(source: str | Path) -> tuple[int, pd.DataFrame]:
 
 
 def _head(path: str) -> tuple[int, int, int, float] | None:
-    """Width, height, frames and rate as a file declares them; None of a broken one, of which the data step tells."""
+    """Width, height, frames and rate as a file declares them; None if it is broken, which the data step reports."""
     try:
         with open_video(path) as (container, stream):
             rate = float(stream.average_rate or stream.guessed_rate or USUAL["fps"])
@@ -60,7 +60,7 @@ def _head(path: str) -> tuple[int, int, int, float] | None:
 
 
 def for_videos(source: str | Path, given: Mapping[str, Any]) -> Proposals:
-    """All settings that are not given, for own videos; where networks are `pretrained` or given by `init_run`, theirs.
+    """All settings that are not given; from the networks of `pretrained` or `init_run` if there are such.
 
     Args:
         source: folder or CSV.
@@ -81,7 +81,7 @@ def for_videos(source: str | Path, given: Mapping[str, Any]) -> Proposals:
 
 
 def of_networks(place: str | Path) -> dict[str, Any]:
-    """The settings that trained networks ask for: backbone, clips, and how their flow was made.
+    """The settings that trained networks require: backbone, clips, and how their flow was made.
 
     Args:
         place: a run, a method of it or a training, see :func:`cprlib.evaluation.video_encoder.find_networks`.
@@ -93,12 +93,12 @@ def of_networks(place: str | Path) -> dict[str, Any]:
 
 
 def propose(count: int, heads: pd.DataFrame, given: Mapping[str, Any]) -> Proposals:
-    """Settings for so many videos of such sizes and lengths.
+    """Settings for videos of this number, size and length.
 
     Args:
         count: of training videos.
-        heads: a row for each video that was looked at: width, height in pixels, frames, fps.
-        given: settings that are decided already.
+        heads: a row for each video inspected: width, height in pixels, frames, fps.
+        given: settings that are fixed already.
 
     Returns:
         Name -> value and reason, of each setting that is not in `given`.
@@ -154,7 +154,7 @@ def _clips(take, usual: Mapping, heads: pd.DataFrame) -> None:
 
 
 def _power(number: float, least: int, most: int) -> int:
-    """The power of two at or below a number, within bounds that are such."""
+    """The power of two at or below a number, within bounds that are powers of two."""
     return min(max(1 << max(0, int(number).bit_length() - 1), least), most)
 
 

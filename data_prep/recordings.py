@@ -1,4 +1,4 @@
-"""What there is to say of recordings, groups and counts: these decide every number, see docs/recordings.md."""
+"""Remarks on recordings, groups and counts, which decide every result: see docs/recordings.md."""
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ TORN = "group in several splits"
 
 
 def remarks(table: pd.DataFrame) -> list[dict]:
-    """Recordings of several classes, whose clips would be positives of each other, and groups that a split tears."""
+    """Recordings of several classes, whose clips would be positives of each other, and groups in several splits."""
     found = []
     for column, other, what in (("source_id", "class_name", SEVERAL), ("group", "split", TORN)):
         if other not in table:
@@ -26,7 +26,7 @@ def remarks(table: pd.DataFrame) -> list[dict]:
 def with_near_copies(
     manifest: Manifest, problems: pd.DataFrame, workers: int | None = None
 ) -> tuple[Manifest, pd.DataFrame]:
-    """Add a remark for each test video that shows nearly the same pictures as one for training."""
+    """Add a remark for each test video that shows nearly the same pictures as a training video."""
     found = near_copies(manifest, workers)
     if found:
         print(
@@ -37,7 +37,7 @@ def with_near_copies(
 
 
 def tell_recordings(manifest: Manifest, problems: pd.DataFrame) -> tuple[Manifest, pd.DataFrame]:
-    """Say it if no two videos share a recording, as unnoticed siblings make any network look good, or too many do."""
+    """Warn if no two videos share a recording (unnoticed siblings make any network look good), or if too many do."""
     if manifest.table.source_id.is_unique and manifest.table.group.is_unique:
         print(
             "every video counts as a recording of its own; clips cut from one recording belong in a folder of "
@@ -52,7 +52,7 @@ def tell_recordings(manifest: Manifest, problems: pd.DataFrame) -> tuple[Manifes
 
 
 def tell_counts(manifest: Manifest, problems: pd.DataFrame) -> tuple[Manifest, pd.DataFrame]:
-    """Say how many videos and recordings each class has on each side; a fifth may become more with few groups."""
+    """Print videos and recordings of each class on each side; with few groups, a fifth may become more."""
     for name, rows in list(manifest.table.groupby("class_name"))[:SHOWN]:
         sides = [(side, part) for side, part in rows.groupby("split", sort=False)]
         told = (f"{side} {len(part)} of {part.source_id.nunique()} recordings" for side, part in sides)

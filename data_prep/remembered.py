@@ -1,4 +1,4 @@
-"""What was found in each file, kept beside the manifest: a file that has not changed is not looked into again."""
+"""What was found in each file, kept beside the manifest, so that an unchanged file is not inspected again."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from cprlib.data.container import VideoError
 from cprlib.data.video import VideoInfo
 from cprlib.store.files import read_json, write_json
 
-VERSION = 1  # of what `probe` finds; another one looks into everything again
+VERSION = 1  # of what `probe` finds; with another one, everything is inspected again
 
 
 class Remembered:
@@ -23,7 +23,7 @@ class Remembered:
         if path is not None and Path(path).is_file():
             try:
                 kept = read_json(path)
-            except ValueError:  # damaged: everything is looked into again
+            except ValueError:  # damaged: everything is inspected again
                 kept = {}
             self.kept = kept["files"] if kept.get("version") == VERSION else {}
 
@@ -38,18 +38,18 @@ class Remembered:
         return VideoInfo(**kept["video"]), kept["content"]
 
     def state(self, files: Sequence[str | Path]) -> list:
-        """Taken before a file is looked into, given to `put` after: a file that grew meanwhile is not remembered."""
+        """Taken before a file is inspected and given to `put` after: a file that grew meanwhile is not remembered."""
         return _state(files)
 
     def put(self, name: str, state: list, found: tuple[VideoInfo, str] | Exception) -> None:
-        """Keep what was found; an error that says nothing of the file itself is not kept."""
+        """Keep what was found, except errors that are not about the file itself."""
         if isinstance(found, VideoError):
             self.used[name] = {"files": state, "reason": found.reason}
         elif not isinstance(found, Exception):
             self.used[name] = {"files": state, "video": found[0]._asdict(), "content": found[1]}
 
     def save(self) -> None:
-        """Write what this call used, if it differs from what is there."""
+        """Write what was used, if it differs from the file."""
         if self.path is not None and self.used != self.kept:
             write_json(self.path, {"version": VERSION, "files": self.used})
 
@@ -60,6 +60,6 @@ def beside(manifest: str | Path) -> Path:
 
 
 def _state(files: Sequence[str | Path]) -> list:
-    """Size and times of files; copying another one over a file changes one of them, whatever times are preserved."""
+    """Size and times of files; one changes if another file is copied over it, whatever times are preserved."""
     stats = [os.stat(file) if os.path.exists(file) else None for file in files]
     return [stat and [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns] for stat in stats]

@@ -1,12 +1,12 @@
-"""Built-in data: things that move in front of scenes, in which no single view tells the class at once.
+"""Built-in data: things that move in front of scenes, in which no single view easily gives the class.
 
-A class is a motion times a look (what moves): six of each, of whose 36 pairs 18 are classes, so that every motion is
-done by three things and every thing has three motions. Flow sees the motion first, RGB the thing and the scene behind
-it: the built-in version of "cricket and baseball swings look alike in flow". What hides the class in one view is
-bridged by the other: a thing is filmed in front of several scenes, which it shares with others; a motion is done in
-three ways; and the camera moves. Takes of one recording share scene, pattern, brightness and way of moving (siblings,
-like g01_c01, g01_c02 … of UCF101) and differ in speed, size, place and camera. Every video comes from (seed, class,
-recording, take) alone, so the data are the same on every run. How they were chosen: docs/built-in-data.md.
+A class is a motion and a look (what moves): there are six of each, and 18 of the 36 pairs are classes, so that every
+motion has three looks and every look three motions. Flow sees the motion first, RGB the thing and the scene behind it:
+the built-in version of "cricket and baseball swings look alike in flow". What hides the class in one view is bridged by
+the other: a thing is filmed in front of several scenes, which it shares with others; a motion is done in three ways;
+and the camera moves. Takes of one recording share scene, pattern, brightness and way of moving (siblings, like g01_c01,
+g01_c02 … of UCF101) and differ in speed, size, place and camera. Every video depends only on (seed, class, recording,
+take), so the data are the same on every run. How they were chosen: docs/built-in-data.md.
 
     python -m data_prep.toy_actions outputs/data/toy
 """
@@ -43,9 +43,9 @@ SCENES = (
     "bricks",
 )
 CLASSES = tuple((motion, LOOKS[(n + step) % 6]) for n, motion in enumerate(MOTIONS) for step in (0, 1, 3))
-SCENES_EACH = 3  # thing n is filmed before the scenes n, n + 1 and n + 2
+SCENES_EACH = 3  # thing n is filmed in front of scenes n, n + 1 and n + 2
 WIDTH, HEIGHT, FPS = 80, 60, 25.0
-DRAWING = 2  # of the pictures; another one draws all videos anew
+DRAWING = 2  # version of the drawings; a new one redraws all videos
 SIZE = (12, 15)  # radius of the thing, pixels
 CAMERA = 0.15  # spread of the camera's speed, pixels per frame
 SHADES = ((0.28, 0.34), (0.51, 0.57), (0.05, 0.15), (0.85, 0.95))  # scene dark and light, thing dark and light
@@ -56,7 +56,7 @@ def render(number: int, recording: int, take: int, seed: int = 0) -> torch.Tenso
 
     Args:
         number: of the class.
-        recording, take, seed: what the draws depend on, besides the class.
+        recording, take, seed: what random draws depend on, besides the class.
 
     Returns:
         (T, H, W, 3) uint8, T 32..40.
@@ -93,7 +93,7 @@ def build(folder: Path, recordings: int = 16, takes: int = 2, seed: int = 0, wor
 
     Args:
         folder: receives ``videos/<class>/<video>.mp4``.
-        recordings: per class; three eighths of them, the last ones, are for testing.
+        recordings: per class; the last three eighths are for testing.
         takes: videos per recording.
         seed: of all draws.
         workers: processes.
@@ -126,7 +126,7 @@ def build(folder: Path, recordings: int = 16, takes: int = 2, seed: int = 0, wor
 
 
 def build_all(folder: Path, recordings: int = 16, short_side: int = 60) -> Manifest:
-    """The videos with their flow (DIS) and the cache of all frames, in one call; what is there is kept.
+    """Make videos, flow (DIS) and the cache of all frames in one call; what exists is kept.
 
     Args:
         folder: receives ``videos/``, ``flow/``, ``cache/`` and ``manifest.csv``.
@@ -140,7 +140,7 @@ def build_all(folder: Path, recordings: int = 16, short_side: int = 60) -> Manif
 
 
 def _row(folder: Path, job: tuple[int, int, int]) -> dict:
-    """What the manifest says of a video before it is looked into."""
+    """What the manifest says of a video before it is inspected."""
     number, recording, take = job
     class_name = "_".join(CLASSES[number])
     source_id = f"{class_name}_g{recording + 1:02}"
@@ -162,7 +162,7 @@ def _known(folder: Path, seed: int, job: tuple[int, int, int], memory: Remembere
 
 
 def _one(folder: Path, seed: int, job: tuple[int, int, int]) -> dict:
-    """Render one video unless that of this seed is there; its row of the manifest."""
+    """Render one video unless it is there with this seed; return its row of the manifest."""
     row = _row(folder, job)
     try:
         if made_with_seed(row["path"]) == seed:
@@ -176,7 +176,7 @@ def _one(folder: Path, seed: int, job: tuple[int, int, int]) -> dict:
 
 
 def made_with_seed(path: str | Path) -> int | None:
-    """The seed of a video, which its comment tells; None for one that is not ours or was drawn otherwise."""
+    """The seed in a video's comment; None if the video is not ours or of another drawing version."""
     try:
         with open_video(path) as (container, _):
             about = json.loads(container.metadata.get("comment", "{}"))

@@ -1,4 +1,4 @@
-"""What the built-in videos are drawn from: scenes, things and ways to move, as functions of place and time."""
+"""The parts of the built-in videos: scenes, things and motions, as functions of place and time."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ def soft(distance: np.ndarray, width: float) -> np.ndarray:
 
 
 def waves(phase: np.ndarray, sharp: float = 3.0) -> np.ndarray:
-    """0..1 with the period 2 pi, the flatter at both ends the sharper."""
+    """0..1 with period 2 pi; the larger `sharp`, the flatter at both ends."""
     return 0.5 + 0.5 * np.tanh(sharp * np.sin(phase))
 
 
@@ -36,7 +36,7 @@ def scene(kind: str, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> 
 
 
 def thing(look: str, y: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage and brightness (each 0..1) of the thing in its own coordinates, where it is 1 to 2 in radius."""
+    """Coverage and brightness (each 0..1) of the thing in its own coordinates, in which its radius is 1 to 2."""
     pitch, phase = rng.uniform(4.5, 6.5), rng.uniform(0, 6.28)
 
     def box(y: np.ndarray, x: np.ndarray, height: float, width: float) -> np.ndarray:

@@ -27,11 +27,11 @@ def build(
         splits: folder of the official lists.
         split: 1, 2 or 3.
         workers: processes; None = one per core.
-        memory: file that keeps what was found in each video, so that it is looked into once.
+        memory: file that keeps what was found in each video, so that it is inspected only once.
 
     Returns:
-        The manifest, and the problems (columns path, reason). Labels follow classInd.txt, over the
-        classes that have a video.
+        The manifest, and the problems (columns path, reason). Labels follow classInd.txt,
+        without classes that have no video.
 
     Raises:
         FileNotFoundError: no video, or no list for this split.
@@ -59,7 +59,7 @@ def read_lists(folder: Path, split: int) -> tuple[list[str], list[Listed]]:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a list that are not blank."""
+    """The lines of a list, without blank ones."""
     if not path.is_file():
         raise FileNotFoundError(
             f"no {path.name} in {path.parent}; give the folder of the official UCF101 lists "

@@ -1,10 +1,10 @@
-"""CPR in lightly's MoCo: the same training twice, first as lightly has it, then with positives from a cascade.
+"""CPR in lightly's MoCo: the same training twice, first plain, then with positives from a cascade.
 
     pip install -e '.[examples]' -c constraints.txt
     python -m examples.lightly_moco
 
 Encoders, heads, memory and momentum are lightly's; :mod:`cprlib` adds the lines marked CPR. The videos are made here:
-squares that move to one of four sides, over a background that says nothing about where they go.
+squares that move to one of four sides; the background does not tell which.
 """
 
 import copy
@@ -20,7 +20,7 @@ from cprlib.cascade import cascade_retrieve, plan_stages
 from cprlib.losses import contrastive_logits, multi_instance_nce
 from cprlib.miners import positives_mask
 
-K, TOP_K = 128, 3  # rows of the memory, positives mined for a query
+K, TOP_K = 128, 3  # rows of the memory, positives mined per query
 
 
 def made_clips(number: int, generator: torch.Generator, size: int = 24) -> dict[str, Tensor]:
@@ -39,7 +39,7 @@ def made_clips(number: int, generator: torch.Generator, size: int = 24) -> dict[
 
 
 def augment(clips: Tensor, generator: torch.Generator) -> Tensor:
-    """Noise, and another brightness for every clip; a stand-in for lightly's transforms, which are made for images."""
+    """Add noise and change each clip's brightness; a stand-in for lightly's transforms, which are for images."""
     scale = 0.6 + 0.8 * torch.rand(len(clips), 1, 1, 1, 1, generator=generator)
     return clips * scale + 0.1 * torch.randn(clips.shape, generator=generator)
 
@@ -58,18 +58,18 @@ def moco(
     Args:
         view: "rgb" or "flow".
         sampler: frozen flow network to mine with; None: plain MoCo.
-        steps, seed: how long, and all draws.
+        steps, seed: training steps, and the seed of all random draws.
 
     Returns:
-        The network, and the share of mined rows that move like the query (None where nothing is mined).
+        The network, and the share of mined rows that move like the query (None if nothing is mined).
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     encoder = network()
     momentum_encoder = copy.deepcopy(encoder)
     deactivate_requires_grad(momentum_encoder)
-    memory = {v: MemoryBankModule((K, 16)) for v in ("rgb", "flow")}  # CPR: a second bank, filled in step
-    sides = torch.full((K,), -1)  # to count what was right; the miner does not see it
+    memory = {v: MemoryBankModule((K, 16)) for v in ("rgb", "flow")}  # CPR: a second bank, filled in parallel
+    sides = torch.full((K,), -1)  # to count right rows; the miner does not see them
     optimizer = torch.optim.Adam(encoder.parameters(), 3e-3)
     stages = plan_stages(K, ("flow", "rgb"), num_stages=3, ratio=0.5, top_k=TOP_K)  # CPR
     right = []
@@ -81,7 +81,7 @@ def moco(
         if sampler is not None:  # CPR
             with torch.no_grad():
                 keys["flow"] = normalize(sampler(clips["flow"]), dim=1)
-        bank = {v: memory[v](keys[v], update=True)[1].T for v in keys}  # (K, D) as it was before these keys
+        bank = {v: memory[v](keys[v], update=True)[1].T for v in keys}  # (K, D), before these keys enter
         logits = contrastive_logits(q, keys[view], bank[view], tau=0.1)
         if sampler is not None and step * len(q) >= K:  # CPR: a half-empty memory mines noise
             mined = cascade_retrieve(keys, bank, stages)

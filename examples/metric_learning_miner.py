@@ -1,10 +1,10 @@
-"""A cascade as a miner for the losses of pytorch-metric-learning, where no labels are known.
+"""A cascade as a miner for the losses of pytorch-metric-learning, without labels.
 
     pip install -e '.[examples]' -c constraints.txt
     python -m examples.metric_learning_miner
 
-Their miners turn embeddings and labels into pairs. :class:`CascadeMiner` is one of them: "labels" are numbers of
-videos, pairs of the same video are positive, and so are those that two views agree on.
+Its miners turn embeddings and labels into pairs. :class:`CascadeMiner` is such a miner: "labels" are video numbers,
+pairs of the same video are positive, and so are pairs that two views agree on.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ class CascadeMiner(BaseMiner):
     """Pairs from a cascade.
 
     Args:
-        view: name of the embeddings that the loss gets; those of the other views come by :meth:`see`.
-        num_stages, ratio, top_k: see :func:`cprlib.cascade.plan_stages`; the other views look first.
+        view: of the embeddings that the loss gets; pass those of the other views to :meth:`see`.
+        num_stages, ratio, top_k: see :func:`cprlib.cascade.plan_stages`; the other views come first.
     """
 
     def __init__(self, view: str, num_stages: int = 3, ratio: float = 0.5, top_k: int = 3, **kwargs):
@@ -33,7 +33,7 @@ class CascadeMiner(BaseMiner):
         self.queries, self.references = {}, {}
 
     def see(self, queries: Mapping[str, Tensor], references: Mapping[str, Tensor]) -> "CascadeMiner":
-        """Take the features that the other views have of the batch, name -> (B, D), and of the references, (K, D)."""
+        """Take the other views' features of the batch, view -> (B, D), and of the references, (K, D)."""
         self.queries, self.references = dict(queries), dict(references)
         return self
 
@@ -48,14 +48,14 @@ class CascadeMiner(BaseMiner):
 
 
 def made_videos(number: int, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
-    """Made features of videos of five classes, each view with a noise of its own: view -> (N, 20), and (N,) class."""
+    """Synthetic features of videos of five classes, with separate noise per view: view -> (N, 20), and (N,) class."""
     classes = torch.randint(5, (number,), generator=generator)
     signal = 2.0 * torch.eye(5)[classes].repeat(1, 4)
     return {v: signal + torch.randn(number, 20, generator=generator) for v in ("rgb", "flow")}, classes
 
 
 def main(steps: int = 80, seed: int = 0) -> dict[str, float]:
-    """Train a linear network on RGB features without and with mined pairs; shares whose nearest neighbour is right."""
+    """Train a linear network on RGB features without and with mined pairs; shares of right nearest neighbours."""
     found = {}
     for name, mines in (("own video alone", False), ("with the cascade", True)):
         torch.manual_seed(seed)

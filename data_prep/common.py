@@ -205,7 +205,7 @@ def save(manifest: Manifest, problems: pd.DataFrame, out: str | Path) -> None:
     for line in summary(problems):
         print(f"  {line}")
     if len(problems):
-        print(f"{len(problems)} remarks, one by one: {listed}")
+        print(f"{len(problems)} remarks, listed in {listed}")
 
 
 def run(parser: argparse.ArgumentParser, build: Callable[[argparse.Namespace], tuple]) -> None:

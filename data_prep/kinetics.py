@@ -101,7 +101,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict]]:
         while len(values) > len(header) and not values[-1]:
             values.pop()
         if len(values) != len(header):
-            raise ValueError(f"{place}: {len(values)} values, {len(header)} in the header; mend or remove it")
+            raise ValueError(f"{place}: {len(values)} values, {len(header)} in the header; correct or remove it")
         yield place, _row({column: values[i] for column, i in places.items()}, place)
 
 
@@ -124,7 +124,7 @@ def _row(row: dict, place: str) -> dict:
     except (ValueError, OverflowError):
         raise ValueError(f"{place}: times are {row['start']!r} and {row['end']!r}; expected seconds") from None
     if not row["id"]:
-        raise ValueError(f"{place}: no YouTube id; mend or remove it")
+        raise ValueError(f"{place}: no YouTube id; correct or remove it")
     if row["split"].lower() not in SPLITS:
         raise ValueError(f"{place}: split is {row['split']!r}; expected one of {', '.join(SPLITS)}")
     return {"label": "", **row, **times, "split": SPLITS[row["split"].lower()]}

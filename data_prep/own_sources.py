@@ -92,7 +92,7 @@ def decided(splits: Iterable[str]) -> list[str]:
     splits = list(splits)
     becomes = "unused" if "test" in splits else "test"
     if "validation" in splits:
-        print(f"validation videos: {'tested on, as no split is called test' if becomes == 'test' else becomes}")
+        print(f"validation videos: {'used for testing, as no split is called test' if becomes == 'test' else becomes}")
     return [becomes if split == "validation" else split for split in splits]
 
 
@@ -119,7 +119,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     if any("class" in name or "label" in name for name in table):  # a misspelt column is not a missing one
         table, lines = read_text_table(path, ("path", "class_name"))
     else:
-        print(f"{path}: no column class_name, so no class is known: what needs them is left out")
+        print(f"{path}: no column class_name, so classes are unknown: what needs them is left out")
         table["class_name"] = UNLABELLED
     if table.empty:
         raise ValueError(f"{path}: no row; it needs a path and a class_name in each")

@@ -110,7 +110,7 @@ def read_flow_levels(path: str | Path, frame_indices: Sequence[int]) -> torch.Te
     info = flow_info(path)
     asked = np.asarray(frame_indices, dtype=np.int64)
     if asked.size == 0 or asked.min() < 0 or asked.max() > info.num_frames:
-        raise IndexError(f"{path}: frames {asked.tolist()} asked for, its video has {info.num_frames + 1}")
+        raise IndexError(f"{path}: frames {asked.tolist()} requested, but its video has {info.num_frames + 1}")
     indices, places = np.unique(asked.clip(max=info.num_frames - 1), return_inverse=True)
     pictures = pictures_at(path, indices.tolist(), frame_index(path))
     levels = in_places((_levels(brightness(picture), info) for picture in pictures), places)

@@ -78,7 +78,7 @@ class CachedFrames:
         indices = np.asarray(frame_indices, dtype=np.int64)
         last = count - 1 + (view == "flow")  # the last frame has the flow of the one before
         if indices.size == 0 or indices.min() < 0 or indices.max() > last:
-            raise IndexError(f"video {video_id}: frames {indices.tolist()} asked for of 0..{last}")
+            raise IndexError(f"video {video_id}: frames {indices.tolist()} requested, but valid are 0..{last}")
         size = count * frame[0] * frame[1] * frame[2]
         video = self.bytes[view][offset : offset + size].reshape(count, *frame)
         return torch.from_numpy(np.asarray(video[indices.clip(max=count - 1)]))

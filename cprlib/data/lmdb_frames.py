@@ -45,7 +45,7 @@ def read_lmdb(path: str | Path, view: str, frame_indices: Sequence[int]) -> np.n
     jpegs = read_jpegs(path)
     asked, last = np.asarray(frame_indices, dtype=np.int64), len(jpegs) - 1 + (view == "flow")
     if asked.size == 0 or asked.min() < 0 or asked.max() > last:
-        raise IndexError(f"{path}: frames {asked.tolist()} asked for of 0..{last}")
+        raise IndexError(f"{path}: frames {asked.tolist()} requested, but valid are 0..{last}")
     indices, places = np.unique(asked.clip(max=len(jpegs) - 1), return_inverse=True)
     frames = [_decode(path, index, jpegs[index]) for index in indices.tolist()]
     if any(frame.shape != frames[0].shape for frame in frames):

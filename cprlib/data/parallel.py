@@ -170,7 +170,7 @@ def _alone(function: Callable, item: Any, start: Callable) -> Any:
         try:
             return pool.submit(function, item).result()
         except BrokenProcessPool:
-            return WorkerKilled("it ends its process (a crash in the decoder, too little memory, or it took too long)")
+            return WorkerKilled("its process ended (a crash in the decoder, too little memory, or it took too long)")
 
 
 def _timed(seconds: int, function: Callable, item: Any) -> Any:

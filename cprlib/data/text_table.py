@@ -49,7 +49,7 @@ def read_text_table(path: str | Path, needed: Sequence[str] = (), strip: bool = 
         if any(values[width:]):
             raise ValueError(
                 f"{path}, line {line}: {len(values)} fields ({', '.join(map(repr, values))}), the first line names "
-                f"{width}; put a text with {delimiter!r} in it between double quotes, or remove what is too much"
+                f"{width}; put texts that contain {delimiter!r} between double quotes, or remove the extra fields"
             )
         rows.append((values + [""] * width)[:width])
         places.append(line)
@@ -69,7 +69,7 @@ def _header(path: str | Path, line: int, names: list[str], needed: Sequence[str]
     while header and not header[-1]:
         header.pop()
     if len(header) == 1 and any(mark in header[0] for mark in DELIMITERS):
-        raise ValueError(f"{path}, line {line}: the whole line is one text between double quotes; remove these")
+        raise ValueError(f"{path}, line {line}: the whole line is between double quotes; remove them")
     for place, name in enumerate(header):
         if not name or name in header[:place]:
             what = f"column {name!r} appears twice" if name else f"column {place + 1} has no name"
@@ -88,7 +88,7 @@ def read_text(path: Path) -> str:
     encoding = "utf-16" if content.startswith(UTF16) else "utf-8-sig"
     if encoding != "utf-16" and b"\0" in content:
         line = content[: content.index(b"\0")].count(b"\n") + 1
-        raise ValueError(f"{path}, line {line}: a NUL byte, so this is no text; save the table as CSV in UTF-8")
+        raise ValueError(f"{path}, line {line}: a NUL byte, so this is not a text file; save the table as CSV in UTF-8")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:

@@ -50,7 +50,7 @@ def read_clip(
     if reader not in READERS:
         raise ValueError(f"reader is {reader!r}; expected one of {', '.join(READERS)}")
     if len(frame_indices) == 0:
-        raise ValueError(f"{path}: no frame asked for")
+        raise ValueError(f"{path}: no frame requested")
     if not Path(path).is_file():
         raise FileNotFoundError(f"no video at {path}; restore it or make the manifest again")
     # each frame is decoded once, in order
@@ -165,4 +165,4 @@ def _count(path: str | Path) -> int:
 def _check_range(path: str | Path, indices: list[int], num_frames: int) -> None:
     for index in (indices[0], indices[-1]):
         if not 0 <= index < num_frames:
-            raise IndexError(f"{path}: frame {index} asked for, it has {num_frames} frames")
+            raise IndexError(f"{path}: frame {index} requested, but it has {num_frames} frames")

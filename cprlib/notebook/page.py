@@ -15,7 +15,7 @@ FETCHED = ("html_head_js", "jupyter_widgets", "html_head_js_mathjax", "html_head
 TEMPLATE = "{% extends 'lab/index.html.j2' %}" + "".join(f"{{% block {name} %}}{{% endblock %}}" for name in FETCHED)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 NOTE = nbformat.v4.new_output(
-    "display_data", {"text/html": "<p><em>Here JupyterLab shows controls; the picture above stands for them.</em></p>"}
+    "display_data", {"text/html": "<p><em>JupyterLab shows controls here; see the picture above instead.</em></p>"}
 )
 # Code, which may hold a dollar sign; then display formulas; then inline formulas.
 FORMULA = re.compile(r"(?P<code>(`+).+?\2)|\$\$(?P<block>.+?)\$\$|\$(?P<line>\S|\S[^$\n]*\S)\$", re.DOTALL)

@@ -89,7 +89,7 @@ class _EachOnce(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         if merged := [key for key, _ in node.value if key.tag.endswith(":merge")]:
             line = merged[0].start_mark.line + 1
-            raise yaml.YAMLError(f"line {line}: '<<' is not taken here; write each setting on a line of its own")
+            raise yaml.YAMLError(f"line {line}: '<<' is not supported; write each setting on a line of its own")
         names = [self.construct_object(key, deep) for key, _ in node.value]
         if twice := [name for name in names if names.count(name) > 1]:
             raise yaml.YAMLError(f"'{twice[0]}' is given twice; keep one")
@@ -105,7 +105,7 @@ def read_params(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        found = f"a {type(values).__name__}" if not isinstance(values, dict) else "a name that is no text"
+        found = f"a {type(values).__name__}" if not isinstance(values, dict) else "a name that is not text"
         raise ValueError(f"{path}: expected lines 'name: value', got {found}")
     return values
 

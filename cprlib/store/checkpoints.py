@@ -43,7 +43,7 @@ def save_checkpoint(folder: str | Path, config: Any, state: Mapping[str, Any]) -
     path = Path(folder) / CHECKPOINT
     if broken := _not_finite(saved):
         raise FloatingPointError(
-            f"{path} not written: {broken} is no longer finite; the checkpoint before is kept: go on from it with a "
+            f"{path} not written: {broken} is no longer finite; the previous checkpoint is kept: go on from it with a "
             "lower lr (continue_with: [lr]), or with precision fp32"
         )
     if path.exists():
@@ -79,7 +79,7 @@ def resume(folder: str | Path, take: Callable[[dict], T]) -> T | None:
         if path == before:
             (newest.parent / METRICS).unlink(missing_ok=True)  # without its last epoch it is not finished
             if newest.exists():
-                print(f"{told[0]}. Put aside as {DAMAGED}; going on from the checkpoint before", flush=True)
+                print(f"{told[0]}. Put aside as {DAMAGED}; going on from the previous checkpoint", flush=True)
                 newest.replace(newest.with_name(DAMAGED))
             link(before, newest)
         return taken
@@ -129,7 +129,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
             f"{path} is not a checkpoint of cprlib (it needs 'config' and 'encoder'); give a folder that fit() made"
         )
     if other := [name for name, weight in state["encoder"].items() if not isinstance(weight, torch.Tensor)]:
-        raise ValueError(f"{path}: {other[0]} of its encoder is no tensor; train that network again")
+        raise ValueError(f"{path}: {other[0]} of its encoder is not a tensor; train that network again")
     if broken := _not_finite(state):
         raise ValueError(f"{path}: {broken} holds numbers that are not finite; train that network again")
     fingerprint = Fingerprint.read(path.parent)

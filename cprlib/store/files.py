@@ -20,8 +20,8 @@ except ImportError:  # Windows
 LEFTOVER, YOUNG = ".tmp-", 60  # prefix of temporary files; seconds after which a writer has certainly locked its own
 FULL = {
     errno.ENOSPC: "no space left on the disk; free some and run again, what was finished is kept",
-    errno.EDQUOT: "your share of the disk is used up; free some and run again, what was finished is kept",
-    errno.EFBIG: "larger than a file may be there (ulimit -f, or the kind of disk); choose another folder, run again",
+    errno.EDQUOT: "your disk quota is used up; free some space and run again, what was finished is kept",
+    errno.EFBIG: "too large a file there (ulimit -f, or a limit of the file system); choose another folder, run again",
 }
 CLOSED = {
     errno.EROFS: "the disk is read-only; choose a folder that can be written (`outputs` in the parameter file)",

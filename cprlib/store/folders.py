@@ -118,7 +118,7 @@ def open_training(
         told = "; ".join(differences.values())
         if not redo:
             raise ValueError(
-                f"{folder} was made from something else ({told}); choose another run name, put back what differs, or "
+                f"{folder} was made from something else ({told}); choose another run name, restore what differs, or "
                 "delete the folder to train again"
             )
         print(f"{folder.name}: made from something else before ({told}); made again", flush=True)

@@ -58,11 +58,11 @@ def test_shards_share_the_videos_out(tmp_path):
 def test_what_cannot_be_estimated_is_refused(weights, tmp_path):
     with pytest.raises(ValueError, match="tvl1 has none"):
         estimator("tvl1", weights=weights)
-    with pytest.raises(ValueError, match="no weights of torchvision's raft_large"):
+    with pytest.raises(ValueError, match="not weights of torchvision's raft_large"):
         estimator("raft_large", weights=weights)
     broken = tmp_path / "broken.pt"
     broken.write_bytes(b"no weights")
-    with pytest.raises(ValueError, match="broken.pt: no weights"):
+    with pytest.raises(ValueError, match="broken.pt: not weights"):
         estimator("raft_small", weights=broken)
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no such GPU"):

@@ -54,7 +54,7 @@ def test_values_are_text_and_lines_are_those_of_the_file(tmp_path):
         (" \n\n", "is empty"),
         ("path,kind\na,b\n", "no column 'class_name'; it has path, kind, it needs path and class_name"),
         ("path,class_name\n\na,Run\nb,Run, fast\n", "line 4: 3 fields .*'Run', 'fast'.* names 2; .*double quotes"),
-        ('"path,class_name"\n"a,Run"\n', "line 1: the whole line is one text between double quotes"),
+        ('"path,class_name"\n"a,Run"\n', "line 1: the whole line is between double quotes"),
         ("path,class_name,Path\na,b,c\n", "line 1: column 'path' appears twice"),
         ("path,,class_name\na,b,c\n", "line 1: column 2 has no name"),
         ('path,class_name\n\na,"Run\nb,Walk\n', "line 3: .*double quote"),

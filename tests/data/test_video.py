@@ -45,7 +45,7 @@ def test_pyav_is_right_in_files_of_others(tmp_path, name):
 def test_a_frame_outside_is_named(tmp_path, reader, indices):
     write_video(tmp_path / "v.mp4", moving())
     wrong = next(i for i in indices if not 0 <= i < 60)
-    with pytest.raises(IndexError, match=f"v.mp4: frame {wrong} asked for, it has 60 frames"):
+    with pytest.raises(IndexError, match=f"v.mp4: frame {wrong} requested, but it has 60 frames"):
         read_clip(tmp_path / "v.mp4", indices, reader=reader)
 
 

@@ -237,7 +237,7 @@ def test_frames_outside_are_refused_and_flow_comes_from_its_lmdb(whole):
     frames = open_frames(whole, VIEWS)
     for view in VIEWS:
         for wrong in ([12], [-1], []):
-            with pytest.raises(IndexError, match="v_Archery_g08_c01: frames .* asked for of 0..11"):
+            with pytest.raises(IndexError, match="v_Archery_g08_c01: frames .* requested, but valid are 0..11"):
                 frames.frames(0, view, wrong)
     with pytest.raises(ValueError, match="give both to python -m data_prep.coclr_lmdb"):
         extract_flow(whole, "unused")

@@ -37,7 +37,7 @@ def test_the_cases_of_tables(tmp_path, case, capsys):
     assert manifest.table.split.value_counts().to_dict() == {"train": 6, "test": 2}
     if case.stem == "split_val":
         assert manifest.table.path[manifest.table.split == "test"].str.endswith(("0.mp4", "4.mp4")).all()
-        assert "validation videos: tested on" in capsys.readouterr().out
+        assert "validation videos: used for testing" in capsys.readouterr().out
 
 
 def table(folder: Path, **columns) -> Path:

@@ -50,4 +50,4 @@ def test_nothing_is_fetched_and_widgets_are_left_out(page):
     text = page(v4.new_markdown_cell("# Story"), code)
     assert not FETCHES.search(text)
     assert f"data:image/png;base64,{pixel}" in text
-    assert "IntSlider()" not in text and text.count("the picture above stands for them") == 1
+    assert "IntSlider()" not in text and text.count("see the picture above instead") == 1

@@ -122,7 +122,7 @@ def test_a_killed_kernel_is_one_line_too(tmp_path):
         ("dataset: imagenet", "dataset: expected one of 'toy', 'ucf101', 'hmdb51', 'kinetics'"),
         ("- epochs", "expected lines 'name: value', got a list"),
         ("epochs: [", "not YAML"),
-        ("seed: 0\n<<: {epochs: 3}", "not YAML: line 2: '<<' is not taken here"),
+        ("seed: 0\n<<: {epochs: 3}", "not YAML: line 2: '<<' is not supported"),
     ],
 )
 def test_a_wrong_parameter_file_is_refused_before_anything_runs(notebook, tmp_path, capsys, text, message):

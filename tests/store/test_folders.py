@@ -38,7 +38,7 @@ def test_what_does_not_fit_is_named_and_leaves_nothing(tmp_path, write):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
-        with pytest.raises(OSError, match="x.pt not written: larger than a file may be there"):
+        with pytest.raises(OSError, match="x.pt not written: too large a file there"):
             write(tmp_path / "x.pt")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -113,7 +113,7 @@ def change(path, alter):
         (lambda s: s["config"].update(view="flow"), "its view is 'flow', that of its training 'rgb'"),
         (lambda s: s.update(config={}), "its view is None"),
         (lambda s: s["config"].pop("clip_len"), "its clip_len is None"),
-        (lambda s: s["encoder"].update({"head.0.bias": "0"}), "head.0.bias of its encoder is no tensor"),
+        (lambda s: s["encoder"].update({"head.0.bias": "0"}), "head.0.bias of its encoder is not a tensor"),
         (lambda s: s["encoder"].pop("head.0.weight"), "head.0.weight"),
         (lambda s: s["queue"].update(label=torch.zeros(3)), "does not fit"),
     ],

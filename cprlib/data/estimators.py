@@ -63,8 +63,7 @@ def load_raft(method: str, weights: str | Path | None = None) -> nn.Module:
     try:
         network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     except Exception as error:  # a damaged file may raise anything
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{weights}: not weights of torchvision's {method} ({reason})") from error
+        raise ValueError(f"{weights}: not weights of torchvision's {method} ({type(error).__name__})") from error
     return network
 
 

@@ -27,7 +27,7 @@ DATA_PARAMETERS = {
     "ablation": list[str],  # points such as "num_stages=7 ratio=0.8", each a CPR training
     "toy_recordings": int,  # per class of the built-in data, three of eight for testing
     "toy_takes": int,  # videos per recording
-    "shards": int,  # jobs that share out the videos in flow, frame cache and features
+    "shards": int,  # jobs that divide the videos among them, in flow, frame cache and features
 }
 
 # Ranges of numbers, as in `setting`: checked here, before hours of other work, and not only where they are read.

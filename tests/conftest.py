@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread, and the real videos if they are there."""
+"""Shared by all tests: one thread per process, and fixtures."""
 
 import os
 import shutil
@@ -20,8 +20,8 @@ from tests.pipeline import Pipeline
 
 torch.set_num_threads(1)
 
-# Tests in four processes (`make test`): those of a file stay together and share its fixtures. The longest files are
-# begun first: the smoke run, for which others wait, and what starts processes of its own.
+# `make test` runs four processes; the tests of a file stay together and share its fixtures. The longest files are
+# started first: the smoke run, for which others wait, and files that start their own processes.
 LONGEST = (
     "tests/test_pipeline.py",
     "tests/training/test_ranks.py",
@@ -31,13 +31,13 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items):
-    """The order of the files; within a file it stays as it is."""
+    """Sort the files, longest first; the order within a file stays."""
     items.sort(key=lambda item: [item.nodeid.startswith(name) for name in LONGEST], reverse=True)
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory) -> Path:
-    """A temporary folder that all processes of this call have in common."""
+    """A temporary folder shared by all processes of this pytest call."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
@@ -64,7 +64,7 @@ def toy_manifest(shared) -> Path:
 
 @pytest.fixture(scope="session")
 def small_run(shared, toy_manifest) -> Path:
-    """A run with InfoNCE networks of both views, an epoch each, on `toy_manifest`; to be read or copied only."""
+    """A run with InfoNCE networks of both views, one epoch each, on `toy_manifest`; read or copy, do not change."""
     run = shared / "small"
     shape = {"backbone": "tiny", "dim": 8, "clip_len": 4, "clip_stride": 2, "clip_size": 32, "short_side": 36}
     with locked(run):
@@ -76,7 +76,7 @@ def small_run(shared, toy_manifest) -> Path:
 
 @pytest.fixture(scope="session")
 def smoke(shared) -> Pipeline:
-    """The smoke run, finished, with all that `make tables` adds."""
+    """The finished smoke run, with everything that `make tables` adds."""
     pipeline = Pipeline(shared / "pipeline")
     with locked(pipeline.folder):
         if not (shared / "finished").exists():
@@ -88,5 +88,5 @@ def smoke(shared) -> Pipeline:
 
 @pytest.fixture(scope="session")
 def finished(smoke, shared) -> Path:
-    """The outputs of the smoke run as they were when it had ended. All processes share them: read or copy, no more."""
+    """The outputs of the finished smoke run, shared by all processes: read or copy, do not change."""
     return shared / "finished"

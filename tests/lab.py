@@ -1,4 +1,4 @@
-"""JupyterLab on loopback with a token, and a headless Chromium that works in it like a person."""
+"""JupyterLab on loopback with a token, and a headless Chromium that works in it like a user."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, sync_playwrigh
 from playwright.sync_api import TimeoutError as BrowserTimeout
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-# All cells in the page, however far down; no question about news.
+# Render all cells, not only the visible ones; do not ask about news.
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none", "recordTiming": False},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -25,7 +25,7 @@ SETTINGS = {
 
 
 def find_browser() -> str | None:
-    """$CPR_BROWSER, a Chromium or Chrome on the path, Playwright's own if it was installed, or None."""
+    """$CPR_BROWSER, a Chromium or Chrome on the path, Playwright's own if installed, or None."""
     names = [os.environ[name] for name in ("CPR_BROWSER",) if name in os.environ] or BROWSERS
     found = next(filter(None, map(shutil.which, names)), None)
     if found:
@@ -37,7 +37,7 @@ def find_browser() -> str | None:
 
 @contextlib.contextmanager
 def start_browser() -> Iterator[Browser]:
-    """The browser; the caller has seen that there is one."""
+    """Start the browser; the caller has checked that there is one."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
         yield browser
@@ -46,9 +46,9 @@ def start_browser() -> Iterator[Browser]:
 
 @contextlib.contextmanager
 def start_lab(folder: Path) -> Iterator[str]:
-    """Serve the notebooks in a folder; yields the address of a notebook, with a {stem} for its name.
+    """Serve the notebooks in a folder; yields the address of a notebook, with {stem} for its name.
 
-    Nothing of the user's own Jupyter settings is read or changed: all of that lies in `folder` too.
+    The user's own Jupyter settings are neither read nor changed: settings are in `folder`, too.
     """
     homes = {f"JUPYTER_{name}_DIR": str(folder / f".jupyter/{name.lower()}") for name in ("CONFIG", "DATA", "RUNTIME")}
     homes |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / ".jupyter/settings")}
@@ -85,13 +85,13 @@ def _address(runtime: Path, server: subprocess.Popen, seconds: float = 60) -> st
 
 
 def prepare(notebook: Path, folder: Path, **parameters: object) -> str:
-    """Copy a notebook with other parameters, not executed; returns its name without suffix."""
+    """Copy a notebook with other parameters, without running it; returns its name without suffix."""
     papermill.execute_notebook(notebook, folder / notebook.name, parameters, prepare_only=True, progress_bar=False)
     return notebook.stem
 
 
 class Page:
-    """A page in the browser; remembers what it asked for, and what the browser complained about."""
+    """A page in the browser; records its requests and the browser's errors."""
 
     def __init__(self, browser: Browser, address: str, width: int = 1280, height: int = 900, scheme: str = "light"):
         self.page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
@@ -108,14 +108,14 @@ class Page:
             self.complaints.append(f"{message.text} ({message.location.get('url', '')})")
 
     def errors(self) -> list[str]:
-        """Errors that a notebook in the page shows; which type they bear depends on the version of JupyterLab."""
+        """Errors shown by a notebook in the page; their type depends on the version of JupyterLab."""
         error, stderr = (
             self.page.locator(f"[data-mime-type='application/vnd.jupyter.{n}']") for n in ("error", "stderr")
         )
         return error.all_inner_texts() + stderr.filter(has_text=re.compile(r"Traceback|Error:")).all_inner_texts()
 
     def close(self) -> None:
-        """Leave the page."""
+        """Close the page."""
         self.page.close()
 
 
@@ -127,16 +127,16 @@ class Lab(Page):
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
 
     def run_all(self, seconds: float) -> None:
-        """Run > Run All Cells, as a person would, and wait until the last cell has been run."""
+        """Run > Run All Cells, as a user would, and wait until the last cell has run."""
         self.page.wait_for_selector(".jp-NotebookPanel-toolbar [data-status=idle]", timeout=60_000)
         prompts, cells = self.page.locator(".jp-CodeCell .jp-InputPrompt"), 0
         for _ in range(int(seconds)):
-            before, cells = cells, prompts.count()  # JupyterLab puts them into the page one after another
-            busy = any("*" in text for text in prompts.all_inner_texts())  # perhaps of a second click
+            before, cells = cells, prompts.count()  # JupyterLab adds them to the page one by one
+            busy = any("*" in text for text in prompts.all_inner_texts())  # perhaps from a second click
             if cells == before and not busy:
                 if prompts.last.inner_text().strip("[]: ").isdigit() or self.errors():
                     break
-                self._click_run_all()  # before JupyterLab has settled a click does nothing, or runs one cell
+                self._click_run_all()  # an early click does nothing, or runs one cell
             self.page.wait_for_timeout(1000)
         else:
             raise TimeoutError(f"in {seconds} s these cells were run: {prompts.all_inner_texts()}")
@@ -144,16 +144,16 @@ class Lab(Page):
 
     def _click_run_all(self) -> None:
         self._answer()
-        with contextlib.suppress(BrowserTimeout):  # a question that came up meanwhile is in the way
+        with contextlib.suppress(BrowserTimeout):  # a dialog may cover the menu
             self.page.get_by_role("menuitem", name="Run", exact=True).click(timeout=5000)
             self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click(timeout=5000)
         started = self.page.locator(".jp-CodeCell .jp-InputPrompt", has_text=re.compile(r"[*\d]"))
-        with contextlib.suppress(BrowserTimeout):  # a second click would run all again, and take away what is shown
+        with contextlib.suppress(BrowserTimeout):  # a second click would run all again and clear the outputs
             started.first.wait_for(timeout=15_000)
         self.page.wait_for_timeout(3000)
 
     def _answer(self) -> None:
-        """On a slow machine JupyterLab may ask for the kernel: take the one that it proposes."""
+        """On a slow machine JupyterLab may ask for a kernel: accept its proposal."""
         for dialog in self.page.locator("dialog.jp-Dialog").all():
             text = dialog.inner_text()
             if "kernel" not in text.lower():
@@ -161,19 +161,19 @@ class Lab(Page):
             dialog.locator(".jp-mod-accept").click()
 
     def explorer(self, number: int) -> Locator:
-        """The explorer number so and so of the page."""
+        """Explorer `number` of the page."""
         return self.page.locator(".jp-OutputArea-output > .widget-vbox, .jp-OutputArea-output .widget-vbox").nth(number)
 
     def picture(self, explorer: Locator) -> str:
-        """What an explorer shows, as HTML."""
+        """The picture of an explorer, as HTML."""
         return explorer.locator(".widget-html-content").last.inner_html()
 
     def alt(self, explorer: Locator) -> str:
-        """What is read out where the picture of an explorer cannot be seen."""
+        """The alternative text of an explorer's picture."""
         return explorer.locator(".widget-html-content img").last.get_attribute("alt")
 
     def press(self, explorer: Locator, slider: str, key: str = "ArrowRight", seconds: float = 30) -> float:
-        """Move a slider with the keyboard; returns the seconds until the picture had changed."""
+        """Move a slider with the keyboard; returns the seconds until the picture changed."""
         before, handle = self.picture(explorer), self._control(explorer, slider).locator(".noUi-handle")
         handle.focus()
         start = time.monotonic()
@@ -181,7 +181,7 @@ class Lab(Page):
         return self._changed(explorer, before, start, seconds)
 
     def choose(self, explorer: Locator, menu: str, option: str, seconds: float = 30) -> float:
-        """Choose from a menu; returns the seconds until the picture had changed."""
+        """Choose from a menu; returns the seconds until the picture changed."""
         before, start = self.picture(explorer), time.monotonic()
         self._control(explorer, menu).locator("select").select_option(option)
         return self._changed(explorer, before, start, seconds)

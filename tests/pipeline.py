@@ -1,4 +1,4 @@
-"""Calls the Snakefile with params/smoke.yaml or another file, keeping everything in one temporary folder."""
+"""Call the Snakefile with params/smoke.yaml or another file, keeping everything in one temporary folder."""
 
 import os
 import re
@@ -14,7 +14,7 @@ ROOT = project_root()
 
 
 class Pipeline:
-    """Runs, by default of the smoke settings, that keep everything in one temporary folder."""
+    """Runs, by default with the smoke settings, that keep everything in one temporary folder."""
 
     def __init__(self, folder: Path, params: str = "params/smoke.yaml"):
         self.params = ROOT / params
@@ -33,7 +33,7 @@ class Pipeline:
         return subprocess.Popen(
             self.command(*arguments, **config),
             cwd=ROOT,
-            # The steps run in `folder`: they would else import the checkout that the environment was installed from.
+            # The steps run in `folder`: without this they would import the checkout that was installed.
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -42,17 +42,17 @@ class Pipeline:
         )
 
     def run(self, *arguments, **config):
-        """Exit status and everything printed."""
+        """Run it; returns exit status and output."""
         process = self.start(*arguments, **config)
         printed, _ = process.communicate()
         return process.returncode, printed
 
     def plan(self, **config):
-        """Names of the rules that would be run."""
+        """Names of the rules that would run."""
         status, printed = self.run("--dry-run", **config)
         assert status == 0, printed
         return set(re.findall(r"^(?:local)?rule (\w+):", printed, re.MULTILINE))
 
     def results(self, run="smoke"):
-        """The comparison of a run."""
+        """The comparison table of a run."""
         return pd.read_csv(self.outputs / run / "comparison.csv")

@@ -1,4 +1,4 @@
-"""Small run folders to report on, and a reader of the pages made of them."""
+"""Small run folders for reports, and a parser of the resulting pages."""
 
 import json
 import re
@@ -18,7 +18,7 @@ VOID = {"meta", "img", "br", "hr", "link"}
 
 
 class Page(HTMLParser):
-    """What a test looks at: headings, tables as rows of cells, images, links, anchors, text, open tags."""
+    """The parsed page: headings, tables as rows of cells, images, links, anchors, text, open tags."""
 
     def __init__(self, path):
         super().__init__()
@@ -133,7 +133,7 @@ def make_run(outputs, name="toy", networks=NETWORKS, **settings):
 
 
 def make_half(outputs, name="half"):
-    """A run whose CPR network for RGB is in its third epoch, without any table."""
+    """A run whose CPR network for RGB is in its third epoch, without tables."""
     run = outputs / name
     run.mkdir(parents=True)
     (run / "params.yaml").write_text(yaml.safe_dump(SETTINGS | {"run": name, "ablation": ["num_stages=1"]}))

@@ -1,5 +1,5 @@
-"""Imports go one way, without a circle; modules and functions are short. Read from the source, so nothing is missed
-because it stands inside a function."""
+"""Imports go one way, without cycles; modules and functions are short. Read from the source, so it covers imports
+also inside functions."""
 
 import ast
 import subprocess
@@ -14,7 +14,7 @@ from cprlib.store.files import project_root
 
 ROOT = project_root()
 PAPER = ("cascade", "losses", "memory", "encoders")
-# From left to right: a module imports from its own part and from those to the left of it.
+# A module imports from its own part and from those to the left of it.
 PARTS = ("paper", "miners", "methods", "store", "data", "training", "evaluation", "search", "report", "notebook")
 PLACES = dict.fromkeys(PAPER, "paper") | {
     "features": "evaluation",
@@ -31,7 +31,7 @@ MODULES = {name_of(path): path for path in sorted(ROOT.glob("cprlib/**/*.py"))}
 
 
 def imports_of(source: str) -> Iterator[str]:
-    """Every imported module, and every name that may be one, wherever the statement stands."""
+    """Every imported module, and every imported name that may be a module, also inside functions."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -43,7 +43,7 @@ def imports_of(source: str) -> Iterator[str]:
 
 
 def part_of(module: str) -> str | None:
-    """Which part a module of the project belongs to; None for the package itself."""
+    """The part that a module of the project belongs to; None for the package itself."""
     _, _, rest = module.partition(".")
     part = rest.split(".")[0]
     return PLACES.get(part, part) or None
@@ -53,7 +53,7 @@ IMPORTS = {name: set(imports_of(path.read_text())) for name, path in MODULES.ite
 OWN = {name: {other for other in found if other.split(".")[0] == "cprlib"} for name, found in IMPORTS.items()}
 
 
-def test_imports_are_found_wherever_they_stand():
+def test_imports_are_found_inside_functions():
     source = "import a.b as x\ndef f():\n    from cprlib.store import files, load_released\n    import torch, os"
     assert list(imports_of(source)) == ["a.b", "cprlib.store.files", "cprlib.store", "torch", "os"]
 
@@ -63,34 +63,34 @@ def test_imports_go_one_way(module):
     here = part_of(module)
     assert here is None or here in PARTS, f"{module} is in no part; give it a place in {PARTS}"
     for other in OWN[module]:
-        assert other in MODULES, f"{module} imports {other}, which is not there"
+        assert other in MODULES, f"{module} imports {other}, which does not exist"
         there = part_of(other)
-        if here is None or there is None:  # cprlib/__init__.py stands for all, so nothing inside imports it
-            assert there is not None, f"{module} imports the package itself; name the module"
+        if here is None or there is None:  # cprlib/__init__.py imports from all parts, so no module may import it
+            assert there is not None, f"{module} imports the package itself; import the module"
             continue
         assert PARTS.index(there) <= PARTS.index(here), f"{module} imports {other}, which is to the right of it"
 
 
 def test_no_modules_import_each_other():
-    TopologicalSorter(OWN).prepare()  # raises CycleError, naming the circle
+    TopologicalSorter(OWN).prepare()  # raises CycleError, naming the cycle
 
 
 @pytest.mark.parametrize("part", PAPER)
-def test_the_paper_needs_torch_alone(part):
-    """What another project may copy: no frame reader, no tables, no folders."""
+def test_the_paper_needs_only_torch(part):
+    """Other projects may copy these modules: no frame reader, no tables, no folders."""
     allowed = {"torch", "torchvision", *sys.stdlib_module_names}
     assert {name.split(".")[0] for name in IMPORTS[f"cprlib.{part}"]} - {"cprlib"} <= allowed
     assert {part_of(name) for name in OWN[f"cprlib.{part}"]} <= {"paper"}
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_nobody_waits_for_torchvision_who_does_not_use_it(module):
-    """It takes as long to import as torch, and every notebook, worker and command would wait for it."""
+def test_torchvision_is_imported_only_inside_functions(module):
+    """Importing it takes as long as torch, and every notebook, worker and command would wait for it."""
     at_once = [node for node in ast.parse(MODULES[module].read_text()).body if not hasattr(node, "body")]
     assert not any(name.startswith("torchvision") for node in at_once for name in imports_of(ast.unparse(node)))
 
 
-def test_data_know_nothing_of_training():
+def test_data_does_not_import_training():
     for module in (name for name in MODULES if part_of(name) == "data"):
         assert not {part_of(other) for other in OWN[module]} & {"miners", "training"}, module
 
@@ -104,8 +104,8 @@ def test_modules_and_functions_are_short(module):
             assert node.end_lineno - node.lineno + 1 <= FUNCTION_LINES, node.name
 
 
-def test_what_only_plans_does_not_wait_for_torch():
-    """The Snakefile and the process beside each notebook import these; torch would take them over a second each."""
+def test_planning_does_not_import_torch():
+    """The Snakefile and the runner of each notebook import these; torch would add over a second each time."""
     planning = "cprlib.cascade, cprlib.methods, cprlib.notebook.runner, cprlib.store.folders, cprlib.store.fingerprint"
     code = f"import sys, {planning}; print(*{{'torch', 'pandas', 'matplotlib'}} & set(sys.modules))"
     assert not subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""A real browser: notebooks run by hand in JupyterLab, and the HTML report as people will see it.
+"""Tests in a real browser: notebooks run in JupyterLab as by a user, and the HTML report.
 
 Screenshots go to $CPR_SCREENSHOTS, or to pytest's temporary folder.
 """
@@ -22,7 +22,7 @@ SMALL = {"toy_recordings": 4, "infonce_epochs": 2, "epochs": 2, "K": 40, "num_st
 
 @pytest.fixture(scope="module")
 def screenshots(tmp_path_factory):
-    """Folder of the screenshots."""
+    """Folder for screenshots."""
     given = os.environ.get("CPR_SCREENSHOTS")
     return Path(given) if given else tmp_path_factory.mktemp("screenshots")
 
@@ -37,7 +37,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """Folder and address of a JupyterLab that serves it."""
+    """A folder, and the address of a JupyterLab that serves it."""
     folder = tmp_path_factory.mktemp("lab")
     with start_lab(folder) as address:
         yield folder, address
@@ -45,7 +45,7 @@ def lab(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, lab):
-    """Opens a notebook with other parameters."""
+    """A function that opens a notebook with other parameters."""
     pages = []
 
     def open_notebook(name, **parameters):
@@ -58,7 +58,7 @@ def opened(browser, lab):
         page.close()
 
 
-def test_a_notebook_that_fails_is_noticed(browser, lab):
+def test_a_failing_notebook_is_noticed(browser, lab):
     folder, address = lab
     notebook = nbformat.read(NOTEBOOKS / "07_mining_quality.ipynb", as_version=4)
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in ("1 + 1", "1 / 0", "2 + 2")]
@@ -72,7 +72,7 @@ def test_a_notebook_that_fails_is_noticed(browser, lab):
 
 @pytest.fixture(scope="module")
 def outputs(finished, tmp_path_factory):
-    """The smoke run in a folder of its own: notebooks and reports write into it."""
+    """A copy of the smoke run, into which notebooks and reports write."""
     return shutil.copytree(finished, tmp_path_factory.mktemp("browser") / "outputs")
 
 
@@ -83,21 +83,21 @@ def smoke_parameters(outputs):
 
 
 def check(opened: Page, picture: Path):
-    """No error in the notebook and none in the browser; leaves a screenshot."""
+    """Check for errors in the notebook and the browser, and take a screenshot."""
     opened.page.screenshot(path=picture)
     assert not opened.errors() and not opened.complaints
 
 
 @pytest.fixture(scope="module")
 def reports(outputs):
-    """The report of the smoke run, and the index of all."""
+    """The report of the smoke run, and the index of all runs."""
     assert report.main([str(outputs / "smoke")]) == 0
     return outputs / "smoke/report.html", outputs / "index.html"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_report_can_be_read(browser, reports, screenshots, width, scheme):
+def test_the_report_is_readable(browser, reports, screenshots, width, scheme):
     for page in reports:
         opened = Page(browser, page.as_uri(), width, 900, scheme)
         assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -109,7 +109,7 @@ def test_the_report_can_be_read(browser, reports, screenshots, width, scheme):
         opened.close()
 
 
-def test_the_walkthrough_runs_and_its_cascade_can_be_moved(opened, screenshots, tmp_path):
+def test_the_walkthrough_runs_and_its_cascade_follows_the_sliders(opened, screenshots, tmp_path):
     notebook = opened("00_coclr_vs_cpr_walkthrough", outputs=str(tmp_path), **SMALL)
     notebook.run_all(seconds=400)
     explorer = notebook.explorer(0)
@@ -118,14 +118,14 @@ def test_the_walkthrough_runs_and_its_cascade_can_be_moved(opened, screenshots, 
     assert "Flow 54 → RGB 5" in notebook.alt(explorer)  # of 108 rows
     notebook.choose(explorer, "order of views", "RGB → Flow → …")
     assert "RGB 54 → Flow 5" in notebook.alt(explorer)
-    notebook.press(explorer, "stages", "End")  # nine stages do not fit 108 rows: said instead of drawn
+    notebook.press(explorer, "stages", "End")  # nine stages are impossible with 108 rows: shows the error
     assert "use at most 5 stages" in notebook.picture(explorer)
     notebook.press(explorer, "stages", "Home")
     assert "alert" not in notebook.picture(explorer)
     check(notebook, screenshots / "walkthrough.png")
 
 
-def test_retrieval_can_be_looked_through(opened, screenshots, smoke_parameters):
+def test_retrieval_can_be_browsed(opened, screenshots, smoke_parameters):
     notebook = opened("05_retrieval", **smoke_parameters, examples=1)
     notebook.run_all(seconds=120)
     explorer = notebook.explorer(0)
@@ -152,12 +152,12 @@ def test_mining_quality_can_be_explored(opened, screenshots, smoke_parameters):
     point = embedding.locator(".at").first
     preview = point.locator(".more")
     assert not preview.is_visible()
-    point.focus()  # as the tab key does
+    point.focus()  # like the tab key
     assert preview.is_visible()
     check(notebook, screenshots / "mining_quality.png")
 
 
-def test_search_can_be_asked(opened, screenshots, smoke_parameters, outputs, tmp_path):
+def test_search_can_be_queried(opened, screenshots, smoke_parameters, outputs, tmp_path):
     parameters = {name: smoke_parameters[name] for name in ("outputs", "run", "manifest")}
     videos = str(outputs / "data/toy/videos/bounce_bar")
     notebook = opened("10_search", **parameters, videos=videos, index=str(tmp_path / "index"), top=3)
@@ -165,5 +165,5 @@ def test_search_can_be_asked(opened, screenshots, smoke_parameters, outputs, tmp
     explorer = notebook.explorer(0)
     notebook.press(explorer, "top", "ArrowLeft")
     notebook.choose(explorer, "video", max(path.name for path in Path(videos).iterdir()))
-    assert explorer.locator("img").count() == 1 + 3 * 4  # the video that was asked for, four in each view and in both
+    assert explorer.locator("img").count() == 1 + 3 * 4  # the query, and four videos in each view and in both
     check(notebook, screenshots / "search.png")

@@ -1,4 +1,4 @@
-"""The cascade against a slow oracle, and against cases that can be worked out by hand."""
+"""The cascade against a slow oracle, and on cases that can be computed by hand."""
 
 import math
 
@@ -14,7 +14,7 @@ def unit(*shape, seed):
 
 
 def slow_cascade(queries, bank, stages, exclude):
-    """Plain Python: for each query sort the rows that are left by their similarity in the stage's view."""
+    """Plain Python: for each query, sort the surviving rows by their similarity in the stage's view."""
     result = []
     for b in range(len(exclude)):
         left = [j for j in range(exclude.shape[1]) if not exclude[b, j]]
@@ -40,7 +40,7 @@ def test_equals_slow_oracle(num_stages, ratio, bank_size, top_k):
 
 
 def test_excluded_rows_beyond_the_first_cut_do_not_come_back():
-    """With most rows excluded, the first stages are padded with forbidden rows: none may be reported as valid."""
+    """With most rows excluded, the first stages are padded with forbidden rows; none may be valid."""
     queries, bank = (
         {v: unit(4, 8, seed=i) for i, v in enumerate("ab")},
         {v: unit(64, 8, seed=9 + i) for i, v in enumerate("ab")},
@@ -61,7 +61,7 @@ def test_one_stage_is_plain_top_k():
 
 
 def test_two_views_remove_the_false_positive():
-    """Features are angles. Row 0 agrees in both views; row 1 in flow alone, row 2 in RGB alone."""
+    """Features are angles. Row 0 agrees in both views, row 1 only in flow, row 2 only in RGB."""
 
     def at(*degrees):
         angles = torch.tensor([math.radians(d) for d in degrees])

@@ -1,4 +1,4 @@
-"""The Slurm profile is one that Snakemake takes, and a whole paper is planned with it: nothing is run."""
+"""Snakemake accepts the Slurm profile and plans a whole paper with it; nothing is run."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ pytest.importorskip("snakemake_executor_plugin_slurm", reason="pip install -e '.
 
 
 def plan(*words):
-    """The jobs of a dry run with the profile: name and what is told of it."""
+    """The jobs of a dry run with the profile: name and description."""
     command = [sys.executable, "-m", "snakemake", "-n", "--profile", "profiles/slurm", *map(str, words)]
     done = subprocess.run(command, cwd=project_root(), capture_output=True, text=True)
     printed = done.stdout + done.stderr
@@ -21,7 +21,7 @@ def plan(*words):
     return re.findall(r"^rule ([^:\n]+):\n((?: .*\n)+)", printed, re.MULTILINE)
 
 
-def test_every_training_of_the_paper_asks_for_a_gpu(tmp_path):
+def test_every_training_of_the_paper_requests_a_gpu(tmp_path):
     jobs = plan("all", "tables", "--configfile", "params/toy.yaml", "--config", f"outputs={tmp_path}")
     trainings = [told for name, told in jobs if name in ("infonce", "ubernce", "coclr", "cpr", "finetune")]
     assert len(trainings) >= 11 and all("gpu=1" in told for told in trainings)
@@ -30,7 +30,7 @@ def test_every_training_of_the_paper_asks_for_a_gpu(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_steps_of_a_paper_get_what_the_profile_says_by_their_own_names(tmp_path):
+def test_the_profile_sets_resources_of_a_papers_steps_by_name(tmp_path):
     given = {"runs": ["params/smoke.yaml"], "seeds": [0, 1], "outputs": str(tmp_path / "out"), "shards": 2}
     (tmp_path / "paper.yaml").write_text(yaml.safe_dump(given))
     jobs = plan("-s", "paper.smk", "--configfile", tmp_path / "paper.yaml")
@@ -38,5 +38,5 @@ def test_the_steps_of_a_paper_get_what_the_profile_says_by_their_own_names(tmp_p
     assert len(trainings) == 12
     assert all("runtime=2880" in told and "threads: 12" in told and "gpu=1" in told for told in trainings)
     shards = [told for name, told in jobs if name.endswith("_flow_shard")]
-    assert len(shards) == 2 and all("runtime=2880" in told for told in shards)  # both runs are on the same videos
+    assert len(shards) == 2 and all("runtime=2880" in told for told in shards)  # both runs share the videos
     assert sum(name.endswith("_features_shard") for name, _ in jobs) == 2 * 2 * 5

@@ -1,4 +1,4 @@
-"""What README and docs say exists, and the errors they quote are those that the code raises."""
+"""README and docs name only what exists, and quote errors as the code raises them."""
 
 import ast
 import importlib.util
@@ -15,7 +15,7 @@ from docs import make_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "outputs" / "README.md"]
-GAP = "‹›"  # what an error message fills in
+GAP = "‹›"  # a value filled into an error message
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
 LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)|(?:src|href)=\"(?P<attribute>[^\"]+)\"")
@@ -24,7 +24,7 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relativ
 
 
 def code_of(page: Path) -> list[str]:
-    """All fenced blocks and code spans of a page, with single spaces; quoted errors left out."""
+    """All fenced blocks and code spans of a page, with single spaces, without quoted errors."""
     text = page.read_text()
     parts = [body for kind, body in FENCE.findall(text) if kind != "text"] + [
         span for _, span in SPAN.findall(FENCE.sub("", text))
@@ -33,19 +33,19 @@ def code_of(page: Path) -> list[str]:
 
 
 def links_of(page: Path) -> list[tuple[str, str]]:
-    """Text and target of all links and pictures of a page."""
+    """Text and target of every link and picture of a page."""
     found = LINK.finditer(FENCE.sub("", page.read_text()))
     return [(match["text"] or "", match["target"] or match["attribute"]) for match in found]
 
 
 def anchors_of(page: Path) -> set[str]:
-    """The headings of a page, as GitHub makes anchors of them."""
+    """The headings of a page, as GitHub's anchors."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pages
-def test_links_and_pictures_lead_somewhere(page):
+def test_links_and_pictures_exist(page):
     for _, target in links_of(page):
         if re.match(r"https?://|mailto:", target):
             continue
@@ -57,7 +57,7 @@ def test_links_and_pictures_lead_somewhere(page):
 
 
 @pages
-def test_a_link_named_after_code_leads_to_the_file_that_defines_it(page):
+def test_a_link_named_after_code_points_to_the_file_that_defines_it(page):
     for text, target in links_of(page):
         name = re.fullmatch(r"`(?:\w+\.)*(\w+)`", text)
         if name and target.endswith(".py") and not target.endswith(text.strip("`")):
@@ -67,7 +67,7 @@ def test_a_link_named_after_code_leads_to_the_file_that_defines_it(page):
 
 
 @pages
-def test_targets_modules_and_files_that_a_page_names_exist(page):
+def test_targets_modules_and_files_named_on_a_page_exist(page):
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for code in code_of(page):
         for target in re.findall(r"\bmake ([a-z]+)", code):
@@ -89,13 +89,13 @@ def is_command(module: str) -> bool:
 
 
 def quoted_messages() -> list[str]:
-    """The errors of the troubleshooting page, with gaps for what they fill in."""
+    """The errors of the troubleshooting page, with gaps for filled-in values."""
     blocks = FENCE.findall((ROOT / "docs" / "troubleshooting.md").read_text())
     return [with_gaps(body) for kind, body in blocks if kind == "text"]
 
 
 def quoted_reasons() -> list[str]:
-    """The reasons in its table, why a video is left out."""
+    """The reasons in its table for leaving out a video."""
     text = (ROOT / "docs" / "troubleshooting.md").read_text()
     return [with_gaps(reason) for reason in re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)]
 
@@ -104,14 +104,14 @@ def with_gaps(text: str) -> str:
     return " ".join(re.sub(r"‹[^›]*›", GAP, text).split())
 
 
-def test_quoted_errors_are_those_of_the_code():
+def test_quoted_errors_exist_in_the_code():
     messages, raised = quoted_messages(), {*raised_in_python(), *raised_elsewhere()}
     assert len(messages) >= 25 and len(set(messages)) == len(messages)
     assert [message for message in messages if message not in raised] == []
 
 
 def raised_in_python() -> Iterator[str]:
-    """Every text that an exception of the package or of data_prep may bear."""
+    """Every possible text of an exception of the package or of data_prep."""
     paths = [*ROOT.glob("cprlib/**/*.py"), *ROOT.glob("data_prep/*.py")]
     functions = [function for path in paths for function in functions_in(ast.parse(path.read_text()))]
     for function in functions:
@@ -123,7 +123,7 @@ def functions_in(module: ast.Module) -> list[ast.FunctionDef]:
 
 
 def texts_raised_by(function: ast.AST, functions: list[ast.FunctionDef]) -> Iterator[str]:
-    """Texts in raise statements and in what ends a command; also those put together before, in a variable or helper."""
+    """Texts in raise statements and exits of commands; also those assembled before, in a variable or helper."""
     ends = [node for node in ast.walk(function) if isinstance(node, ast.Raise) or is_exit(node)]
     names = {node.id for end in ends for node in ast.walk(end) if isinstance(node, ast.Name)}
     helpers = [f for f in functions if f.name in names]
@@ -142,7 +142,7 @@ def assigns(node: ast.Assign, names: set[str]) -> bool:
 
 
 def texts_in(node: ast.AST) -> Iterator[str]:
-    """Texts in an expression, f-strings with gaps; parts of an f-string are no texts of their own."""
+    """Texts in an expression, f-strings with gaps; parts of an f-string do not count as texts."""
     if isinstance(node, ast.JoinedStr):
         parts = (part.value if isinstance(part, ast.Constant) else GAP for part in node.values)
         yield " ".join("".join(parts).split())
@@ -153,13 +153,13 @@ def texts_in(node: ast.AST) -> Iterator[str]:
             yield from texts_in(child)
 
 
-def test_quoted_reasons_are_those_of_the_list_of_problems():
+def test_quoted_reasons_exist_in_the_code():
     reasons, given = quoted_reasons(), reasons_of_problems()
     assert len(reasons) >= 8 and [reason for reason in reasons if reason not in given] == []
 
 
 def reasons_of_problems() -> set[str]:
-    """Why a video is left out: what stands in the column reason of ``<manifest>_problems.csv``."""
+    """Reasons for leaving out a video: the values of the column reason of ``<manifest>_problems.csv``."""
     texts = set()
     for path in [*ROOT.glob("cprlib/data/*.py"), *ROOT.glob("data_prep/*.py")]:
         module = ast.parse(path.read_text())
@@ -176,7 +176,7 @@ def reasons_of_problems() -> set[str]:
 
 
 def raised_elsewhere() -> Iterator[str]:
-    """Errors of the Snakefile, which is not quite Python, and of the Makefile."""
+    """Errors of the Snakefile, which is not pure Python, and of the Makefile."""
     snakefile = (ROOT / "Snakefile").read_text()
     for start in (match.start() for match in re.finditer(r"WorkflowError\(", snakefile)):
         call = next(tree for end in range(start + 1, len(snakefile)) if (tree := parsed(snakefile[start:end])))
@@ -193,13 +193,13 @@ def parsed(text: str) -> ast.AST | None:
 
 
 @pytest.mark.parametrize("page", make_tables.PAGES, ids=lambda page: page.name)
-def test_tables_are_those_of_the_numbers(page):
+def test_tables_match_the_numbers(page):
     text = page.read_text(encoding="utf-8")
     assert make_tables.BLOCK.search(text)
     assert make_tables.filled(text, make_tables.read()) == text, "run python -m docs.make_tables"
 
 
-def test_a_table_of_runs_that_were_not_measured_is_refused():
+def test_a_table_of_unmeasured_runs_is_refused():
     with pytest.raises(ValueError, match="has no run 'nowhere'"):
         make_tables.filled("<!-- table: means nowhere -->\n<!-- end -->", make_tables.read())
 
@@ -212,11 +212,11 @@ def test_the_numbers_have_known_names_and_are_percentages():
     assert set(table["dataset"]) <= {"built-in", "ucf101-12"}
     assert table["value"].between(0, 100).all()
     key = ["dataset", "run", "seed", "method", "stages", "cycle", "epoch", "view", "measure"]
-    assert not table.duplicated(key).any(), "a number stands there twice"
+    assert not table.duplicated(key).any(), "a number is listed twice"
     assert (table["run"].str.extract(r"-seed(\d+)$")[0].astype(int) == table["seed"]).all()
 
 
-def test_the_glossary_is_in_order_and_explains_each_word_once():
+def test_the_glossary_is_sorted_and_explains_each_word_once():
     terms = re.findall(r"^\*\*(.+?)\*\*", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
     keys = [re.sub(r"[^a-z0-9 ]", "", term.lower()) for term in terms]
     assert keys == sorted(keys) and len(set(keys)) == len(keys) >= 40

@@ -1,4 +1,4 @@
-"""The same thing started twice at once: the second waits for the first, or is told who it is; no killed one blocks."""
+"""The same command started twice: the second waits for the first or is refused; a killed one never blocks."""
 
 import dataclasses
 import multiprocessing
@@ -23,21 +23,21 @@ OWNER = r"process \d+ on \S+, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
 def told(log, function, *arguments):
-    """Call a function with all that it prints in a file."""
+    """Call a function with its output in a file."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(handle, 1), os.dup2(handle, 2)
     function(*arguments)
 
 
 def start(log, function, *arguments):
-    """A process of its own, as a user starts it."""
+    """Start a separate process, as a user would."""
     process = multiprocessing.get_context("spawn").Process(target=told, args=(log, function, *arguments))
     process.start()
     return process
 
 
 def hold(path, taken):
-    """Have a lock until killed."""
+    """Hold a lock until killed."""
     with locked(path):
         taken.touch()
         time.sleep(600)
@@ -60,7 +60,7 @@ def config(toy_manifest, tmp_path):
     return TrainingConfig(manifest=str(toy_manifest), out=str(tmp_path / "t"), K=16, epochs=3, device="cpu", **small)
 
 
-def test_of_two_trainings_one_is_made_and_both_have_it(config, tmp_path):
+def test_of_two_trainings_one_trains_and_both_return_it(config, tmp_path):
     both = [start(tmp_path / f"{n}.log", fit, config) for n in range(2)]
     for process in both:
         process.join()
@@ -71,7 +71,7 @@ def test_of_two_trainings_one_is_made_and_both_have_it(config, tmp_path):
     assert read_metrics(config.out).loss.equals(read_metrics(alone).loss)
 
 
-def test_of_two_trainings_on_devices_the_second_is_refused(config, tmp_path):
+def test_a_second_training_on_devices_is_refused(config, tmp_path):
     other = start(tmp_path / "log", hold, config.out, tmp_path / "taken")
     await_file(tmp_path / "taken")
     try:
@@ -86,7 +86,7 @@ def test_of_two_trainings_on_devices_the_second_is_refused(config, tmp_path):
     fit(config)  # a lock ends with its process
 
 
-def test_a_killed_cache_and_a_killed_index_are_gone_on_with_by_who_waited(toy_manifest, small_run, tmp_path):
+def test_a_waiting_process_resumes_a_killed_cache_and_a_killed_index(toy_manifest, small_run, tmp_path):
     videos = tmp_path / "videos.csv"
     Manifest(Manifest.read(toy_manifest).split("train").table.assign(video_id=range(54))).write(videos)
     calls = ((cached, videos, tmp_path / "c"), (update_index, videos, small_run, tmp_path / "i", 1))
@@ -96,14 +96,14 @@ def test_a_killed_cache_and_a_killed_index_are_gone_on_with_by_who_waited(toy_ma
         os.kill(process.pid, signal.SIGKILL)
     for process in both:
         process.join()
-    logs = [(tmp_path / f"{n}.log").read_text() for n in (2, 3)]  # a killed one may not have got as far as its own
+    logs = [(tmp_path / f"{n}.log").read_text() for n in (2, 3)]  # the killed ones may not have logs
     assert [process.exitcode for process in both[2:]] == [0, 0], logs
     cached(videos, tmp_path / "one")
     assert (tmp_path / "c/rgb_16.bin").read_bytes() == (tmp_path / "one/rgb_16.bin").read_bytes()
     assert len(Index(tmp_path / "i").videos) == 54
 
 
-def test_of_two_pipelines_of_a_run_the_second_is_refused(tmp_path):
+def test_a_second_pipeline_of_a_run_is_refused(tmp_path):
     pipeline = Pipeline(tmp_path)
     with locked(pipeline.outputs / "smoke"):
         status, printed = pipeline.run("data")

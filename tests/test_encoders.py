@@ -45,7 +45,7 @@ def test_momentum_moves_the_copy_and_nothing_else():
 
 
 def released_flow(levels):
-    """Flow levels (B, T, H, W, 2) uint8 as the released code feeds them: a picture of 128, v, u, normalised."""
+    """Flow levels (B, T, H, W, 2) uint8 as input of the released code: a normalised picture of 128, v, u."""
     u, v = levels.double().unbind(-1)
     channels = zip((torch.full_like(u, 128), v, u), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
     return torch.stack([(channel / 255 - mean) / std for channel, mean, std in channels], dim=1)
@@ -60,7 +60,7 @@ def test_flow_becomes_the_picture_of_the_released_code(levels):
     ours = to_input(levels, "flow")
     before = ours.clone()
     torch.testing.assert_close(ReleasedFlowInput()(ours).double(), released_flow(levels), rtol=0, atol=2e-6)
-    assert torch.equal(ours, before)  # the clips of a batch are not changed
+    assert torch.equal(ours, before)  # the batch is not modified
 
 
 def test_a_folded_convolution_agrees_up_to_the_borders(levels):
@@ -71,7 +71,7 @@ def test_a_folded_convolution_agrees_up_to_the_borders(levels):
         torch.testing.assert_close(conv(released_flow(levels)), expected, rtol=0, atol=1e-6)
 
 
-def test_a_momentum_copy_keeps_what_comes_before_the_backbone(levels):
+def test_a_momentum_copy_keeps_the_input_layer(levels):
     encoder = build_encoder("tiny", 8).eval()
     encoder.input = ReleasedFlowInput()
     key, clips = momentum_copy(encoder), to_input(levels, "flow")

@@ -1,10 +1,10 @@
-"""CPR in code that is not ours: the examples run, and mine what moves alike."""
+"""CPR in other libraries: the examples run, and mine clips with the same motion."""
 
 import pytest
 import torch
 
 
-def test_the_cascade_mines_in_lightlys_moco():
+def test_the_cascade_as_miner_in_lightlys_moco():
     pytest.importorskip("lightly", reason="needs the extra 'examples': pip install -e '.[examples]' -c constraints.txt")
     from examples import lightly_moco
 
@@ -16,11 +16,11 @@ def test_the_cascade_mines_in_lightlys_moco():
         3,
     }
     found = lightly_moco.main(steps=20)
-    assert found["mined rows that are right"] > 0.5  # of four sides
+    assert found["mined rows that are right"] > 0.5  # four directions: chance is 0.25
     assert all(0 <= share <= 1 for share in found.values())
 
 
-def test_the_cascade_is_a_miner_of_pytorch_metric_learning():
+def test_the_cascade_as_miner_of_pytorch_metric_learning():
     pytest.importorskip("pytorch_metric_learning", reason="needs the extra 'examples': pip install -e '.[examples]'")
     from cprlib.cascade import cascade_retrieve, plan_stages
     from examples import metric_learning_miner as example

@@ -1,4 +1,4 @@
-"""Features out: the vectors of the encoder, with what is known of each video."""
+"""Exported features: the vectors of the encoder, with the manifest's columns of each video."""
 
 import re
 
@@ -12,7 +12,7 @@ from cprlib.features import feature_table, main, write_features
 from cprlib.store.files import project_root
 
 
-def test_a_table_and_arrays_say_what_the_encoder_says(small_run, toy_manifest, tmp_path):
+def test_tables_and_arrays_hold_the_encoders_vectors(small_run, toy_manifest, tmp_path):
     for name in ("features.parquet", "features.npz"):
         main([str(small_run / "infonce"), "--out", str(tmp_path / name)])
     table, arrays = pd.read_parquet(tmp_path / "features.parquet"), np.load(tmp_path / "features.npz")
@@ -31,7 +31,7 @@ def test_a_table_and_arrays_say_what_the_encoder_says(small_run, toy_manifest, t
 
 
 @pytest.mark.parametrize(("library", "language"), [("sklearn", "python"), ("duckdb", "sql")])
-def test_the_recipes_of_the_docs_run_on_such_a_table(small_run, tmp_path, monkeypatch, library, language):
+def test_the_recipes_of_the_docs_run_on_the_table(small_run, tmp_path, monkeypatch, library, language):
     module = pytest.importorskip(library)
     monkeypatch.chdir(tmp_path)
     write_features(feature_table(small_run / "infonce"), "features.parquet")

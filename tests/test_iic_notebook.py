@@ -9,7 +9,7 @@ from cprlib.notebook import runner
 from cprlib.store.files import project_root
 
 
-def test_notebook_08_trains_both_methods_and_judges_them(toy_manifest, tmp_path):
+def test_notebook_08_trains_and_evaluates_both_methods(toy_manifest, tmp_path):
     settings = {"outputs": tmp_path, "run": "small", "manifest": toy_manifest, "cache": "", "short_side": 36, "dim": 16}
     settings |= {"clip_len": 4, "clip_stride": 4, "clip_size": 24, "batch_size": 16, "iic_epochs": 2, "examples": 1}
     settings |= {"iic_milestones": "[1]", "num_stages": 2, "top_k": 2, "intra": "shuffle"}

@@ -1,4 +1,4 @@
-"""Losses against analytic values and a direct reading of the formulas."""
+"""Losses against analytic values and a direct implementation of the formulas."""
 
 import math
 
@@ -12,7 +12,7 @@ def unit(*shape, seed):
     return torch.nn.functional.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-def test_uniform_logits_give_log_of_the_candidates():
+def test_uniform_logits_give_the_log_of_the_number_of_candidates():
     q = torch.zeros(3, 8)
     assert info_nce(q, q, torch.zeros(15, 8)).item() == pytest.approx(math.log(16), rel=1e-6)
     logits, positives = torch.zeros(2, 16), torch.zeros(2, 16, dtype=torch.bool)
@@ -20,7 +20,7 @@ def test_uniform_logits_give_log_of_the_candidates():
     assert multi_instance_nce(logits, positives).item() == pytest.approx(math.log(4), rel=1e-6)
 
 
-def test_one_positive_is_info_nce():
+def test_one_positive_gives_info_nce():
     q, k, memory = unit(5, 8, seed=1), unit(5, 8, seed=2), unit(30, 8, seed=3)
     positives = torch.zeros(5, 31, dtype=torch.bool)
     positives[:, 0] = True
@@ -28,7 +28,7 @@ def test_one_positive_is_info_nce():
     torch.testing.assert_close(loss, info_nce(q, k, memory, 0.1))
 
 
-def test_equals_the_formula():
+def test_losses_equal_the_formulas():
     logits = torch.randn(4, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     positives = torch.rand(4, 9, generator=torch.Generator().manual_seed(1)) < 0.4
     positives[:, 0] = True
@@ -36,7 +36,7 @@ def test_equals_the_formula():
     assert multi_instance_nce(logits, positives).item() == pytest.approx(sum(rows) / 4, rel=1e-12)
 
 
-def test_all_positive_is_zero_and_far_positives_do_not_underflow():
+def test_only_positives_give_zero_and_far_positives_do_not_underflow():
     assert multi_instance_nce(torch.randn(2, 5), torch.ones(2, 5, dtype=torch.bool)).item() == pytest.approx(
         0, abs=1e-6
     )

@@ -33,7 +33,7 @@ def test_keeps_the_newest_clips_whatever_the_batch_size(sizes):
     assert (queue.video_id[~filled] == -1).all() and (queue.features["rgb"][~filled] == 0).all()
 
 
-def test_siblings_share_the_source_and_empty_rows_have_none():
+def test_siblings_share_the_recording_and_empty_rows_have_none():
     queue = FeatureQueue(6, 3, ("rgb", "flow"))
     queue.enqueue(*batch(0, 4))  # sources 0 0 1 1
     assert queue.siblings(torch.tensor([1, 7])).tolist() == [[False, False, True, True, False, False], [False] * 6]

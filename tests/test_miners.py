@@ -1,4 +1,4 @@
-"""Miners: what each method may see and what it makes of it."""
+"""Miners: what each method sees and mines."""
 
 import inspect
 
@@ -22,7 +22,7 @@ def sides():
 
 
 @pytest.mark.parametrize(("method", "num_stages"), [("coclr", 1), ("cpr", 3)])
-def test_coclr_is_one_stage_and_cpr_the_plan(method, num_stages):
+def test_coclr_has_one_stage_and_cpr_the_planned_cascade(method, num_stages):
     anchors, bank = sides()
     exclude = torch.rand(4, 64, generator=torch.Generator().manual_seed(3)) < 0.2
     mined = build_miner(method, ("flow", "rgb"), 64, num_stages=3, ratio=0.5, top_k=5)(anchors, bank, exclude)
@@ -49,7 +49,7 @@ def test_fusion_adds_the_similarities_of_all_views():
         assert mined.indices[query][mined.valid[query]].tolist() == near
 
 
-def test_mask_leaves_out_what_is_not_valid():
+def test_the_mask_leaves_out_invalid_rows():
     found = Retrieval(torch.tensor([[3, 1], [0, 2]]), torch.tensor([[True, True], [True, False]]), ())
     assert positives_mask(found, 4).tolist() == [[False, True, False, True], [True, False, False, False]]
 

@@ -1,4 +1,4 @@
-"""The notebooks as they are in git: short, told more than coded, with a card in front."""
+"""The notebooks in git: short, more text than code, with a card in front."""
 
 import ast
 import re
@@ -30,7 +30,7 @@ def test_a_notebook_is_short_and_has_a_card(path):
     assert notebook.cells[1].metadata.tags == ["parameters"]
 
 
-def test_the_walkthrough_tells_more_than_it_codes():
+def test_the_walkthrough_has_more_text_than_code():
     path = NOTEBOOKS[0]
     prose, code = (sum(len(cell.source) for cell in cells_of(path, kind)) for kind in ("markdown", "code"))
     assert path.stem.startswith("00_") and prose >= 0.4 * (prose + code)

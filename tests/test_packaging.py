@@ -31,19 +31,19 @@ def pins():
 
 
 @pytest.mark.parametrize("requirement", requirements(), ids=lambda r: r.name)
-def test_every_dependency_is_pinned_to_a_version_that_it_allows(requirement):
+def test_every_dependency_is_pinned_to_an_allowed_version(requirement):
     pin = pins()[canonicalize_name(requirement.name)]
     (specifier,) = pin.specifier
     assert specifier.operator == "==" and requirement.specifier.contains(specifier.version)
 
 
-def test_pins_name_versions_and_no_places():
+def test_pins_name_versions_not_sources():
     assert all(len(p.specifier) == 1 and not p.url for p in pins().values())
     assert not re.search(r"://|@|^-", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
 
 
-def test_what_is_imported_is_pinned():
-    """A module that is used but comes along only by luck would be missing elsewhere."""
+def test_every_import_is_pinned():
+    """A module installed only by accident would be missing elsewhere."""
     own = {"cprlib", "data_prep", *sys.stdlib_module_names}
     distributions = packages_distributions()
     for path in [*ROOT.glob("cprlib/**/*.py"), *ROOT.glob("data_prep/*.py")]:
@@ -55,7 +55,7 @@ def test_what_is_imported_is_pinned():
                 assert found & set(pins()), f"{path} imports {top}, which constraints.txt lacks"
 
 
-def test_conda_installs_this_project_with_the_pins_and_a_python_that_fits():
+def test_conda_installs_this_project_with_the_pins_and_a_matching_python():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     assert environment["name"] == PROJECT["name"] and environment["channels"] == ["conda-forge"]
     *conda, pip = environment["dependencies"]
@@ -67,7 +67,7 @@ def test_conda_installs_this_project_with_the_pins_and_a_python_that_fits():
     assert set(conda) == {f"python={specifier.version}", "pip", "make"}  # the rest is pyproject's
 
 
-def test_decord_is_asked_for_only_where_it_has_a_wheel():
+def test_decord_is_required_only_where_it_has_a_wheel():
     marker = next(r.marker for r in requirements() if r.name == "decord")
     linux = {"platform_system": "Linux", "platform_machine": "x86_64"}
     assert marker.evaluate(linux)
@@ -75,7 +75,7 @@ def test_decord_is_asked_for_only_where_it_has_a_wheel():
     assert not marker.evaluate(linux | {"platform_system": "Darwin"})
 
 
-def test_one_word_for_every_check():
+def test_make_test_runs_every_check():
     ci = ROOT / ".ci/run"
     assert os.access(ci, os.X_OK) and "make test" in ci.read_text()
 
@@ -88,7 +88,7 @@ def test_one_word_for_every_check():
     assert "snakemake" in plan("demo") and "params/toy.yaml" in plan("demo")
 
 
-def test_results_stay_out_of_git():
+def test_git_ignores_results():
     def ignored(path):
         return subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT).returncode == 0
 

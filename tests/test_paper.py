@@ -1,4 +1,4 @@
-"""paper.smk: several runs and seeds as one pipeline, in which what they share is made once. Nothing is run here."""
+"""paper.smk: several runs and seeds as one pipeline that makes shared results once. Nothing is run here."""
 
 import re
 import subprocess
@@ -40,12 +40,12 @@ def test_runs_and_seeds_are_one_plan(tmp_path):
         for step in ("coclr", "cpr", "ablation num_stages=1", "retrieval", "mining", "comparison", "tables"):
             assert jobs.count(f"{run}_{step}") == 1, (run, step)
         assert jobs.count(f"{run}_infonce") == 2 and jobs.count(f"{run}_finetune") == 5
-    for shared in ("data", "flow"):  # all runs are on the same videos here
+    for shared in ("data", "flow"):  # all runs here share the videos
         assert sum(job.endswith(f"_{shared}") for job in jobs) == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_a_wrong_name_ends_at_once(tmp_path):
+def test_a_wrong_name_fails_at_once(tmp_path):
     status, printed, _ = plan(tmp_path, runs=["params/smoke.yaml"], seeds=[0], epcohs=3)
     assert status == 1 and "unknown parameter 'epcohs'. Did you mean 'epochs'?" in printed
     status, printed, _ = plan(tmp_path, runs=["params/smoke.yaml"] * 2, seeds=[0])

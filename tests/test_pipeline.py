@@ -1,4 +1,4 @@
-"""The Snakefile on params/smoke.yaml: every notebook, from rendered videos to the comparison."""
+"""The Snakefile with params/smoke.yaml: every notebook, from rendered videos to the comparison."""
 
 import re
 
@@ -18,7 +18,7 @@ NETWORKS = [training_folder("", method, view)[1:] for method in METHODS[1:] for 
 FETCHES = re.compile(r"""(?:src|href)=["']?(?:https?:)?//|url\(["']?https?:|from ["']https?:""")
 
 
-def test_every_step_leaves_its_notebook_and_a_page_that_fetches_nothing(smoke):
+def test_every_step_writes_its_notebook_and_a_self_contained_page(smoke):
     folder = smoke.outputs / "smoke/notebooks"
     assert {p.stem for p in folder.glob("*.ipynb")} == set(STEPS)
     for step in STEPS:
@@ -28,7 +28,7 @@ def test_every_step_leaves_its_notebook_and_a_page_that_fetches_nothing(smoke):
         assert not FETCHES.search((folder / f"{step}.html").read_text()), step
 
 
-def test_networks_tables_and_figures_are_there(smoke):
+def test_networks_tables_and_figures_exist(smoke):
     run = smoke.outputs / "smoke"
     for name in NETWORKS:
         files = {"config.json", "metrics.json", "metrics.jsonl", "checkpoint.pt"}
@@ -40,7 +40,7 @@ def test_networks_tables_and_figures_are_there(smoke):
     assert len(shares) == 4 + 15 + 15 and shares.between(0, 1).all()
 
 
-def test_tables_of_the_paper_hold_what_was_measured(smoke):
+def test_tables_of_the_paper_hold_the_measured_numbers(smoke):
     tables = smoke.outputs / "smoke/tables"
     two_stream = pd.read_csv(tables / "two_stream.csv", index_col="Method")
     for method, name in (("cpr", "CPR"), ("random", "Random weights")):
@@ -59,8 +59,8 @@ def test_tables_of_the_paper_hold_what_was_measured(smoke):
     assert "built-in (ours, tiny)" in (tables / "paper.md").read_text()
 
 
-def test_networks_are_judged_on_other_videos(smoke):
-    """Transfer: nothing is trained, and the numbers are of the other manifest."""
+def test_networks_are_evaluated_on_other_videos(smoke):
+    """Transfer: nothing is trained, and the numbers belong to the other manifest."""
     other = smoke.outputs / "data/other/manifest.csv"
     config = {"run": "transfer", "pretrained": "smoke", "methods": "[cpr]", "manifest": other, "toy_takes": 1}
     status, printed = smoke.run(**config)
@@ -103,7 +103,7 @@ JUDGED = {"all", "retrieval", "probe", "mining", "comparison"}
         ({"workers": 1, "device": "cpu"}, set()),
         ({"cache": "outputs/not-there"}, {"cache"}),
         ({"probe_epochs": 6}, {"all", "probe", "comparison"}),
-        ({"finetune_epochs": 3, "dropout": 0.1}, set()),  # of `tables` alone
+        ({"finetune_epochs": 3, "dropout": 0.1}, set()),  # only in `tables`
         ({"top_k": 3}, JUDGED | {"coclr", "cpr"}),
         ({"num_stages": 2}, JUDGED | {"cpr"}),
         ({"infonce_epochs": 3}, JUDGED | TRAININGS),
@@ -114,7 +114,7 @@ JUDGED = {"all", "retrieval", "probe", "mining", "comparison"}
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
-def test_exactly_what_a_setting_decides_is_made_again(smoke, setting, rerun):
+def test_a_changed_setting_reruns_exactly_the_steps_it_decides(smoke, setting, rerun):
     def files():
         return {p: p.stat().st_mtime_ns for p in smoke.outputs.rglob("*")}
 
@@ -124,8 +124,8 @@ def test_exactly_what_a_setting_decides_is_made_again(smoke, setting, rerun):
     assert files() == before  # a dry run writes nothing
 
 
-def test_a_miner_of_ones_own_is_a_line_in_the_table(smoke):
-    """Every method that mines has its rule; the plan names it, and settings name no other."""
+def test_a_new_miner_needs_one_line_in_the_table(smoke):
+    """Every mining method has a rule that the plan names; settings with another method are refused."""
     assert set(COTRAINED) <= set(smoke.plan(run="another"))
 
 
@@ -148,19 +148,19 @@ def test_a_miner_of_ones_own_is_a_line_in_the_table(smoke):
         ({"views": "[rgb,rgb]"}, "views: ['rgb', 'rgb']; name at least one, each once"),
     ],
 )
-def test_a_wrong_setting_ends_at_once(tmp_path, config, message):
+def test_a_wrong_setting_fails_at_once(tmp_path, config, message):
     status, printed = Pipeline(tmp_path).run(**config)
     assert status == 1 and message in printed
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_cascade_matters_only_to_runs_that_have_one(tmp_path):
-    cascade = {"num_stages": 9}  # more than the memory of the smoke run allows
+def test_cascade_settings_are_checked_only_in_runs_with_a_cascade(tmp_path):
+    cascade = {"num_stages": 9}  # too many for the memory of the smoke run
     status, printed = Pipeline(tmp_path).run("--dry-run", **cascade)
     assert status == 1 and "stages" in printed
     assert "infonce" in Pipeline(tmp_path).plan(methods="[infonce]", ablation="[]", **cascade)
 
 
-def test_iic_is_made_where_it_is_asked_for(tmp_path):
+def test_iic_is_trained_on_request(tmp_path):
     planned = Pipeline(tmp_path).plan(methods="[random, iic, iic_cpr]", ablation="[]")
     assert {"iic", "retrieval", "probe"} <= planned and not planned & {"coclr", "cpr", "mining"}

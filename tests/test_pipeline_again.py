@@ -1,4 +1,4 @@
-"""The Snakefile called again: what was moved, what was made from something else, what was killed."""
+"""Calling the Snakefile again: after a move, after changed inputs, after a kill."""
 
 import contextlib
 import os
@@ -17,16 +17,16 @@ from tests.pipeline import Pipeline
 
 @pytest.fixture
 def moved(finished, tmp_path):
-    """The smoke run in another folder, of which Snakemake itself knows nothing."""
+    """The smoke run in another folder, unknown to Snakemake."""
     shutil.copytree(finished, tmp_path / "outputs")
     return Pipeline(tmp_path)
 
 
-def test_flow_of_another_bound_retrains_what_sees_flow(moved):
-    """The fault that silently kept a network: its folder is recognised as made from something else."""
+def test_another_flow_bound_retrains_networks_that_use_flow(moved):
+    """Regression: such a network was once kept silently; its folder is now recognised as made from other flow."""
     networks = {view: moved.outputs / f"smoke/infonce_{view}/checkpoint.pt" for view in ("rgb", "flow")}
     before = {view: path.read_bytes() for view, path in networks.items()}
-    # every step anew: all that it finds is still fit
+    # rerun every step: everything found is still valid
     status, printed = moved.run("--forceall", networks["flow"].with_name("metrics.json"))
     assert status == 0 and "made from something else" not in printed and "02_infonce_flow | finished" in printed
     assert before == {view: path.read_bytes() for view, path in networks.items()}
@@ -37,14 +37,14 @@ def test_flow_of_another_bound_retrains_what_sees_flow(moved):
     assert before["rgb"] == after["rgb"] and before["flow"] != after["flow"]
 
 
-def test_other_settings_are_noticed_where_the_run_was_moved(moved):
-    """Snakemake's own notes of settings stay behind; the marks of the steps move along."""
+def test_changed_settings_are_noticed_after_a_move(moved):
+    """Snakemake's own record of settings stays behind; the steps' marks move with the run."""
     assert not moved.plan()
     assert {"flow", "infonce", "coclr", "cpr"} <= moved.plan(flow_bound=2.0)
     assert moved.plan(probe_epochs=6) == {"all", "probe", "comparison"}
 
 
-def test_files_of_tomorrow_are_named_before_anything_is_done(moved):
+def test_files_from_the_future_are_named_before_anything_runs(moved):
     (moved.outputs / "smoke/comparison.csv").unlink()
     table = moved.outputs / "smoke/tables/retrieval.csv"
     os.utime(table, (time.time() + 86400,) * 2)
@@ -55,7 +55,7 @@ def test_files_of_tomorrow_are_named_before_anything_is_done(moved):
     assert moved.run("comparison")[0] == 0
 
 
-def test_killed_in_the_middle_and_called_again_it_ends_with_the_same_result(moved):
+def test_a_killed_pipeline_resumes_to_the_same_result(moved):
     folders = [moved.outputs / f"smoke/coclr_{view}_cycle1" for view in ("rgb", "flow")]
     before = []
     for folder in folders:

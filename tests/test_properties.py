@@ -1,4 +1,4 @@
-"""What holds for any manifest, memory, cascade and sampler: small examples drawn by hypothesis, slow references."""
+"""Properties of any manifest, memory, cascade and sampler: small examples by hypothesis, slow references."""
 
 from collections import deque
 
@@ -21,7 +21,7 @@ names = st.text(plain, min_size=1, max_size=12).filter(lambda t: t.strip() == t)
 
 @few
 @given(st.lists(names, min_size=2, max_size=5, unique=True), st.sampled_from(["csv", "parquet"]))
-def test_a_manifest_comes_back_from_its_file_with_any_names(tmp_path, classes, suffix):
+def test_a_manifest_with_any_names_survives_a_round_trip(tmp_path, classes, suffix):
     rows = [
         dict(path=f"/v/{n}.mp4", label=n // 2, class_name=classes[n // 2], source_id=f"{classes[n // 2]}/{n}")
         for n in range(2 * len(classes))
@@ -62,7 +62,7 @@ def cascades(draw):
 
 @few
 @given(cascades())
-def test_a_cascade_is_a_sort_and_a_cut_for_each_query(case):
+def test_each_stage_sorts_and_cuts(case):
     size, num_stages, ratio, top_k, excluded, features = case
     try:
         stages = plan_stages(size, num_stages=num_stages, ratio=ratio, top_k=top_k)
@@ -79,7 +79,7 @@ def test_a_cascade_is_a_sort_and_a_cut_for_each_query(case):
 
 @few
 @given(st.integers(2, 40), st.integers(1, 12), st.integers(0, 2**63 - 1), st.integers(0, 5))
-def test_an_epoch_visits_every_row_at_most_once_and_the_same_again(rows, batch, seed, epoch):
+def test_an_epoch_visits_every_row_at_most_once_and_is_reproducible(rows, batch, seed, epoch):
     def batches():
         sampler = EpochSampler(rows, batch, seed)
         sampler.epoch = epoch

@@ -1,4 +1,4 @@
-"""Videos shared out among jobs: what they make together is what one makes, bit for bit."""
+"""Videos divided among jobs: together they make bit for bit what one job makes."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from cprlib.evaluation.features import network_features
 from tests.pipeline import Pipeline
 
 
-def test_a_cache_of_shards_is_that_of_one_and_a_finished_shard_is_not_made_again(toy_manifest, tmp_path, monkeypatch):
+def test_a_cache_of_shards_equals_that_of_one_job_and_finished_shards_are_kept(toy_manifest, tmp_path, monkeypatch):
     manifest, views = Manifest.read(toy_manifest), ["rgb", "flow"]
     build_cache(manifest, tmp_path / "whole", views, 24, workers=1)
     decoded, decode = [], frame_cache._chunks
@@ -25,7 +25,7 @@ def test_a_cache_of_shards_is_that_of_one_and_a_finished_shard_is_not_made_again
         build_cache(manifest, tmp_path / "joined", views, 24, 1, shard)
     assert len(decoded) == len(set(decoded)) == 2 * len(manifest)
     build_cache(manifest, tmp_path / "joined", views, 24, workers=1)
-    build_cache(manifest, tmp_path / "joined", views, 24, 1, (0, 2))  # of a cache that is whole no shard is needed
+    build_cache(manifest, tmp_path / "joined", views, 24, 1, (0, 2))  # a finished cache needs no shards
     assert len(decoded) == 2 * len(manifest)
     for view in views:
         a, b = (tmp_path / folder / f"{view}_24.bin" for folder in ("whole", "joined"))
@@ -37,15 +37,15 @@ def test_a_cache_of_shards_is_that_of_one_and_a_finished_shard_is_not_made_again
         read_shard("2")
 
 
-def test_features_of_shards_are_those_of_one(small_run, toy_manifest, tmp_path, monkeypatch):
+def test_features_of_shards_equal_those_of_one_job(small_run, toy_manifest, tmp_path, monkeypatch):
     manifest = Manifest.read(toy_manifest)
-    left = shutil.ignore_patterns("features_*")  # by other tests, in other batches
+    left = shutil.ignore_patterns("features_*")  # of other tests, with other batches
     network = shutil.copytree(small_run / "infonce_flow", tmp_path / "flow", ignore=left)
     frames = open_frames(manifest, ["flow"], 36)
     whole = network_features(network, manifest, frames, "test", 32)
     for file in network.glob("features_*"):
         file.unlink()
-    empty = network_features(network, manifest, frames, "test", 32, shard=(0, 20))  # of 18 videos two jobs have none
+    empty = network_features(network, manifest, frames, "test", 32, shard=(0, 20))  # with 18 videos, two jobs have none
     assert empty.shape == (0, whole.shape[1])
     words = ["feature_shard", str(network), "--manifest", str(toy_manifest), "--short-side", "36"]
     for shard in ("2/3", "0/3", "1/3"):
@@ -55,14 +55,14 @@ def test_features_of_shards_are_those_of_one(small_run, toy_manifest, tmp_path, 
     assert torch.equal(network_features(network, manifest, frames, "test", 32), whole)
     (file,) = network.glob("features_test*")
     kept.keep(file, torch.zeros_like(whole), "of another network")
-    with pytest.raises(TypeError):  # not taken: they are made again, which is prevented here
+    with pytest.raises(TypeError):  # not reused: extracting them again fails here
         network_features(network, manifest, frames, "test", 32)
     monkeypatch.setattr("sys.argv", [*words, "--shard", "3/2"])
     with pytest.raises(SystemExit, match=r"error: shard is \(3, 2\)"):
         feature_shard.main()
 
 
-def test_the_pipeline_plans_a_job_for_every_shard(tmp_path):
+def test_the_pipeline_plans_one_job_per_shard(tmp_path):
     pipeline = Pipeline(tmp_path)
     status, printed = pipeline.run("--dry-run", shards=3, cache=tmp_path / "cache")
     assert status == 0, printed

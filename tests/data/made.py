@@ -1,4 +1,4 @@
-"""Videos made for the tests of `cprlib.data`, by other means than ours."""
+"""Videos for the tests of `cprlib.data`, not made with `cprlib`."""
 
 import struct
 from fractions import Fraction
@@ -13,7 +13,7 @@ PLAIN = (1, 0, 0, 1)
 
 
 def moving(num_frames: int = 60, height: int = 48, width: int = 64) -> torch.Tensor:
-    """A texture that glides and changes, so that no two frames are alike."""
+    """A texture that moves and changes, so that no two frames are alike."""
     noise = np.random.default_rng(0).uniform(0, 255, (height, width, 3)).astype(np.float32)
     texture = cv2.GaussianBlur(noise, (0, 0), 2.5)
     texture = (texture - texture.min()) / np.ptp(texture) * 200
@@ -24,7 +24,7 @@ def moving(num_frames: int = 60, height: int = 48, width: int = 64) -> torch.Ten
 def encoded(
     path: Path, frames: torch.Tensor, codec="libx264", stamps=None, pix_fmt="yuv420p", comment=None, **options: str
 ) -> Path:
-    """A video in the container that the suffix names; `stamps` in milliseconds, else 25 frames a second."""
+    """A video in the container of the suffix; `stamps` in milliseconds, else 25 frames per second."""
     with av.open(str(path), "w") as container:
         if comment:
             container.metadata["comment"] = comment
@@ -43,7 +43,7 @@ def encoded(
 
 
 def turned(path: Path, matrix: tuple[int, int, int, int]) -> Path:
-    """Write another display matrix (a, b, c, d) into the head of an mp4's track."""
+    """Write another display matrix (a, b, c, d) into the track header of an mp4."""
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 44
     a, b, c, d = (value << 16 for value in matrix)

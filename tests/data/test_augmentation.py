@@ -29,7 +29,7 @@ def clips(batch=3, frames=2, size=16, seed=0):
     return torch.rand(batch, 3, frames, size, size, generator=generator(seed))
 
 
-def test_whole_square_is_left_alone_and_flip_mirrors():
+def test_a_full_square_crop_changes_nothing_and_flip_mirrors():
     clip = torch.randint(0, 256, (4, 12, 12, 3), dtype=torch.uint8, generator=generator())
     assert torch.equal(resized_crop(clip, WHOLE, 12, "rgb"), clip)
     assert torch.equal(resized_crop(clip, WHOLE._replace(flip=True), 12, "rgb"), clip.flip(2))
@@ -44,7 +44,7 @@ def test_flip_negates_u_and_keeps_v():
 
 @pytest.mark.parametrize("frames", [1, 2, 5])
 @pytest.mark.parametrize("planar", [False, True])
-def test_flow_that_is_resized_in_pairs_is_as_if_each_frame_was_alone(frames, planar):
+def test_resizing_flow_in_pairs_equals_frame_by_frame(frames, planar):
     levels = torch.randint(0, 256, (frames, 40, 50, 2), dtype=torch.uint8, generator=generator())
     levels = levels.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1) if planar else levels
     crop = Crop(area=0.5, aspect=1.2, y=0.3, x=0.6, flip=False)
@@ -53,7 +53,7 @@ def test_flow_that_is_resized_in_pairs_is_as_if_each_frame_was_alone(frames, pla
 
 
 def test_views_of_a_clip_share_their_geometry():
-    """A bright patch lies at the same place in RGB and in flow after the same crop."""
+    """A bright patch is at the same place in RGB and flow after the crop."""
     rgb, flow = torch.zeros(2, 40, 50, 3, dtype=torch.uint8), torch.zeros(2, 40, 50, 2, dtype=torch.uint8)
     rgb[:, 10:20, 15:25], flow[:, 10:20, 15:25] = 255, 255
     for seed in range(20):
@@ -109,7 +109,7 @@ def test_jitter_of_one_factor_equals_torchvision():
     torch.testing.assert_close(shift_hue(x, torch.full((3, 1, 1, 1, 1), 0.08)), hue, atol=1e-5, rtol=0)
 
 
-def test_contrast_turns_about_the_mean_brightness_of_the_clip():
+def test_contrast_scales_around_the_mean_brightness_of_the_clip():
     x = clips(batch=1)
     flat = colour_jitter(x, torch.tensor([[1.0, 0.0, 1.0, 0.0]]))
     mean = (0.299 * x[0, 0] + 0.587 * x[0, 1] + 0.114 * x[0, 2]).mean()

@@ -1,4 +1,4 @@
-"""Intra-negatives keep the frames' content and lose their order."""
+"""Intra-negatives keep the content of the frames but not their order."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from cprlib.methods import frame_difference
 
 
 def numbered(batch=5, frames=10):
-    """Clips whose frames are all of one value: ten times the clip's number, plus the frame's."""
+    """Clips of constant frames: ten times the clip's number plus the frame's."""
     values = 10 * torch.arange(batch)[:, None] + torch.arange(frames)
     return values[:, None, :, None, None].expand(batch, 3, frames, 2, 2).float()
 
@@ -17,7 +17,7 @@ def order(clips):
     return (clips[:, 0, :, 0, 0] % 10).int().tolist()
 
 
-def test_a_repeated_frame_is_one_of_the_clips_own_and_does_not_move():
+def test_repeat_repeats_one_frame_of_the_same_clip():
     clips = repeat_frame(numbered(), torch.Generator().manual_seed(0))
     assert all(len(set(frames)) == 1 for frames in order(clips))
     assert (clips[:, 0, 0, 0, 0] // 10).tolist() == [0, 1, 2, 3, 4]
@@ -31,7 +31,7 @@ def test_shuffled_segments_hold_the_same_frames_in_another_order(frames):
     for found in order(clips):
         assert sorted(found) == list(range(frames)) and found != list(range(frames))
     whole = sum(b == a + 1 for found in order(clips) for a, b in zip(found, found[1:], strict=False))
-    assert whole >= 20 * (frames - min(4, frames))  # inside a segment time runs on
+    assert whole >= 20 * (frames - min(4, frames))  # segments keep their inner order
     assert len(set(map(tuple, order(clips)))) > 1 or frames == 2
 
 

@@ -1,4 +1,4 @@
-"""RAFT with random weights, batches, shards, and what is refused."""
+"""RAFT with random weights, batches, shards, and refused input."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def weights(tmp_path_factory):
     return path
 
 
-def test_raft_of_any_size_is_that_of_padded_frames(weights):
+def test_raft_at_any_size_equals_raft_on_padded_frames(weights):
     frames, network = gliding(3, 1, 0), estimators.load_raft("raft_small", weights)
     flow = estimate(frames, "raft_small", weights=weights)
     assert flow.shape == (2, 2, 64, 80)
@@ -38,13 +38,13 @@ def test_batches_give_every_pair_once(monkeypatch):
     assert list(estimators._batched(iter(frames[:1]), lambda x: x)) == []
 
 
-def test_files_of_raft_know_their_weights(weights, tmp_path):
+def test_raft_flow_files_record_the_weights(weights, tmp_path):
     manifest = manifest_of(tmp_path, a=gliding(3, 1, 0))
     path = extract_flow(manifest, tmp_path / "flow", "raft_small", 8.0, 1, weights=weights).table.flow_path[0]
     assert flow_info(path).method.startswith("raft_small-") and flow_info(path).num_frames == 2
 
 
-def test_shards_share_the_videos_out(tmp_path):
+def test_shards_divide_the_videos(tmp_path):
     manifest = manifest_of(tmp_path, a=gliding(4, 1, 0), b=gliding(5, 0, 1), c=gliding(3, 1, 1))
     extract_flow(manifest, tmp_path / "flow", "dis", workers=1, shard=(0, 2))
     made = sorted((tmp_path / "flow").rglob("*.mp4"))
@@ -55,7 +55,7 @@ def test_shards_share_the_videos_out(tmp_path):
         extract_flow(manifest, tmp_path / "flow", "dis", workers=1, shard=(2, 2))
 
 
-def test_what_cannot_be_estimated_is_refused(weights, tmp_path):
+def test_impossible_estimates_are_refused(weights, tmp_path):
     with pytest.raises(ValueError, match="tvl1 has none"):
         estimator("tvl1", weights=weights)
     with pytest.raises(ValueError, match="not weights of torchvision's raft_large"):
@@ -69,7 +69,7 @@ def test_what_cannot_be_estimated_is_refused(weights, tmp_path):
             estimator("tvl1", "cuda")
 
 
-def test_long_work_is_told_before(tmp_path, capsys, monkeypatch):
+def test_long_work_is_announced(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("cprlib.data.flow.FEW", 0)
     monkeypatch.setattr("cprlib.data.flow.LONG", 0)
     extract_flow(manifest_of(tmp_path, a=gliding(4, 1, 0)), tmp_path / "flow", "dis", workers=1)

@@ -46,7 +46,7 @@ def smooth_flow(num_frames: int, height: int, width: int) -> torch.Tensor:
 
 
 def manifest_of(folder: Path, **videos: torch.Tensor) -> Manifest:
-    """A manifest of videos that are written to `folder`."""
+    """Write videos to `folder`; returns their manifest."""
     rows = []
     for number, (name, frames) in enumerate(videos.items()):
         path = folder / f"{name}.mp4"
@@ -58,7 +58,7 @@ def manifest_of(folder: Path, **videos: torch.Tensor) -> Manifest:
 
 
 def described(*paths: Path) -> Manifest:
-    """A manifest of videos that are there."""
+    """A manifest of existing videos."""
     rows = [{"path": str(path), "source_id": str(number), **probe(path)._asdict()} for number, path in enumerate(paths)]
     table = pd.DataFrame(rows).assign(label=0, class_name="c", split="train", flow_path="", video_id=range(len(paths)))
     return Manifest(table).validate()
@@ -69,7 +69,7 @@ def described(*paths: Path) -> Manifest:
 def test_a_known_motion_is_found(method, dx, dy):
     flow = estimate(gliding(4, dx, dy), method)
     assert flow.shape == (3, 2, 64, 80) and flow.dtype == torch.float32
-    inner = flow[:, :, 12:-12, 12:-12]  # what rolls around the edge moves otherwise
+    inner = flow[:, :, 12:-12, 12:-12]  # pixels that wrap around the edge move differently
     assert (inner[:, 0] - dx).abs().median() < 0.15
     assert (inner[:, 1] - dy).abs().median() < 0.15
 
@@ -84,7 +84,7 @@ def test_bad_requests_for_flow():
             estimate(wrong, "dis")
 
 
-def test_levels_are_those_of_the_paper():
+def test_levels_equal_the_papers():
     for value in (-25.0, -20.0, -3.21, 0.0, 0.1, 7.77, 20.0, 31.0):
         level = round((max(-20.0, min(20.0, value)) + 20) / 40 * 255)
         assert quantise(np.array(value), 20.0) == level
@@ -96,7 +96,7 @@ def test_levels_are_those_of_the_paper():
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 80), (33, 47), (2, 3)])
-def test_the_round_trip_costs_half_a_step_and_little_more(tmp_path, height, width):
+def test_the_round_trip_error_is_half_a_level_plus_a_little(tmp_path, height, width):
     flow = smooth_flow(20, height, width)
     write_flow(tmp_path / "f.mp4", flow, "tvl1", bound=20.0, source="abc")
     assert flow_info(tmp_path / "f.mp4") == ("tvl1", 20.0, width, height, 20, "abc", 0)
@@ -162,10 +162,10 @@ def test_extraction_fills_the_manifest(tmp_path, workers):
         expected = quantise(estimate(clip, "dis").permute(0, 2, 3, 1), 20.0).astype(int)
         levels = read_flow_levels(row.flow_path, range(row.num_frames - 1)).numpy()
         assert np.abs(levels - expected).mean() < 1
-    assert len(list((tmp_path / "flow").rglob("[!.]*"))) == 3  # two files, one folder, nothing else
+    assert len(list((tmp_path / "flow").rglob("[!.]*"))) == 3  # two files and a folder
 
 
-def test_extraction_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+def test_extraction_is_resumed(tmp_path, monkeypatch):
     manifest = manifest_of(tmp_path, a=gliding(8, 1, 0), b=gliding(5, 0, 1))
     folder, made = tmp_path / "flow", []
     names = {fingerprint(path): Path(path).stem for path in manifest.table.path}
@@ -186,18 +186,18 @@ def test_extraction_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     assert remade() == []
     Path(extract_flow(manifest, folder, "dis", workers=1).table.flow_path[1]).write_bytes(b"cut off")
     assert remade() == ["b"]
-    write_video(manifest.table.path[0], gliding(8, -1, 0))  # another video of the same name
+    write_video(manifest.table.path[0], gliding(8, -1, 0))  # another video under the same name
     names[fingerprint(manifest.table.path[0])] = "new a"
     assert remade() == ["new a"]
     assert remade(bound=8.0) == ["new a", "b"]
     assert remade(bound=8.0, method="tvl1") == ["new a", "b"]
     assert remade(bound=8.0, method="tvl1", short_side=32) == ["new a", "b"]
-    assert remade(short_side=0) == []  # nothing else is touched by other settings
+    assert remade(short_side=0) == []  # other settings change nothing else
     flow = extract_flow(manifest, folder, "tvl1", 8.0, 1, short_side=32).table.flow_path[0]
     assert (flow_info(flow).method, flow_info(flow).bound, flow_info(flow).short_side) == ("tvl1", 8.0, 32)
 
 
-def test_a_failing_video_is_named_after_the_others_are_done(tmp_path):
+def test_a_failing_video_is_named_after_the_others_finish(tmp_path):
     videos = {name: gliding(6, place, 0) for place, name in enumerate("abc")}
     manifest = manifest_of(tmp_path, **videos)
     Path(manifest.table.path[0]).write_bytes(b"broken")
@@ -213,7 +213,7 @@ def test_a_failing_video_is_named_after_the_others_are_done(tmp_path):
         extract_flow(manifest, tmp_path / "flow", "deep")
 
 
-def test_every_video_has_its_own_flow_whatever_it_is_called(tmp_path):
+def test_every_video_has_its_own_flow_file_whatever_its_name(tmp_path):
     names = ["A/rec1/c01.mp4", "A/rec2/c01.mp4", "A/rec3/c01_2.mp4", "A/C01.mp4", "A/c01.mkv", "a/c01.mp4"]
     names += [f"A/{'x' * 251}.mp4", f"A/{'é' * 125}.mp4", "A/$HOME {b} 'q' \"d\".mp4"]
     paths = [tmp_path / name for name in names]
@@ -222,11 +222,11 @@ def test_every_video_has_its_own_flow_whatever_it_is_called(tmp_path):
     table = described(*paths).table.assign(class_name="../../esc")
     done = extract_flow(Manifest(table), tmp_path / "flow", "dis", workers=1)
     assert [flow_info(path).num_frames for path in done.table.flow_path] == [3 + n for n in range(len(names))]
-    lowered = {path.lower() for path in done.table.flow_path}  # where capitals do not count
+    lowered = {path.lower() for path in done.table.flow_path}  # for case-insensitive file systems
     assert len(lowered) == len(names) and all(Path(path).is_relative_to(tmp_path / "flow") for path in lowered)
 
 
-def test_flow_is_found_again_after_a_move_and_shared_by_copies_and_data_sets(tmp_path, monkeypatch):
+def test_flow_is_reused_after_a_move_and_by_copies_and_other_data_sets(tmp_path, monkeypatch):
     manifest = manifest_of(tmp_path / "old", a=gliding(6, 1, 0), b=gliding(5, 0, 1), copy=gliding(6, 1, 0))
     done = extract_flow(manifest, tmp_path / "flow", "dis", workers=1).table
     assert done.flow_path[0] == done.flow_path[2] and done.flow_path.nunique() == 2
@@ -242,7 +242,7 @@ def test_flow_is_found_again_after_a_move_and_shared_by_copies_and_data_sets(tmp
 
 
 @pytest.mark.parametrize("method", ["tvl1", "dis"])
-def test_a_level_is_the_same_motion_at_any_resolution(tmp_path, method):
+def test_a_level_means_the_same_motion_at_any_resolution(tmp_path, method):
     large = gliding(5, 4, -2, 192, 256).numpy()  # one scene in three sizes: 4, 2 and 1 pixels to the right
     sizes = {192: large, 96: resize(large, 96), 48: resize(large, 48)}
     for side, frames in sizes.items():
@@ -257,7 +257,7 @@ def test_a_level_is_the_same_motion_at_any_resolution(tmp_path, method):
     as_it_is = extract_flow(manifest, tmp_path / "flow", method, 20.0, 1).table.flow_path
     medians = [float(read_flow(path, [0])[:, 0].median()) for path in as_it_is]
     assert medians == pytest.approx([4, 2, 1], abs=0.35)
-    assert len({*as_it_is, *done.table.flow_path}) == 6  # neither takes the place of the other
+    assert len({*as_it_is, *done.table.flow_path}) == 6  # neither overwrites the other
     with pytest.raises(ValueError, match="short_side is -1"):
         extract_flow(manifest, tmp_path / "flow", method, short_side=-1)
 
@@ -271,7 +271,7 @@ def test_estimating_at_a_working_size():
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real videos: CPR_DATA is not set")
-def test_real_flow_is_about_as_large_as_its_video(tmp_path):
+def test_stored_flow_is_about_as_large_as_its_video(tmp_path):
     path = sorted(DATA.glob("*/*.mp4"))[57]
     flow = estimate(read_clip(path, range(probe(path).num_frames)), "dis")
     write_flow(tmp_path / "f.mp4", flow, "dis")
@@ -280,7 +280,7 @@ def test_real_flow_is_about_as_large_as_its_video(tmp_path):
     assert (back - flow.clamp(-20, 20)).abs().mean() < 20 / 255
 
 
-def test_a_second_start_waits_and_finds_all_done(tmp_path, capsys):
+def test_a_second_start_waits_and_finds_everything_done(tmp_path, capsys):
     videos = manifest_of(tmp_path, a=gliding(4, 1, 0), b=gliding(4, 0, 1))
     place = tmp_path / "flow"
     with ThreadPoolExecutor() as pool:

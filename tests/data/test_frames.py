@@ -49,7 +49,7 @@ def manifest(tmp_path_factory) -> Manifest:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_cache_holds_what_the_files_hold(manifest, tmp_path, workers):
+def test_the_cache_holds_the_frames_of_the_files(manifest, tmp_path, workers):
     build_cache(manifest, tmp_path, VIEWS, 24, workers)
     decoded = open_frames(manifest, VIEWS, 24)
     cached = open_frames(manifest, VIEWS, 24, tmp_path)
@@ -66,14 +66,14 @@ def test_the_cache_holds_what_the_files_hold(manifest, tmp_path, workers):
     assert sorted(p.suffix for p in tmp_path.glob("[!.]*")) == [".bin", ".bin", ".json", ".json"]
 
 
-def test_source_size_is_possible(manifest, tmp_path):
+def test_the_cache_may_keep_the_source_size(manifest, tmp_path):
     build_cache(manifest, tmp_path, ["rgb"], None, 1)
     frames = open_frames(manifest, ["rgb"], None, tmp_path).frames(1, "rgb", [0])
     assert torch.equal(frames, open_frames(manifest, ["rgb"]).frames(1, "rgb", [0]))
     assert frames.shape == (1, 64, 40, 3)
 
 
-def test_frames_handed_out_are_the_callers_own(manifest, tmp_path):
+def test_returned_frames_are_copies(manifest, tmp_path):
     build_cache(manifest, tmp_path, ["rgb"], 16, 1)
     frames = open_frames(manifest, ["rgb"], 16, tmp_path)
     first = frames.frames(0, "rgb", [0, 1])
@@ -82,7 +82,7 @@ def test_frames_handed_out_are_the_callers_own(manifest, tmp_path):
     assert torch.equal(frames.frames(0, "rgb", [0, 1]), kept)
 
 
-def test_a_part_of_the_manifest_opens_the_whole_cache(manifest, tmp_path):
+def test_part_of_the_manifest_opens_the_whole_cache(manifest, tmp_path):
     build_cache(manifest, tmp_path, VIEWS, 16, 1)
     part = open_frames(manifest.split("test"), VIEWS, 16, tmp_path)
     whole = open_frames(manifest, VIEWS, 16, tmp_path)
@@ -99,13 +99,13 @@ def _sum(frames, video_id: int) -> int:
 def test_loader_workers_can_use_it(manifest, tmp_path, method):
     build_cache(manifest, tmp_path, ["rgb"], 16, 1)
     frames = open_frames(manifest, ["rgb"], 16, tmp_path)
-    assert len(pickle.dumps(frames)) < 20_000  # not the frames themselves
+    assert len(pickle.dumps(frames)) < 20_000  # without the frames
     with get_context(method).Pool(1) as pool:
         assert pool.apply(_sum, (frames, 0)) == _sum(frames, 0)
 
 
-def test_a_cache_has_its_place_on_the_disk_before_it_is_filled(manifest, tmp_path, monkeypatch):
-    """A memory map on a full disk would end the process; a damaged index is another cause to begin anew."""
+def test_a_cache_reserves_disk_space_before_it_is_filled(manifest, tmp_path, monkeypatch):
+    """A memory map on a full disk would kill the process. A cache with a damaged index is built again."""
 
     def full(*_):
         raise OSError(errno.ENOSPC, "no space")
@@ -127,7 +127,7 @@ def test_a_cache_has_its_place_on_the_disk_before_it_is_filled(manifest, tmp_pat
 
 
 @pytest.mark.parametrize("folder", [None, "cache"])
-def test_frames_outside_are_refused(manifest, tmp_path, folder):
+def test_frames_outside_a_video_are_refused(manifest, tmp_path, folder):
     if folder:
         build_cache(manifest, tmp_path / folder, VIEWS, 16, 1)
     frames = open_frames(manifest, VIEWS, 16, folder and tmp_path / folder)
@@ -152,8 +152,8 @@ def test_clear_errors(manifest, tmp_path):
         CachedFrames(Manifest(other), tmp_path, ["rgb"], 16)
 
 
-def test_a_cache_is_known_by_content_and_made_again_where_it_does_not_fit(tmp_path):
-    """Moved videos keep their cache; a deleted one, or one of other videos, is built by whoever opens it."""
+def test_a_cache_is_identified_by_content_and_rebuilt_if_it_does_not_match(tmp_path):
+    """Moved videos keep their cache; a deleted cache, or one of other videos, is rebuilt on opening."""
     manifest = make(tmp_path / "here", with_flow=False)
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "c").glob("*.bin")}
@@ -167,7 +167,7 @@ def test_a_cache_is_known_by_content_and_made_again_where_it_does_not_fit(tmp_pa
         path.unlink()
     part = moved.split("test")
     assert len(open_frames(part, ["rgb"], 16, tmp_path / "c").places["rgb"]) == len(part)
-    assert len(open_frames(moved, ["rgb"], 16, tmp_path / "c").places["rgb"]) == len(moved)  # all, not the part alone
+    assert len(open_frames(moved, ["rgb"], 16, tmp_path / "c").places["rgb"]) == len(moved)  # not only the part
     write_video(moved.table.path[1], texture(9, 64, 40, 77))
     again = open_frames(moved, ["rgb"], 16, tmp_path / "c").frames(1, "rgb", [4])
     assert torch.equal(again, open_frames(moved, ["rgb"], 16).frames(1, "rgb", [4])) and not torch.equal(
@@ -175,7 +175,7 @@ def test_a_cache_is_known_by_content_and_made_again_where_it_does_not_fit(tmp_pa
     )
 
 
-def test_a_finished_cache_is_kept_and_a_changed_video_makes_it_anew(tmp_path, monkeypatch):
+def test_a_finished_cache_is_kept_and_a_changed_video_rebuilds_it(tmp_path, monkeypatch):
     manifest, filled = make(tmp_path, with_flow=False), []
     fill = store._fill
     monkeypatch.setattr(store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1])
@@ -194,7 +194,7 @@ def test_a_finished_cache_is_kept_and_a_changed_video_makes_it_anew(tmp_path, mo
     assert torch.equal(cached, open_frames(manifest, ["rgb"], 16).frames(1, "rgb", [4]))
 
 
-def test_a_broken_video_is_named_and_the_rest_is_not_done_twice(tmp_path, monkeypatch):
+def test_a_broken_video_is_named_and_the_others_are_not_read_twice(tmp_path, monkeypatch):
     manifest, filled = make(tmp_path, with_flow=False), []
     good = Path(manifest.table.path[1]).read_bytes()
     contents = store.video_contents(manifest)
@@ -226,7 +226,7 @@ store.build_cache(Manifest.read(sys.argv[1]), sys.argv[2], ["rgb"], 16, 1)
 """
 
 
-def test_a_killed_build_goes_on(tmp_path, monkeypatch):
+def test_a_killed_build_is_resumed(tmp_path, monkeypatch):
     manifest, filled = make(tmp_path, with_flow=False), []
     manifest.write(tmp_path / "m.csv")
     command = [sys.executable, "-c", KILLED, str(tmp_path / "m.csv"), str(tmp_path / "c")]
@@ -238,7 +238,7 @@ def test_a_killed_build_goes_on(tmp_path, monkeypatch):
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    log.write_text(log.read_text() + "2")  # a note that the kill cut off
+    log.write_text(log.read_text() + "2")  # an entry cut off by the kill
     fill = store._fill
     monkeypatch.setattr(store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1])
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)

@@ -1,4 +1,4 @@
-"""Kinds of video that people have: any rate, any orientation, ten bits, long ones, copied tags, cut ends."""
+"""The variety of real videos: any frame rate, any orientation, ten bits, long ones, copied tags, cut ends."""
 
 import os
 import struct
@@ -21,7 +21,7 @@ from tests.data.test_flow import described
 
 CASES = Path(os.environ.get("CPR_DATA", "../shared")).resolve() / "cases"
 needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="no made files: CPR_DATA is not set")
-DROPPED = [40 * t for t in range(25)] + [1000 + 160 * t for t in range(25)]  # 25 a second, then 6 a second
+DROPPED = [40 * t for t in range(25)] + [1000 + 160 * t for t in range(25)]  # 25 per second, then 6 per second
 
 
 def truth(path: Path) -> np.ndarray:
@@ -29,7 +29,7 @@ def truth(path: Path) -> np.ndarray:
 
 
 def assert_read_right(path: Path, count: int) -> None:
-    """All frames are there, and any of them is that of a sequential decode, by every reader."""
+    """Every reader finds all frames, each equal to that of a sequential decode."""
     info, everything = probe(path), truth(path)
     assert info.num_frames == len(everything) == count and (info.height, info.width) == everything.shape[1:3]
     indices = np.random.default_rng(0).permutation(count)[:12].tolist() + [max(0, count - 9), count - 1, 0]
@@ -42,12 +42,12 @@ CODECS = {"webm": "libvpx", "avi": "mpeg4", "mpg": "mpeg2video"}
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm", "avi", "flv", "ts", "mts"])
-def test_dropped_frames_are_no_missing_end(tmp_path, suffix):
+def test_dropped_frames_are_not_a_missing_end(tmp_path, suffix):
     path = tmp_path / f"v.{suffix}"
     name = path if suffix != "mts" else tmp_path / "v.ts"
     encoded(name, moving(50), CODECS.get(suffix, "libx264"), DROPPED, g="12").rename(path)
     assert_read_right(path, 50)
-    assert probe(path).fps == pytest.approx(49 / 4.84, rel=0.02)  # what it shows, not what its head says
+    assert probe(path).fps == pytest.approx(49 / 4.84, rel=0.02)  # the actual rate, not the header's
 
 
 @pytest.mark.parametrize("suffix", ["mpg", "wmv", "3gp"])
@@ -58,13 +58,13 @@ def test_other_containers(tmp_path, suffix):
 
 @needs_cases
 @pytest.mark.parametrize("path", sorted(CASES.glob("variable_rate/*")), ids=lambda path: path.name)
-def test_the_cases_of_variable_rate(path):
+def test_made_cases_of_variable_rate(path):
     counts = {"vfr": 90, "recorder": 60, "frag": 60, "time_lapse": 20, "reencoded_with_our_comment": 69}
     assert_read_right(path, counts[path.stem])
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_a_frame_an_hour_has_flow(tmp_path, suffix):
+def test_one_frame_per_hour_has_flow(tmp_path, suffix):
     path = encoded(tmp_path / f"v.{suffix}", moving(8), stamps=[3_600_000 * t for t in range(8)])
     assert_read_right(path, 8)
     manifest = described(path)
@@ -74,14 +74,14 @@ def test_a_frame_an_hour_has_flow(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("fps", [1e-9, 1 / 36000, 0.3, 1, 23.976, 240, 1e9])
-def test_flow_of_any_rate_is_written(tmp_path, fps):
+def test_flow_of_any_frame_rate_is_written(tmp_path, fps):
     write_flow(tmp_path / "f.mp4", torch.rand(30, 2, 16, 16), "dis", fps=fps)
     assert flow_info(tmp_path / "f.mp4").num_frames == 30
     assert read_flow_levels(tmp_path / "f.mp4", [0, 29, 17]).shape == (3, 16, 16, 2)
 
 
 @pytest.mark.parametrize("options", [{"movflags": "frag_keyframe+empty_moov"}, {"movflags": "faststart"}])
-def test_fragments_and_a_table_in_front_are_whole(tmp_path, options):
+def test_fragmented_and_faststart_files_are_complete(tmp_path, options):
     with av.open(str(tmp_path / "v.mp4"), "w", options=options) as container:
         stream = container.add_stream("libx264", rate=25, options={"g": "12"})
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
@@ -90,14 +90,14 @@ def test_fragments_and_a_table_in_front_are_whole(tmp_path, options):
         container.mux(stream.encode())
     assert_read_right(tmp_path / "v.mp4", 60)
     content = (tmp_path / "v.mp4").read_bytes()
-    (tmp_path / "v.mp4").write_bytes(content[: int(0.97 * len(content))])  # less than a twentieth of its time is gone
+    (tmp_path / "v.mp4").write_bytes(content[: int(0.97 * len(content))])  # less than a twentieth of it is missing
     with pytest.raises(VideoError, match="truncated"):
         probe(tmp_path / "v.mp4")
 
 
 @pytest.mark.parametrize("suffix", ["avi", "mkv", "flv", "wmv"])
 @pytest.mark.parametrize("stamps", [None, DROPPED])
-def test_a_cut_file_is_found_out_at_any_rate(tmp_path, suffix, stamps):
+def test_a_cut_file_is_detected_at_any_rate(tmp_path, suffix, stamps):
     codec = {"avi": "mpeg4", "wmv": "wmv2"}.get(suffix, "libx264")
     path = encoded(tmp_path / f"v.{suffix}", moving(50), codec, None if suffix == "wmv" else stamps, g="12")
     assert_read_right(path, 50)
@@ -110,9 +110,7 @@ def test_a_cut_file_is_found_out_at_any_rate(tmp_path, suffix, stamps):
 def test_an_edit_list_that_cuts_both_ends(tmp_path, bframes):
     path = encoded(tmp_path / "v.mp4", moving(100), bf=bframes, g="25")
     content = bytearray(path.read_bytes())
-    place = (
-        content.index(b"elst") + 12
-    )  # after version and number of edits: length, in thousandths; first time of media
+    place = content.index(b"elst") + 12  # after version and number of edits: length in ms, and media start time
     length, start = struct.unpack(">Ii", content[place : place + 8])
     assert length == 4000
     content[place : place + 8] = struct.pack(">Ii", 1000, start + 12800)  # from second 1 to second 2, of four
@@ -121,7 +119,7 @@ def test_an_edit_list_that_cuts_both_ends(tmp_path, bframes):
     assert_read_right(path, probe(path).num_frames)
 
 
-def test_a_copied_comment_does_not_make_a_file_ours(tmp_path):
+def test_a_copied_comment_tag_does_not_pass_for_a_file_of_ours(tmp_path):
     path = encoded(tmp_path / "v.mp4", moving(50), stamps=DROPPED, comment='{"cprlib": "rgb"}', bf="3", g="50")
     assert_read_right(path, 50)
 
@@ -133,7 +131,7 @@ MATRICES = {
 
 
 def shown(frame: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
-    """Each stored pixel (x, y) at (a x + c y, b x + d y), shifted so that the picture begins at 0: slow and obvious."""
+    """Slow oracle: each stored pixel (x, y) at (a x + c y, b x + d y), shifted so that the picture begins at 0."""
     a, b, c, d = matrix
     places = {(a * x + c * y, b * x + d * y): frame[y, x] for y in range(frame.shape[0]) for x in range(frame.shape[1])}
     columns, rows = sorted({x for x, _ in places}), sorted({y for _, y in places})
@@ -141,7 +139,7 @@ def shown(frame: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", MATRICES)
-def test_every_orientation_comes_out_upright_everywhere(tmp_path, name):
+def test_every_orientation_is_read_upright_by_every_reader(tmp_path, name):
     path = tmp_path / "v.mp4"
     write_video(path, moving(12))
     stored, matrix = truth(path), MATRICES[name]
@@ -158,7 +156,7 @@ def test_every_orientation_comes_out_upright_everywhere(tmp_path, name):
 
 @needs_cases
 @pytest.mark.parametrize("path", sorted(CASES.glob("orientation/*.mp4")), ids=lambda path: path.stem)
-def test_the_cases_of_orientation(path):
+def test_made_cases_of_orientation(path):
     corner = dict(plain="TL", rot90="TR", rot180="BR", rot270="BL", hflip="TR", vflip="BL", transpose="TL")[path.stem]
     sides = (160, 120) if path.stem in ("rot90", "rot270", "transpose") else (120, 160)
     info = probe(path)
@@ -172,7 +170,7 @@ def test_the_cases_of_orientation(path):
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv444p", "yuv422p"])
-def test_all_that_read_a_video_see_the_same_pixels(tmp_path, pix_fmt):
+def test_all_readers_see_the_same_pixels(tmp_path, pix_fmt):
     path = encoded(tmp_path / "v.mp4", moving(30), pix_fmt=pix_fmt, g="12")
     everything, manifest = truth(path), described(path)
     for reader in ("auto", "pyav", "decord", manifest.table.reader[0]):
@@ -192,8 +190,8 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path):
     assert peak < 8_000 * 100  # marks of about 24 x 24 pixels would be 8,000 x 3,072 bytes
 
 
-def test_what_is_no_file_has_no_fingerprint(tmp_path):
-    os.mkfifo(tmp_path / "pipe.mp4")  # reading it would wait for ever
+def test_only_regular_files_have_a_fingerprint(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")  # reading it would block forever
     for path in (tmp_path / "pipe.mp4", tmp_path, tmp_path / "nothing.mp4"):
         with pytest.raises(FileNotFoundError, match=f"no file at {path}; correct the path"):
             fingerprint(path)
@@ -214,8 +212,8 @@ def test_a_change_in_the_middle_changes_the_fingerprint(tmp_path):
     assert video.fingerprint(path) == fingerprint(path)
 
 
-def test_a_damaged_middle_of_a_real_size_is_noticed(tmp_path):
-    """A block of zeros, as a download that was resumed wrongly leaves behind."""
+def test_a_damaged_middle_of_realistic_size_is_noticed(tmp_path):
+    """A block of zeros, as a wrongly resumed download leaves it."""
     content = np.random.default_rng(0).integers(1, 256, 40 * 2**20, dtype=np.uint8)
     content.tofile(tmp_path / "v")
     before = fingerprint(tmp_path / "v")
@@ -224,7 +222,7 @@ def test_a_damaged_middle_of_a_real_size_is_noticed(tmp_path):
     assert fingerprint(tmp_path / "v") != before
 
 
-def test_the_index_that_is_kept_is_bounded_and_follows_the_file(tmp_path, monkeypatch):
+def test_the_frame_index_cache_is_bounded_and_follows_the_file(tmp_path, monkeypatch):
     monkeypatch.setattr(seeking, "REMEMBERED", 400)
     monkeypatch.setattr(seeking, "_kept", type(seeking._kept)())
     monkeypatch.setattr(seeking, "_frames", 0)
@@ -236,7 +234,7 @@ def test_the_index_that_is_kept_is_bounded_and_follows_the_file(tmp_path, monkey
     assert len(seeking.frame_index(tmp_path / "4.mp4").stamps) == 31
 
 
-def test_a_title_in_another_encoding_is_no_hindrance(tmp_path):
+def test_a_title_in_another_encoding_is_accepted(tmp_path):
     path = encoded(tmp_path / "v.mp4", moving(12), comment="caf__")
     path.write_bytes(path.read_bytes().replace(b"caf__", b"caf\xe9\xe9"))
     assert_read_right(path, 12)

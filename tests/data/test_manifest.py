@@ -10,7 +10,7 @@ def table(**changes) -> pd.DataFrame:
         "video_id": range(6),
         "path": [f"/videos/{i}.mp4" for i in range(6)],
         "label": [0, 0, 1, 1, 2, 2],
-        "class_name": ["wave", "wave", "None", "None", "007", "007"],  # names that pandas may eat
+        "class_name": ["wave", "wave", "None", "None", "007", "007"],  # names that pandas may read as other types
         "source_id": ["b", "b", "a", "c", "01", "1"],
         "group": ["b", "b", "a", "a", "01", "1"],
         "split": ["train", "test", "train", "train", "unused", "train"],
@@ -25,7 +25,7 @@ def table(**changes) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
-def test_what_is_written_is_read(tmp_path, name):
+def test_reading_returns_what_was_written(tmp_path, name):
     manifest = Manifest(table()[list(COLUMNS)[::-1]])  # columns may come in any order
     manifest.write(tmp_path / "sub" / name)
     again = Manifest.read(tmp_path / "sub" / name)
@@ -35,7 +35,7 @@ def test_what_is_written_is_read(tmp_path, name):
     assert [p.name for p in (tmp_path / "sub").iterdir()] == [name]  # no temporary file is left
 
 
-def test_a_split_keeps_ids_names_and_sources():
+def test_a_split_keeps_ids_class_names_and_source_codes():
     whole = Manifest(table()).validate()
     part = whole.split("train")
     assert part.table.video_id.tolist() == [0, 2, 3, 5]
@@ -78,7 +78,7 @@ def test_a_broken_rule_names_its_row(tmp_path, changes, message):
         Manifest.read(tmp_path / "m.csv")
 
 
-def test_missing_column_file_and_content(tmp_path):
+def test_missing_columns_files_and_content_are_named(tmp_path):
     with pytest.raises(ValueError, match="'reader' is missing"):
         Manifest(table().drop(columns="reader")).validate()
     with pytest.raises(FileNotFoundError, match="gone.csv.*data_prep"):
@@ -108,7 +108,7 @@ def test_missing_files_and_flow_are_found_early(tmp_path):
         manifest.check_files()
 
 
-def test_a_group_is_the_recording_unless_it_is_given(tmp_path):
+def test_the_default_group_is_the_recording(tmp_path):
     old = table().drop(columns="group")
     old.to_csv(tmp_path / "old.csv", index=False)
     old.to_parquet(tmp_path / "old.parquet", index=False)
@@ -119,18 +119,18 @@ def test_a_group_is_the_recording_unless_it_is_given(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
-def test_a_folder_that_is_moved_with_its_videos_works(tmp_path, monkeypatch, name):
+def test_a_manifest_moved_with_its_videos_works(tmp_path, monkeypatch, name):
     inside = [str(tmp_path / "set/v" / f"{i}.mp4") for i in range(5)]
     Manifest(table(path=[*inside, "/elsewhere/5.mp4"], flow_path=[*inside[:5], ""])).write(tmp_path / "set" / name)
     (tmp_path / "set").rename(tmp_path / "moved")
     monkeypatch.chdir(tmp_path / "moved")
-    for path in (tmp_path / "moved" / name, name):  # however it is called
+    for path in (tmp_path / "moved" / name, name):  # by absolute or relative path
         again = Manifest.read(path).table
         assert again.path.tolist() == [p.replace("/set/", "/moved/") for p in inside] + ["/elsewhere/5.mp4"]
         assert again.flow_path.tolist() == [p.replace("/set/", "/moved/") for p in inside] + [""]
 
 
-def test_a_project_that_is_moved_works(tmp_path, monkeypatch):
+def test_a_moved_project_works(tmp_path, monkeypatch):
     monkeypatch.setenv("CPR_ROOT", str(tmp_path / "project"))
     paths = [str(tmp_path / "project/videos" / f"{i}.mp4") for i in range(5)] + [str(tmp_path / "far.mp4")]
     Manifest(table(path=paths)).write(tmp_path / "project/outputs/m.csv")
@@ -139,7 +139,7 @@ def test_a_project_that_is_moved_works(tmp_path, monkeypatch):
     assert again.path.tolist() == [p.replace("/project/", "/other/") for p in paths]
 
 
-def test_any_name_comes_back_as_it_was(tmp_path):
+def test_any_name_survives_a_round_trip(tmp_path):
     names = ["$HOME.mp4", "a {b} 'c' \"d\",e;f.mp4", " blank .mp4", "two\nlines\r.mp4", "ünï→.mp4", "~x.mp4"]
     rows = table(path=[str(tmp_path / name) for name in names], class_name=["NA", "NA", "007", "007", "True", "True"])
     for name in ("m.csv", "m.parquet"):
@@ -149,7 +149,7 @@ def test_any_name_comes_back_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
-def test_a_manifest_that_says_the_same_is_not_written_again(tmp_path, name):
+def test_an_unchanged_manifest_is_not_written_again(tmp_path, name):
     path = tmp_path / name
     Manifest(table()).write(path)
     before = path.stat()

@@ -30,7 +30,7 @@ def test_results_and_failures_come_with_their_items(workers):
 
 
 def faults(block: int) -> int:
-    """Pages that the system gives for a block of so many bytes, once one like it was freed."""
+    """Page faults of allocating `block` bytes after a block like it was freed."""
     np.ones(block, np.uint8)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     np.ones(block, np.uint8)
@@ -38,7 +38,7 @@ def faults(block: int) -> int:
 
 
 class Faults(Dataset):
-    """What a worker needs anew for 20 MB."""
+    """Page faults of a worker for 20 MB."""
 
     def __len__(self) -> int:
         return 1
@@ -49,7 +49,7 @@ class Faults(Dataset):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="malloc of Linux")
 @pytest.mark.parametrize("workers", [0, 1])
-def test_memory_of_a_clip_is_kept_for_the_next_one(workers):
+def test_memory_of_a_clip_is_reused_for_the_next_one(workers):
     assert next(iter(clip_loader(Faults(), workers))) < 100  # of 4883 pages
 
 
@@ -58,7 +58,7 @@ def test_nothing_to_do():
 
 
 def some_die(x: int) -> int:
-    """1 crashes, 2 asks for more than there is, 3 never ends."""
+    """1 crashes, 2 asks for more memory than there is, 3 never ends."""
     if x == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if x == 2:
@@ -68,7 +68,7 @@ def some_die(x: int) -> int:
     return x
 
 
-def test_what_kills_its_worker_is_named_and_the_others_go_on():
+def test_an_item_that_kills_its_worker_is_named_and_the_others_continue():
     found = dict(parallel_map(some_die, range(8), 2, "dying", seconds=4))
     assert {x for x, y in found.items() if x == y} == {0, 4, 5, 6, 7}
     assert all(isinstance(found[x], WorkerKilled) for x in (1, 2, 3))
@@ -84,7 +84,7 @@ def test_as_many_workers_as_the_job_has_cores():
         os.sched_setaffinity(0, allowed)
 
 
-def test_a_long_folder_for_temporary_files_is_no_hindrance(tmp_path):
+def test_a_long_path_for_temporary_files_works(tmp_path):
     deep = tmp_path / ("x" * 120)
     deep.mkdir()
     line = "from cprlib.data.parallel import parallel_map; print(sorted(dict(parallel_map(abs, [-1, 2], 2, 'x'))))"
@@ -106,8 +106,8 @@ class Clips(Dataset):
         return np.asarray(read_clip(self.path, range(start, start + 4)))
 
 
-def test_workers_read_videos_after_this_process_has(tmp_path):
-    """As in a notebook that shows clips and then trains: a forked worker must not wait for this process's threads."""
+def test_workers_can_read_videos_after_this_process_did(tmp_path):
+    """As in a notebook that shows clips, then trains: a forked worker must not wait for threads of this process."""
     clips = Clips(encoded(tmp_path / "video.mp4", moving(8, 240, 320)))
     here = clips[2]
     (there,) = clip_loader(clips, 1, sampler=[2], batch_size=None, timeout=30)

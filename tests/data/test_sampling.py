@@ -15,7 +15,7 @@ def test_short_videos_repeat_their_first_frame_in_front():
 
 
 @pytest.mark.parametrize(("num_frames", "clip_len", "stride"), [(40, 8, 1), (40, 8, 5), (8, 8, 1), (5, 8, 2)])
-def test_drawn_clips_lie_in_the_video_and_reach_both_ends(num_frames, clip_len, stride):
+def test_random_clips_lie_in_the_video_and_reach_both_ends(num_frames, clip_len, stride):
     g = torch.Generator().manual_seed(0)
     starts = {draw_start(num_frames, clip_len, stride, g) for _ in range(600)}
     assert starts == set(range(max(1, num_frames - (clip_len - 1) * stride)))
@@ -25,7 +25,7 @@ def test_drawn_clips_lie_in_the_video_and_reach_both_ends(num_frames, clip_len, 
 
 
 class PaintedFrames:
-    """Frame i of video v is painted with the value i, so that a clip tells where it was cut."""
+    """Frame i of a video has the value i, so that a clip shows where it was cut."""
 
     def frames(self, video_id, view, frame_indices):
         values = np.asarray(frame_indices, dtype=np.uint8)[:, None, None, None]
@@ -49,25 +49,25 @@ def test_half_of_the_pairs_are_one_clip_twice_strong_and_weak():
             weak_pairs += bool(item["strong_q"]) != bool(item["strong_k"])
         else:
             strong_when_two += [bool(item["strong_q"]), bool(item["strong_k"])]
-    assert 180 < same < 250  # one half, and the few pairs that drew the same start twice
+    assert 180 < same < 250  # one half, plus the few pairs that drew the same start twice
     assert weak_pairs > 0.9 * same
     assert 0.22 < np.mean(strong_when_two) < 0.38
 
 
-def test_both_clips_are_read_in_one_go(monkeypatch):
+def test_both_clips_are_read_at_once(monkeypatch):
     data, asked, read = pairs(), [], PaintedFrames.frames
     monkeypatch.setattr(PaintedFrames, "frames", lambda *a: asked.append((a[2], len(a[3]))) or read(*a))
     assert data[(3, 0)]["q"]["rgb"].shape == (4, 8, 8, 3)
     assert asked == [("rgb", 8), ("flow", 4)]  # T 4: RGB of query and key, flow of the key
 
 
-def test_items_depend_on_row_and_seed_alone():
+def test_items_depend_only_on_row_and_seed():
     a, b = pairs()[(4, 99)], pairs()[(4, 99)]
     assert torch.equal(a["q"]["rgb"], b["q"]["rgb"]) and torch.equal(a["k"]["flow"], b["k"]["flow"])
     assert (a["video_id"], a["source_id"], a["label"]) == (4, 2, 1)
 
 
-def test_epochs_visit_every_video_once_in_another_order():
+def test_each_epoch_visits_every_video_once_in_a_new_order():
     sampler = EpochSampler(10, 5, seed=1)
     first = [row for batch in sampler for row, _ in batch]
     again = [row for batch in sampler for row, _ in batch]
@@ -77,7 +77,7 @@ def test_epochs_visit_every_video_once_in_another_order():
     assert sorted(first) == sorted(second) == list(range(10))
 
 
-def test_incomplete_batches_are_left_out_and_small_sets_make_one():
+def test_incomplete_batches_are_dropped_and_small_sets_make_one_batch():
     assert [len(b) for b in EpochSampler(10, 4, 0)] == [4, 4]
     assert [len(b) for b in EpochSampler(3, 8, 0)] == [3]
     with pytest.raises(ValueError, match="1 training video; .* at least 2"):
@@ -89,7 +89,7 @@ def test_seeds_differ():
     assert step_seed(1, 2) == step_seed(1, 2) >= 0
 
 
-def test_every_draw_has_a_seed_of_its_own():
+def test_every_step_has_its_own_seed():
     numbers = [(0,), (0, 3), (0, 3, 0), (0, 3, 0, 0), (3, 0), (0, 0, 3), (1, 3), (0, 3, 0, 1)]
     assert len({step_seed(*n) for n in numbers}) == len(numbers)
     orders = [[row for batch in EpochSampler(20, 5, 0, rank) for row, _ in batch] for rank in (0, 1)]

@@ -1,4 +1,4 @@
-"""Tables as people and spreadsheets write them."""
+"""Tables as written by people and spreadsheets."""
 
 import pytest
 
@@ -30,17 +30,17 @@ def read(tmp_path, content: str | bytes, **options):
         "\ufeffpath,class_name\na,Run\nb,Walk\n".encode("utf-16-be"),
     ],
 )
-def test_what_is_certain_is_read(tmp_path, content):
+def test_unambiguous_tables_are_read(tmp_path, content):
     table, _ = read(tmp_path, content)
     assert table.to_dict("list") == {"path": ["a", "b"], "class_name": ["Run", "Walk"]}
 
 
-def test_a_column_that_numbers_the_rows_is_one_more(tmp_path):
+def test_a_row_number_column_is_an_extra_column(tmp_path):
     table, _ = read(tmp_path, ',path,class_name\n0,a,Run\n1,"b, c",Walk\n')
     assert table.to_dict("list") == {"index": ["0", "1"], "path": ["a", "b, c"], "class_name": ["Run", "Walk"]}
 
 
-def test_values_are_text_and_lines_are_those_of_the_file(tmp_path):
+def test_values_are_text_and_line_numbers_those_of_the_file(tmp_path):
     table, lines = read(tmp_path, 'path,class_name,n\na,NA,007\n\n\nb,"two\nlines",True\n\nc,1e3\n')
     assert table.to_numpy().tolist() == [["a", "NA", "007"], ["b", "two\nlines", "True"], ["c", "1e3", ""]]
     assert lines == [2, 5, 8]
@@ -64,7 +64,7 @@ def test_values_are_text_and_lines_are_those_of_the_file(tmp_path):
         ("path,class_name\n".encode("utf-16-le"), "line 1: a NUL byte"),
     ],
 )
-def test_what_is_not_is_refused_with_the_line(tmp_path, content, message):
+def test_malformed_tables_are_refused_with_the_line(tmp_path, content, message):
     with pytest.raises(ValueError, match=f"t.csv.*{message}|{message}") as caught:
         read(tmp_path, content)
     assert "t.csv" in str(caught.value) and "\n" not in str(caught.value)

@@ -27,7 +27,7 @@ def test_any_frames_in_any_order(tmp_path, reader, fps):
     frames = moving()
     write_video(tmp_path / "v.mp4", frames, fps=fps)
     everything = truth(tmp_path / "v.mp4")
-    assert np.abs(everything.astype(int) - frames.numpy()).mean() < 5  # colour is stored coarsely
+    assert np.abs(everything.astype(int) - frames.numpy()).mean() < 5  # chroma is subsampled
     for indices in ([0], [59], [5, 3, 3, 59, 0, 30], list(range(20, 36)), list(range(60))):
         clip = read_clip(tmp_path / "v.mp4", indices, reader=reader)
         assert clip.dtype == torch.uint8
@@ -35,14 +35,14 @@ def test_any_frames_in_any_order(tmp_path, reader, fps):
 
 
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.avi"])
-def test_pyav_is_right_in_files_of_others(tmp_path, name):
+def test_pyav_reads_real_files_correctly(tmp_path, name):
     path = encoded(tmp_path / name, moving(), bf="3", g="25")
     np.testing.assert_array_equal(read_clip(path, [40, 7, 23], reader="pyav").numpy(), truth(path)[[40, 7, 23]])
 
 
 @pytest.mark.parametrize("reader", ["seek", "decord", "pyav"])
 @pytest.mark.parametrize("indices", [[60], [-1, 3], [2, 1000]])
-def test_a_frame_outside_is_named(tmp_path, reader, indices):
+def test_a_frame_outside_the_video_is_named(tmp_path, reader, indices):
     write_video(tmp_path / "v.mp4", moving())
     wrong = next(i for i in indices if not 0 <= i < 60)
     with pytest.raises(IndexError, match=f"v.mp4: frame {wrong} requested, but it has 60 frames"):
@@ -70,13 +70,13 @@ def test_bad_requests(tmp_path):
 
 def test_the_same_frames_make_the_same_file(tmp_path):
     contents = set()
-    for _ in range(30):  # a coder that depends on timing or on stale memory differs now and then
+    for _ in range(30):  # an encoder that depends on timing or stale memory differs now and then
         write_video(tmp_path / "v.mp4", moving(20), fps=29.97)
         contents.add((tmp_path / "v.mp4").read_bytes())
     assert len(contents) == 1
 
 
-def test_odd_sizes_are_padded_by_the_edge(tmp_path):
+def test_odd_sizes_are_padded_with_edge_pixels(tmp_path):
     write_video(tmp_path / "v.mp4", moving(10, 31, 45), crf=0)
     clip = read_clip(tmp_path / "v.mp4", [4]).int()
     assert clip.shape == (1, 32, 46, 3)
@@ -95,12 +95,12 @@ def test_resizing_averages_areas(tmp_path):
     assert read_clip(tmp_path / "v.mp4", [0, 1], short_side=24).shape == (2, 24, 32, 3)
 
 
-def test_probe_counts(tmp_path):
+def test_probe_counts_frames(tmp_path):
     write_video(tmp_path / "v.mp4", moving(), fps=12.5)
     assert probe(tmp_path / "v.mp4") == VideoInfo(60, 64, 48, 12.5, "seek")
 
 
-def test_unusable_files_get_their_reason(tmp_path):
+def test_unusable_files_get_a_reason(tmp_path):
     def reason(name: str, content: bytes) -> str:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(VideoError) as caught:
@@ -111,7 +111,7 @@ def test_unusable_files_get_their_reason(tmp_path):
     write_video(tmp_path / "good.mp4", moving())
     good = (tmp_path / "good.mp4").read_bytes()
     assert reason("empty.mp4", b"") == "empty"
-    assert reason("tail.mp4", good[:-200]) == "truncated"  # the table of contents is at the end
+    assert reason("tail.mp4", good[:-200]) == "truncated"  # the index is at the end
     assert reason("half.mp4", good[: len(good) // 2]) == "truncated"
     assert reason("text.mp4", b"hello" * 1000) == "not a video"
     avi = encoded(tmp_path / "good.avi", moving(), g="25").read_bytes()
@@ -123,7 +123,7 @@ def test_unusable_files_get_their_reason(tmp_path):
     assert probe(tmp_path / "one.mp4", min_frames=1).num_frames == 1
 
 
-def test_a_table_of_contents_in_front_does_not_hide_a_missing_tail(tmp_path):
+def test_an_index_at_the_front_does_not_hide_a_missing_tail(tmp_path):
     write_video(tmp_path / "v.mp4", moving())
     with av.open(str(tmp_path / "v.mp4")) as old:
         path = str(tmp_path / "front.mp4")
@@ -140,7 +140,7 @@ def test_a_table_of_contents_in_front_does_not_hide_a_missing_tail(tmp_path):
         probe(path)
 
 
-def test_sound_alone_is_no_video(tmp_path):
+def test_a_file_with_only_sound_is_refused(tmp_path):
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=8000)
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), "fltp", "mono")
@@ -156,12 +156,12 @@ def test_h264_in_avi_is_read_from_its_start(tmp_path):
     everything, info = truth(path), probe(path)
     seeking = [read_clip(path, [i], reader="seek")[0].numpy() for i in range(100)]
     wrong = [i for i in range(100) if (seeking[i] != everything[i]).any()]
-    assert wrong and info.reader == "pyav"  # AVI does not store when a frame is shown
+    assert wrong and info.reader == "pyav"  # AVI stores no presentation times
     for reader in ("auto", info.reader):
         np.testing.assert_array_equal(read_clip(path, wrong, reader=reader), everything[wrong])
 
 
-def test_a_file_whose_key_frames_are_none_is_found_out(tmp_path, monkeypatch):
+def test_false_key_frames_are_detected(tmp_path, monkeypatch):
     write_video(tmp_path / "v.mp4", moving())
     everything, rightly = truth(tmp_path / "v.mp4"), probing.pictures_at
 
@@ -174,7 +174,7 @@ def test_a_file_whose_key_frames_are_none_is_found_out(tmp_path, monkeypatch):
     np.testing.assert_array_equal(clip, everything[[50, 2]])
 
 
-def test_where_seeking_leads_astray_a_file_is_decoded_from_its_start(tmp_path, monkeypatch):
+def test_a_file_is_decoded_from_its_start_if_seeking_fails(tmp_path, monkeypatch):
     write_video(tmp_path / "v.mp4", moving())
     everything, asked = truth(tmp_path / "v.mp4"), []
 
@@ -189,20 +189,20 @@ def test_where_seeking_leads_astray_a_file_is_decoded_from_its_start(tmp_path, m
     np.testing.assert_array_equal(clip, everything[[3, 40, 50]])
 
 
-def test_without_decord_pyav_reads(tmp_path, monkeypatch):
+def test_pyav_reads_without_decord(tmp_path, monkeypatch):
     write_video(tmp_path / "v.mp4", moving())
     monkeypatch.setattr(video, "_decord", lambda: None)
     clip = read_clip(tmp_path / "v.mp4", [50, 2], reader="decord")
     np.testing.assert_array_equal(clip, truth(tmp_path / "v.mp4")[[50, 2]])
 
 
-def test_a_turned_picture_comes_out_upright(tmp_path):
+def test_a_rotated_picture_is_read_upright(tmp_path):
     frames = moving(20)
     with av.open(str(tmp_path / "v.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
         if not hasattr(stream, "set_display_rotation"):
-            pytest.skip("this PyAV cannot write a turned picture")
+            pytest.skip("this PyAV cannot write a rotated picture")
         stream.set_display_rotation(90)
         for frame in frames.numpy():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
@@ -213,10 +213,10 @@ def test_a_turned_picture_comes_out_upright(tmp_path):
     assert np.abs(clip[0].int().numpy() - np.rot90(frames[3].numpy())).mean() < 6
 
 
-def test_no_picture_stays_in_memory(tmp_path):
+def test_no_frame_stays_in_memory(tmp_path):
     write_video(tmp_path / "v.mp4", moving())
     gc.collect()
-    gc.disable()  # what is kept alive by a circle of references waits for the collector
+    gc.disable()  # reference cycles would wait for the collector
     try:
         read_clip(tmp_path / "v.mp4", range(60))
         assert sum(type(thing) is av.VideoFrame for thing in gc.get_objects()) <= 1
@@ -229,7 +229,7 @@ def test_reading_leaves_nothing_behind(tmp_path):
         _fields_ = [(name, ctypes.c_size_t) for name in "a b c d e f g used h i".split()]
 
     if not hasattr(libc := ctypes.CDLL(None), "mallinfo2"):
-        pytest.skip("this C library does not say how much it has given out")
+        pytest.skip("this C library does not report allocated memory")
     libc.mallinfo2.restype = Info
 
     def used(times: int) -> int:
@@ -243,7 +243,7 @@ def test_reading_leaves_nothing_behind(tmp_path):
     assert used(200) - before < 200 * 100
 
 
-def test_the_fingerprint_follows_the_content(tmp_path):
+def test_the_fingerprint_depends_on_the_content(tmp_path):
     a, b = tmp_path / "a", tmp_path / "b"
     a.write_bytes(bytes(range(256)) * 1000)
     b.write_bytes(a.read_bytes())

@@ -1,4 +1,4 @@
-"""CoCLR's LMDBs: the same batches as the videos they were made from, and every kind of damage named."""
+"""CoCLR's LMDBs: the same batches as from the videos they were made of, and a clear error for every kind of damage."""
 
 import pickle
 import sys
@@ -28,7 +28,7 @@ from cprlib.data.video import write_video
 from data_prep import coclr_lmdb, ucf101
 
 VIEWS = ("rgb", "flow")
-# The video's class folder, its name in the LMDB, its frames; the lists below spell one otherwise, as UCF101's do.
+# The video's class folder, its name in the LMDB, its frames; one is spelt differently in the lists, as in UCF101.
 VIDEOS = {
     "Archery/v_Archery_g08_c01": 12,
     "Archery/v_Archery_g08_c02": 9,
@@ -55,7 +55,7 @@ def moving(num_frames: int, seed: int) -> np.ndarray:
 
 
 def jpegs(frames: np.ndarray) -> list[bytes]:
-    """As the published files were written: OpenCV, best quality, its channels in the order given."""
+    """Encoded like the published files: by OpenCV, at best quality, without reordering the channels."""
     quality = [cv2.IMWRITE_JPEG_QUALITY, 100]
     return [cv2.imencode(".jpg", np.ascontiguousarray(frame), quality)[1].tobytes() for frame in frames]
 
@@ -66,7 +66,7 @@ def flow_pictures(levels: np.ndarray) -> np.ndarray:
 
 
 def write_lmdb(path: Path, records: dict, old: bool = True, subdir: bool = False) -> Path:
-    """The published layout: shuffled names, a key is a name's position; msgpack 0.6 wrote no bytes type."""
+    """The published layout: shuffled names; a key is the position of a name; msgpack 0.6 had no bytes type."""
 
     def pack(value):
         return msgpack.packb(value, use_bin_type=not old)
@@ -108,7 +108,7 @@ def write_both(folder: Path, records: dict, **options) -> dict[str, Path]:
 
 
 class Decoded:
-    """The slow way: every JPEG of a video decoded by Pillow, as CoCLR does, then the frames picked and resized."""
+    """Slow oracle: decode every JPEG of a video with Pillow, as CoCLR does, then select frames and resize."""
 
     def __init__(self, manifest: Manifest, records: dict, short_side: int):
         self.names = ["/".join(path.split("/")[-2:]) for path in manifest.table.path]
@@ -141,7 +141,7 @@ def same(a, b) -> bool:
 
 @pytest.mark.parametrize("old", [True, False])
 @pytest.mark.parametrize("subdir", [True, False])
-def test_batches_are_those_of_the_jpegs_that_were_put_in(tmp_path, records, old, subdir):
+def test_batches_equal_those_of_the_original_jpegs(tmp_path, records, old, subdir):
     paths = write_both(tmp_path, records, old=old, subdir=subdir)
     manifest, problems = coclr_lmdb.build(paths["rgb"], paths["flow"], lists(tmp_path / "lists"), workers=1)
     assert problems.empty
@@ -172,7 +172,7 @@ def test_batches_are_those_of_the_jpegs_that_were_put_in(tmp_path, records, old,
             assert torch.equal(got, oracle.frames(row.video_id, view, indices))
 
 
-def test_batches_are_nearly_those_of_video_files(tmp_path, clips, levels, records):
+def test_batches_nearly_equal_those_of_video_files(tmp_path, clips, levels, records):
     paths, folder = write_both(tmp_path, records), lists(tmp_path / "lists")
     manifest, _ = coclr_lmdb.build(paths["rgb"], paths["flow"], folder, workers=1)
     for name, clip in clips.items():
@@ -188,7 +188,7 @@ def test_batches_are_nearly_those_of_video_files(tmp_path, clips, levels, record
     for clip in ("q", "k"):
         for view in VIEWS:
             error = (a[clip][view].int() - b[clip][view].int()).abs().float()
-            assert error.mean() < 3  # of 255; swapped channels of either view are far beyond
+            assert error.mean() < 3  # of 255; swapped channels of either view would give far more
             for c in range(error.shape[-1]):
                 others = (a[clip][view][..., c].int() - b[clip][view].roll(1, -1)[..., c].int()).abs().float()
                 assert others.mean() > 3 * error.mean()
@@ -203,9 +203,9 @@ def whole(tmp_path_factory, records) -> Manifest:
 
 
 @pytest.mark.parametrize(("method", "workers"), [("fork", 2), ("spawn", 1)])
-def test_loader_workers_open_it_for_themselves(whole, method, workers):
+def test_loader_workers_open_their_own_lmdb(whole, method, workers):
     frames = open_frames(whole, VIEWS, 24)
-    frames.frames(0, "rgb", [0])  # opened here first: a forked worker must not use this
+    frames.frames(0, "rgb", [0])  # opens it here first: a forked worker must not use this one
     assert len(pickle.dumps(frames)) < 20_000
     data, asked = pairs(whole, frames), [(row, seed) for seed in range(4) for row in range(3)]
     batches = [asked[i : i + 3] for i in range(0, 12, 3)]
@@ -224,7 +224,7 @@ def test_only_the_frames_asked_for_are_decoded(whole, monkeypatch):
 
 
 def test_the_cache_holds_the_same_frames(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr("cprlib.data.frame_cache.CHUNK", 5)  # several chunks a video
+    monkeypatch.setattr("cprlib.data.frame_cache.CHUNK", 5)  # several chunks per video
     build_cache(whole, tmp_path, VIEWS, 24, 1)
     cached, read = open_frames(whole, VIEWS, 24, tmp_path), open_frames(whole, VIEWS, 24)
     for row in whole.table.itertuples():
@@ -233,7 +233,7 @@ def test_the_cache_holds_the_same_frames(whole, tmp_path, monkeypatch):
             assert torch.equal(cached.frames(row.video_id, view, every), read.frames(row.video_id, view, every))
 
 
-def test_frames_outside_are_refused_and_flow_comes_from_its_lmdb(whole):
+def test_frames_outside_a_video_are_refused_and_flow_comes_from_its_lmdb(whole):
     frames = open_frames(whole, VIEWS)
     for view in VIEWS:
         for wrong in ([12], [-1], []):
@@ -243,7 +243,7 @@ def test_frames_outside_are_refused_and_flow_comes_from_its_lmdb(whole):
         extract_flow(whole, "unused")
 
 
-def test_flow_is_optional_and_its_length_counts(tmp_path, records):
+def test_flow_is_optional_and_limits_the_length(tmp_path, records):
     folder, name = lists(tmp_path / "lists"), "Archery/v_Archery_g08_c01"
     short = {**records, "flow": {**records["flow"], name: records["flow"][name][:6]}}
     paths = write_both(tmp_path / "a", short)
@@ -256,7 +256,7 @@ def test_flow_is_optional_and_its_length_counts(tmp_path, records):
     assert both.table.num_frames.tolist() == [7, 9, 11, 10, 8]  # six flow frames: the seventh is the last with one
 
 
-def test_what_cannot_be_used_is_named(tmp_path, records):
+def test_unusable_videos_are_named(tmp_path, records):
     folder, (first, second, third) = lists(tmp_path / "lists"), list(VIDEOS)[:3]
 
     def reasons(rgb: dict, flow: dict | None = None) -> dict[str, str]:
@@ -288,7 +288,7 @@ def test_what_cannot_be_used_is_named(tmp_path, records):
     assert reasons(rgb, {**flow, second: [b"\xff\xd8"]}) == {"v_Archery_g08_c02": "flow: broken JPEG (frame 0)"}
 
 
-def test_a_frame_that_breaks_later_is_named(tmp_path, records):
+def test_a_frame_damaged_later_is_named(tmp_path, records):
     name = "Archery/v_Archery_g08_c01"
     good = records["rgb"][name]
     path = write_lmdb(tmp_path / "rgb.lmdb", {name: [*good[:5], good[5][:300], *good[6:]]})
@@ -299,7 +299,7 @@ def test_a_frame_that_breaks_later_is_named(tmp_path, records):
         read_lmdb(path / "Archery" / "other", "rgb", [0])
 
 
-def test_lmdbs_that_are_none(tmp_path, records):
+def test_files_that_are_not_lmdbs_are_refused(tmp_path, records):
     folder = lists(tmp_path / "lists")
     paths = write_both(tmp_path, records)
     with pytest.raises(FileNotFoundError, match="no LMDB at .*gone.lmdb"):
@@ -321,7 +321,7 @@ def test_lmdbs_that_are_none(tmp_path, records):
         coclr_lmdb.build(write_lmdb(tmp_path / "cats.lmdb", {"Cat/tom": []}), None, folder)
 
 
-def test_training_finds_out_early(tmp_path, records):
+def test_training_checks_the_lmdb_early(tmp_path, records):
     paths = write_both(tmp_path, records)
     manifest, _ = coclr_lmdb.build(paths["rgb"], paths["flow"], lists(tmp_path / "lists"), workers=1)
     moved = tmp_path / "moved"

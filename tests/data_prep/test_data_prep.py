@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def videos(folder: Path, *names: str, frames: int = 5) -> Path:
-    """Small videos, each with a content of its own."""
+    """Small videos with different content."""
     for name in names:
         seed = list(name.encode())
         noise = np.random.default_rng(seed).integers(0, 255, (frames, 16, 16, 3), dtype=np.uint8)
@@ -30,7 +30,7 @@ def videos(folder: Path, *names: str, frames: int = 5) -> Path:
 
 
 def ucf_lists(folder: Path) -> Path:
-    """Official-looking lists of three classes, with their line ends and odd capitals."""
+    """Lists of three classes like the official ones, with their line ends and odd capitals."""
     folder.mkdir()
     (folder / "classInd.txt").write_text("1 Zumba\r\n2 HandstandPushups\r\n3 Archery\r\n")
     train = [
@@ -67,7 +67,7 @@ def test_ucf101(tmp_path):
     shutil.copy(folder / "Zumba/v_Zumba_g08_c01.mp4", folder / "HandstandPushups/v_Zumba_g08_c01.avi")
     manifest, problems = ucf101.build(folder, lists, workers=1)
     found = {(r.path[len(str(folder)) + 1 :], r.label, r.source_id, r.split) for r in manifest.table.itertuples()}
-    # of two files with one name the first in the alphabet is taken
+    # of two files with the same name, the first in alphabetical order is used
     assert found == {
         ("HandstandPushups/v_Zumba_g08_c01.avi", 0, "v_Zumba_g08", "train"),
         ("Zumba/v_Zumba_g01_c01.mkv", 0, "v_Zumba_g01", "test"),
@@ -85,13 +85,13 @@ def test_ucf101(tmp_path):
     }
 
 
-def test_absent_classes_are_counted_and_labels_close_ranks(tmp_path, capsys):
+def test_missing_classes_are_counted_and_labels_have_no_gaps(tmp_path, capsys):
     lists = ucf_lists(tmp_path / "lists")
     folder = videos(tmp_path / "videos", "v_Archery_g08_c01.mp4", "v_Archery_g08_c02.mp4")
     shutil.copy(folder / "v_Archery_g08_c01.mp4", folder / "v_Archery_g08_c02.mp4")
     manifest, problems = ucf101.build(folder, lists, workers=1)
     assert manifest.class_names == ["Archery"] and len(manifest) == 2
-    assert (problems.reason == MISSING_CLASS).sum() == 4  # every one is in the list of problems
+    assert (problems.reason == MISSING_CLASS).sum() == 4  # all are in the list of problems
     identical = f"identical to {folder / 'v_Archery_g08_c01.mp4'}"
     assert ("v_Archery_g08_c02.mp4", identical) in pairs(problems)
     save(manifest, problems, tmp_path / "out" / "m.csv")
@@ -104,7 +104,7 @@ def test_absent_classes_are_counted_and_labels_close_ranks(tmp_path, capsys):
     assert again.equals(problems.astype(again.dtypes))
 
 
-def test_the_summary_names_a_few_of_each_kind():
+def test_the_summary_names_a_few_problems_of_each_kind():
     rows = [(f"/v/{i}.mp4", f"truncated ({i} frames readable)") for i in range(5)]
     lines = summary(pd.DataFrame([*rows, ("/v/x.mp4", "empty")], columns=["path", "reason"]))
     assert lines == ["truncated: 5 (0.mp4, 1.mp4, 2.mp4, …)", "empty: 1 (x.mp4)"]
@@ -136,7 +136,7 @@ def test_ucf101_wrong_input(tmp_path):
         ucf101.build(folder, lists)
 
 
-def test_the_command_prints_and_ends_errors_in_one_line(tmp_path):
+def test_the_command_prints_a_summary_and_errors_in_one_line(tmp_path):
     lists = ucf_lists(tmp_path / "lists")
     folder = videos(tmp_path / "videos", "v_Archery_g08_c01.mp4")
 
@@ -180,7 +180,7 @@ def test_hmdb51(tmp_path):
         names[4]: ("sword_exercise", "Blade_sword_Scene_1/sword_exercise", "train"),
     }
     assert manifest.class_names == ["sword", "sword_exercise", "wave"]
-    # one film, two actions: never siblings, and still not to be torn apart
+    # one film, two actions: not siblings, but never on both sides of the split
     assert set(manifest.table.group) == {"21", "#2 Gum", "Blade_sword_Scene_1"}
     assert pairs(problems) == {("gone_sword_exercise_u_0.avi", MISSING)}
     with pytest.raises(FileNotFoundError, match=r"\*_test_split1.txt in .*--split 1, 2 or 3"):
@@ -212,7 +212,7 @@ def test_own_folders(tmp_path):
         own_videos.build(folder)
 
 
-def test_own_videos_cut_from_one_recording_lie_in_a_folder_of_their_own(tmp_path):
+def test_a_folder_inside_a_class_is_a_recording(tmp_path):
     names = [f"{c}/{recording}/{i}.mp4" for c in ("jump", "run") for recording in ("beach", "hall") for i in range(2)]
     table = own_videos.build(videos(tmp_path / "own", *names, "run/1.mp4"), workers=1)[0].table
     assert table.groupby("source_id").path.nunique().to_dict() == {
@@ -222,18 +222,18 @@ def test_own_videos_cut_from_one_recording_lie_in_a_folder_of_their_own(tmp_path
 
 
 @pytest.mark.parametrize(("name", "told"), [("jump/2.mp4", True), ("jump/1/b.mp4", False)])
-def test_own_videos_tell_that_none_share_a_recording(tmp_path, monkeypatch, capsys, name, told):
+def test_own_videos_say_that_none_share_a_recording(tmp_path, monkeypatch, capsys, name, told):
     folder = videos(tmp_path / "own", "jump/1/a.mp4", name, "jump/3.mp4")
     monkeypatch.setattr("sys.argv", ["own_videos", str(folder), str(tmp_path / "m.csv"), "--workers", "1"])
     own_videos.main()
     assert ("every video counts as a recording of its own" in capsys.readouterr().out) == told
 
 
-def test_own_videos_of_which_none_can_be_tested_on(tmp_path):
+def test_own_videos_without_a_possible_test_split(tmp_path):
     folder = videos(tmp_path / "own", "jump/1.mp4", "run/1/a.mp4", "run/1/b.mp4")
     with pytest.raises(ValueError, match="own: no usable video is left for testing.* two recordings"):
         own_videos.build(folder, workers=1)
-    for broken in range(2, 9):  # however many are set aside, it is of those that can be read
+    for broken in range(2, 9):  # the test split is drawn from readable videos only
         folder.joinpath(f"jump/{broken}.mp4").touch()
     shutil.copy(folder / "run/1/a.mp4", folder / "jump/9.mp4")
     manifest, problems = own_videos.build(folder, workers=1)
@@ -241,7 +241,7 @@ def test_own_videos_of_which_none_can_be_tested_on(tmp_path):
     assert set(problems.reason[:7]) == {"empty"}
     rows = {"path": ["own/jump/1.mp4", "own/run/1/a.mp4"], "class_name": ["jump", "run"], "split": "train"}
     pd.DataFrame(rows).to_csv(tmp_path / "own.csv", index=False)
-    assert len(own_videos.build(tmp_path / "own.csv", workers=1)[0]) == 2  # asked for: to pre-train alone
+    assert len(own_videos.build(tmp_path / "own.csv", workers=1)[0]) == 2  # on request: for pre-training only
 
 
 def test_own_csv(tmp_path):
@@ -274,7 +274,7 @@ def test_own_csv(tmp_path):
         own_videos.build(tmp_path / "gone.csv")
 
 
-def test_clips_of_one_recording_are_never_torn_apart():
+def test_clips_of_one_recording_stay_on_one_side_of_the_split():
     table = pd.DataFrame({"class_name": ["a"] * 40 + ["b"] * 2, "source_id": [f"s{i // 4}" for i in range(42)]})
     for seed in range(20):
         table["split"] = own_videos.draw_split(table, seed)
@@ -282,7 +282,7 @@ def test_clips_of_one_recording_are_never_torn_apart():
         assert set(table.split[:40]) == {"train", "test"}
 
 
-def test_hidden_files_are_no_videos(tmp_path):
+def test_hidden_files_are_ignored(tmp_path):
     videos(tmp_path, "a/1.mp4")
     shutil.copytree(tmp_path / "a", tmp_path / ".cache")
     shutil.copy(tmp_path / "a" / "1.mp4", tmp_path / "a" / ".1.mp4")

@@ -1,4 +1,4 @@
-"""Kinetics' lists in their several spellings, videos that are missing, and rows that cannot be read."""
+"""Kinetics' lists in their various formats, missing videos, and unreadable rows."""
 
 import sys
 from pathlib import Path
@@ -31,7 +31,7 @@ def videos(folder: Path, *names: str) -> Path:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Clips in folders whose names mean nothing; one is called by its id alone."""
+    """Clips in folders with arbitrary names; one is named by its id only."""
     return videos(
         tmp_path / "videos",
         "train/tying_knot/-aB3_xYz012_000004_000014.mp4",
@@ -77,7 +77,7 @@ def test_train_and_validation(tmp_path, folder, val):
     assert reasons(problems) == {
         "gone1234567_000100_000110": MISSING,
         "gone7654321_000001_000011": MISSING_CLASS,
-        "stray": UNLISTED,  # the video of the test split is left out in silence
+        "stray": UNLISTED,  # the video of the test split is skipped silently
     }
 
 
@@ -95,7 +95,7 @@ def test_the_test_split_needs_labels(tmp_path, folder):
     assert "BBBBBBBBBBB" not in reasons(problems)
 
 
-def test_a_clip_listed_twice_is_taken_once(tmp_path, folder):
+def test_a_clip_listed_twice_is_used_once(tmp_path, folder):
     again = HEADER + TRAIN + f"{KNOT},BBBBBBBBBBB,0,9,val,0\nabseiling,BBBBBBBBBBB,50,59,val,0\n"
     manifest, problems = kinetics.build(folder, [write(tmp_path / "all.csv", again)], workers=1)
     assert rows(manifest)["BBBBBBBBBBB"][0] == KNOT and len(manifest) == 4
@@ -115,7 +115,7 @@ def test_a_clip_listed_twice_is_taken_once(tmp_path, folder):
         (",AAAAAAAAAAA,10,20,train,0", "no label"),
     ],
 )
-def test_a_row_that_cannot_be_read_is_named(tmp_path, folder, row, message):
+def test_an_unreadable_row_is_named(tmp_path, folder, row, message):
     path = write(tmp_path / "bad.csv", HEADER + TRAIN + row + "\n")
     with pytest.raises(ValueError, match=f"bad.csv, line 7: .*{message.replace('20;', '.*;')}"):
         kinetics.build(folder, [path])
@@ -152,7 +152,7 @@ def test_the_command(tmp_path, folder, monkeypatch, capsys):
     assert len(Manifest.read(tmp_path / "m.csv")) == 4
 
 
-def test_lists_that_a_spreadsheet_saved(tmp_path, folder):
+def test_lists_saved_by_a_spreadsheet(tmp_path, folder):
     plain = rows(kinetics.build(folder, [write(tmp_path / "a.csv", HEADER + TRAIN)], workers=1)[0])
     commas = "".join(f"{line},\n\n" for line in (HEADER + TRAIN).splitlines())
     (tmp_path / "b.csv").write_text(commas, "utf-16")
@@ -161,7 +161,7 @@ def test_lists_that_a_spreadsheet_saved(tmp_path, folder):
         kinetics.build(folder, [write(tmp_path / "c.csv", commas + "abseiling,,10,20,train,0\n")])
 
 
-def test_clips_of_one_video_in_two_classes_are_no_siblings(tmp_path, folder):
+def test_clips_of_one_video_in_two_classes_are_not_siblings(tmp_path, folder):
     text = HEADER + TRAIN.replace("abseiling,AAAAAAAAAAA,20", "yoga,AAAAAAAAAAA,20")
     table = kinetics.build(folder, [write(tmp_path / "a.csv", text)], workers=1)[0].table
     pair = table[table.group == "AAAAAAAAAAA"]

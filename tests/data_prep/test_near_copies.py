@@ -1,4 +1,4 @@
-"""Near copies on both sides of a split are said to be there, other videos are not."""
+"""Near copies on both sides of a split are reported, other videos are not."""
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ def test_a_re_encoded_copy_on_the_other_side_is_found(tmp_path, capsys):
     assert near_copies(made, workers=1, least=1.01) == []
 
 
-def test_a_class_without_a_test_video_is_told(toy_manifest, capsys):
+def test_a_class_without_a_test_video_is_reported(toy_manifest, capsys):
     table = Manifest.read(toy_manifest).table
     name = table.class_name.iloc[0]
     split = table.split.where(table.class_name != name, "train")

@@ -1,4 +1,4 @@
-"""Own videos by folders: splits among them, links, files that are left aside, any name; and being called again."""
+"""Own videos in folders: split folders, links, skipped files, any name; and calling it again."""
 
 import json
 import os
@@ -38,12 +38,12 @@ def test_folders_may_be_splits(tmp_path, capsys, names, first):
     assert manifest.table.groupby(["class_name", "split"]).size().to_dict() == {
         ("jump", "test"): 2, ("jump", "train"): 2, ("run", "test"): 2, ("run", "train"): 2,
     }  # fmt: skip
-    assert manifest.table.source_id.is_unique  # an a.mp4 of each split is a recording of its own
+    assert manifest.table.source_id.is_unique  # the a.mp4 of each split is a separate recording
     layout = "<split>/<class>/[<recording>]/<video>" if first else "<class>/<split>/[<recording>]/<video>"
     assert f"read as {layout}" in capsys.readouterr().out
 
 
-def test_validation_is_unused_beside_a_test_split_and_recordings_go_with_any(tmp_path):
+def test_validation_is_unused_beside_a_test_split_and_recordings_work_in_every_split(tmp_path):
     names = [f"{s}/{c}/film/{i}.mp4" for s in ("train", "test", "val") for c in ("jump", "run") for i in "ab"]
     folder = videos(tmp_path / "own", *names)
     table = own_videos.build(folder, workers=1)[0].table
@@ -51,7 +51,7 @@ def test_validation_is_unused_beside_a_test_split_and_recordings_go_with_any(tmp
     assert table.split.value_counts().to_dict() == {"train": 4, "test": 4, "unused": 4}
 
 
-def test_folders_that_are_no_splits(tmp_path, capsys):
+def test_folders_that_are_not_splits(tmp_path, capsys):
     folder = videos(tmp_path / "sport", *(f"{c}/{i}.mp4" for c in ("training", "rowing") for i in range(3)))
     assert own_videos.build(folder, workers=1)[0].class_names == ["rowing", "training"]
     assert "read as <class>/[<recording>]/<video>" in capsys.readouterr().out
@@ -59,13 +59,13 @@ def test_folders_that_are_no_splits(tmp_path, capsys):
     assert own_videos.build(folder, workers=1)[0].class_names == ["bus", "train"]
     folder = videos(tmp_path / "alone", *(f"train/{c}/{i}.mp4" for c in ("jump", "run") for i in range(3)))
     made = own_videos.build(folder, workers=1)[0]
-    assert made.class_names == ["jump", "run"] and set(made.table.split) == {"train", "test"}  # drawn
+    assert made.class_names == ["jump", "run"] and set(made.table.split) == {"train", "test"}  # drawn at random
     videos(folder, "train/loose.mp4")
     with pytest.raises(ValueError, match="loose.mp4 .*lies in no class folder"):
         own_videos.build(folder, workers=1)
 
 
-def test_what_was_not_looked_at_is_told(tmp_path, monkeypatch, capsys):
+def test_skipped_files_are_reported(tmp_path, monkeypatch, capsys):
     folder = videos(tmp_path / "own", *(f"jump/{i}.mp4" for i in range(3)), "run/9.MP4", "run/10.mp4")
     for name in ("jump/a.txt", "jump/b.TXT", "run/c.heic", "run/README"):
         (folder / name).touch()
@@ -90,7 +90,7 @@ def test_links_are_followed_once(tmp_path):
     (folder / "run/linked").symlink_to(tmp_path / "elsewhere")
     (folder / "dangling").symlink_to(tmp_path / "gone")
     (folder / "gone.mp4").symlink_to(tmp_path / "gone.mp4")
-    os.mkfifo(folder / "jump/pipe.mp4")  # reading it would wait for ever
+    os.mkfifo(folder / "jump/pipe.mp4")  # reading it would block forever
     problems: list[dict] = []
     found = find_videos(folder, problems)
     assert [str(path.relative_to(folder)) for path in found] == [
@@ -106,13 +106,13 @@ def test_links_are_followed_once(tmp_path):
     assert made.class_names == ["jump", "run"] and ("0.mp4", f"same file as {folder / 'jump/1.mp4'}") in pairs(told)
 
 
-def test_a_name_that_is_no_text_is_told(tmp_path, monkeypatch, capsys):
+def test_a_name_that_is_not_text_is_reported(tmp_path, monkeypatch, capsys):
     folder = videos(tmp_path / "own", "jump/1.mp4", "jump/2.mp4")
     odd = os.fsencode(folder) + b"/jump/\xff.mp4"
     try:
         shutil.copy(folder / "jump/1.mp4", odd)
     except OSError:
-        pytest.skip("this file system allows text alone")
+        pytest.skip("this file system allows only text names")
     monkeypatch.setattr("sys.argv", ["own_videos", str(folder), str(tmp_path / "m.csv"), "--workers", "1"])
     own_videos.main()
     assert "name is not UTF-8; rename the file: 1" in capsys.readouterr().out
@@ -121,7 +121,7 @@ def test_a_name_that_is_no_text_is_told(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def again(tmp_path, monkeypatch):
-    """Makes the manifest of tmp_path/own, and says which videos were looked into."""
+    """A function that makes the manifest of tmp_path/own and returns the videos that were probed."""
     looked = []
     rightly = common.parallel_map
 
@@ -140,7 +140,7 @@ def again(tmp_path, monkeypatch):
     return call
 
 
-def test_only_what_is_new_or_changed_is_looked_into_again(tmp_path, again):
+def test_only_new_and_changed_videos_are_probed_again(tmp_path, again):
     folder = videos(tmp_path / "own", *(f"{c}/{i}{c}.mp4" for c in ("jump", "run") for i in range(3)))
     whole = (folder / "run/0run.mp4").read_bytes()
     (folder / "run/0run.mp4").write_bytes(whole[:500])
@@ -151,7 +151,7 @@ def test_only_what_is_new_or_changed_is_looked_into_again(tmp_path, again):
     before = [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files]
     looked, _ = again()
     assert looked == [] and [(file.stat().st_ino, file.stat().st_mtime_ns) for file in files] == before
-    (folder / "run/0run.mp4").write_bytes(whole)  # repaired under its name
+    (folder / "run/0run.mp4").write_bytes(whole)  # repaired under the same name
     looked, manifest = again()
     assert looked == ["0run.mp4"] and len(manifest) == 6
     assert pd.read_csv(tmp_path / "m_problems.csv").empty
@@ -159,7 +159,7 @@ def test_only_what_is_new_or_changed_is_looked_into_again(tmp_path, again):
     (folder / "run/disk").symlink_to(tmp_path / "disk")
     looked, manifest = again()
     assert looked == ["late.mp4"] and len(manifest) == 7
-    one = videos(tmp_path / "new", "0jump.mp4", frames=9) / "0jump.mp4"  # another video, its times preserved
+    one = videos(tmp_path / "new", "0jump.mp4", frames=9) / "0jump.mp4"  # another video with preserved times
     state = (folder / "jump/0jump.mp4").stat()
     os.utime(one, ns=(state.st_atime_ns, state.st_mtime_ns))
     shutil.copy2(one, folder / "jump/0jump.mp4")
@@ -173,7 +173,7 @@ def test_only_what_is_new_or_changed_is_looked_into_again(tmp_path, again):
     assert len(again()[0]) == 6
 
 
-def test_a_file_that_comes_after_its_csv(tmp_path):
+def test_a_file_added_after_its_csv(tmp_path):
     folder = videos(tmp_path, *(f"{i}.mp4" for i in range(4)))
     rows = {"path": [f"{i}.mp4" for i in range(5)], "class_name": ["a", "a", "a", "b", "b"]}
     pd.DataFrame(rows).to_csv(folder / "own.csv", index=False)
@@ -188,8 +188,8 @@ def test_a_file_that_comes_after_its_csv(tmp_path):
 ODD = ["$HOME.mp4", "a {b} [c] 'd' \"e\".mp4", "#%&;(x)*?.mp4", "two\nlines.mp4", "日本 é.mp4", f"{'x' * 251}.mp4"]
 
 
-def test_odd_names_go_all_the_way(tmp_path, monkeypatch):
-    """Videos, classes and the folder above them; through the notebook of flow, too."""
+def test_odd_names_work_throughout(tmp_path, monkeypatch):
+    """Names of videos, classes and their parent folder; through the flow notebook, too."""
     monkeypatch.setenv("HOME", "/nowhere")
     folder = tmp_path / "my $data {1}"
     names = [f"{c}/{name}" for c in ("{braces} $x", "'quotes' \"b\"") for name in ODD]
@@ -233,8 +233,8 @@ def test_without_classes_and_with_them_later(tmp_path, capsys):
     assert not trained_on(training_rows(seen), blind)
 
 
-def test_what_is_known_keeps_its_number_and_side(tmp_path):
-    """In any order, after a move, with other videos added; a group that was on both sides is drawn again."""
+def test_known_videos_keep_their_id_and_split(tmp_path):
+    """In any order, after a move, with videos added; a group that was on both sides is drawn again."""
     folder, memory = videos(tmp_path / "flat", *(f"{i}.mp4" for i in range(10))), tmp_path / "looked.json"
     blind, _ = own_videos.build(folder, workers=1, memory=memory)
     hidden = training_rows(blind)

@@ -1,4 +1,4 @@
-"""Own videos by a CSV: splits, groups, recordings, and all the made cases."""
+"""Own videos in a CSV: splits, groups, recordings, and all made cases."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_the_cases_of_tables(tmp_path, case, capsys):
 
 
 def table(folder: Path, **columns) -> Path:
-    """A CSV of eight videos of two classes, on four of which persons p1 … p4 act."""
+    """A CSV of eight videos of two classes, four of them showing persons p1 … p4."""
     videos(folder, *(f"{i}.mp4" for i in range(8)))
     rows = {"path": [f"{i}.mp4" for i in range(8)], "class_name": ["Run"] * 4 + ["Walk"] * 4}
     pd.DataFrame({**rows, **columns}).to_csv(folder / "own.csv", index=False)
@@ -51,7 +51,7 @@ def table(folder: Path, **columns) -> Path:
 PERSONS = ["p1", "p2", "p3", "p4"] * 2
 
 
-def test_a_group_stays_on_one_side_and_makes_no_siblings(tmp_path):
+def test_a_group_stays_on_one_side_without_making_siblings(tmp_path):
     path = table(tmp_path, group=PERSONS)
     for seed in range(6):
         made, problems = own_videos.build(path, seed, workers=1)
@@ -62,7 +62,7 @@ def test_a_group_stays_on_one_side_and_makes_no_siblings(tmp_path):
         }  # fmt: skip
 
 
-def test_every_class_keeps_something_to_train_on_when_groups_span_classes():
+def test_every_class_keeps_training_videos_when_groups_span_classes():
     for seed in range(50):
         pairs = [("a", "1"), ("a", "2"), ("b", "2"), ("b", "3"), ("c", "3"), ("c", "1"), ("d", "2"), ("e", "1")]
         rows = pd.DataFrame(pairs, columns=["class_name", "group"]).assign(source_id="x")
@@ -71,7 +71,7 @@ def test_every_class_keeps_something_to_train_on_when_groups_span_classes():
         assert rows[rows.class_name.isin(["d", "e"])].split.eq("train").all()
 
 
-def test_a_recording_of_several_classes_is_told(tmp_path, monkeypatch, capsys):
+def test_a_recording_of_several_classes_is_reported(tmp_path, monkeypatch, capsys):
     path = table(tmp_path, source_id=PERSONS)
     _, problems = own_videos.build(path, workers=1)
     assert problems.path.tolist() == ["p1", "p2", "p3", "p4"]
@@ -82,16 +82,16 @@ def test_a_recording_of_several_classes_is_told(tmp_path, monkeypatch, capsys):
     assert "recording of several classes: 4 (p1, p2, p3, …)" in printed and "belongs in the column group" in printed
 
 
-def test_splits_of_any_spelling(tmp_path, capsys):
+def test_splits_in_any_spelling(tmp_path, capsys):
     names = ["Train", "TRAINING", "test", "val", "train", "Testing", "Valid", "unused"]
     made, problems = own_videos.build(table(tmp_path, split=names, group=PERSONS), workers=1)
     assert made.table.split.tolist() == ["train", "train", "test", "unused", "train", "test", "unused", "unused"]
     assert "validation videos: unused" in capsys.readouterr().out
-    assert problems.path.tolist() == ["p2", "p3"]  # p1 trains alone, p4 is used on neither side
+    assert problems.path.tolist() == ["p2", "p3"]  # p1 is only in training, p4 in neither split
     assert problems.reason.str.startswith("group in several splits (").all()
 
 
-def test_a_split_does_not_depend_on_where_the_table_lies(tmp_path):
+def test_a_split_does_not_depend_on_the_place_of_the_table(tmp_path):
     path = table(tmp_path / "here")
     before = own_videos.build(path, workers=1)[0].table
     (tmp_path / "here").rename(tmp_path / "there")
@@ -99,13 +99,13 @@ def test_a_split_does_not_depend_on_where_the_table_lies(tmp_path):
     assert after.split.tolist() == before.split.tolist() and after.source_id.tolist() == before.source_id.tolist()
 
 
-def test_one_file_in_two_spellings_is_listed_twice(tmp_path):
+def test_one_file_in_two_spellings_counts_as_listed_twice(tmp_path):
     path = table(tmp_path, path=["0.mp4", "./0.mp4", *(f"{i}.mp4" for i in range(2, 8))])
     with pytest.raises(ValueError, match=r"line 3: .*/0.mp4 is listed twice"):
         own_videos.build(path, workers=1)
 
 
-def test_paths_may_have_the_backslashes_of_windows(tmp_path):
+def test_paths_may_have_windows_backslashes(tmp_path):
     path = table(tmp_path, path=[f"in\\{i}.mp4" for i in range(8)])
     (tmp_path / "in").mkdir()
     for video in tmp_path.glob("*.mp4"):
@@ -114,7 +114,7 @@ def test_paths_may_have_the_backslashes_of_windows(tmp_path):
     assert problems.empty and sorted(made.table.path) == [str(tmp_path / f"in/{i}.mp4") for i in range(8)]
 
 
-def test_what_leads_to_no_video_is_refused(tmp_path):
+def test_paths_without_a_video_are_refused(tmp_path):
     path = table(tmp_path, path=[f"C:\\videos\\{i}.mp4" for i in range(8)])
     with pytest.raises(FileNotFoundError, match=r"own.csv: none of its 8 videos is there, the first .*C:.videos.0.mp4"):
         own_videos.build(path, workers=1)

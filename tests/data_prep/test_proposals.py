@@ -1,4 +1,4 @@
-"""Settings that follow the videos."""
+"""Settings chosen from the videos."""
 
 import pandas as pd
 import pytest
@@ -33,7 +33,7 @@ def test_settings_follow_the_number_of_videos(count, batch, rows, stages, top_k,
 
 @pytest.mark.parametrize("count", [2, 3, 7, 8, 20, 33, 64, 200, 1000, 5000])
 @pytest.mark.parametrize("backbone", ["tiny", "s3d"])
-def test_whatever_is_proposed_can_be_trained(count, backbone):
+def test_every_proposal_can_be_trained(count, backbone):
     chosen = values(count, backbone=backbone) | {"backbone": backbone}
     own = {name for name in chosen if not name.startswith(("flow_", "infonce_"))}
     config = TrainingConfig("m", "o", method="cpr", samplers={"flow": "f"}, **{name: chosen[name] for name in own})
@@ -60,7 +60,7 @@ def test_clips_follow_sizes_and_lengths():
     assert [values(100, broken)[name] for name in wanted] == clips()
 
 
-def test_what_is_set_stays_and_the_rest_follows():
+def test_given_settings_stay_and_the_rest_follows():
     chosen = values(100, K=1024, infonce_epochs=10, short_side=48)
     assert not {"K", "infonce_epochs", "short_side"} & chosen.keys()
     assert chosen["num_stages"] == 7 and chosen["top_k"] == 5
@@ -70,7 +70,7 @@ def test_what_is_set_stays_and_the_rest_follows():
     assert "K: 64" in text and "# about a row for each of 100 training videos" in text and "  top_k:" not in text
 
 
-def test_a_folder_is_looked_at_without_decoding(tmp_path, capsys):
+def test_a_folder_is_examined_without_decoding(tmp_path, capsys):
     folder = videos(tmp_path / "own", *(f"{c}/{i}.mp4" for c in ("jump", "run") for i in range(5)))
     (folder / "run/broken.mp4").write_bytes(b"no video")
     count, table = look(folder)
@@ -82,7 +82,7 @@ def test_a_folder_is_looked_at_without_decoding(tmp_path, capsys):
         look(tmp_path / "nothing")
 
 
-def test_networks_that_a_run_starts_from_decide_what_they_see(small_run, tmp_path):
+def test_initial_networks_decide_the_clips(small_run, tmp_path):
     folder = videos(tmp_path / "own", *(f"{c}/{i}.mp4" for c in ("jump", "run") for i in range(5)))
     given = {"outputs": str(small_run.parent), "init_run": "small", "dim": 9}
     found = {name: value for name, (value, _) in for_videos(folder, given).items()}
@@ -92,7 +92,7 @@ def test_networks_that_a_run_starts_from_decide_what_they_see(small_run, tmp_pat
     assert found["flow_method"][0] == "tvl1" and found["clip_size"][0] == 128
 
 
-def test_the_pipeline_takes_what_is_proposed_and_refuses_what_cannot_be(tmp_path):
+def test_the_pipeline_uses_proposals_and_refuses_impossible_settings(tmp_path):
     folder = videos(tmp_path / "own", *(f"{c}/{i}.mp4" for c in ("jump", "run") for i in range(5)))
     pipeline = Pipeline(tmp_path, "params/own_videos.yaml")
     assert {"infonce", "ubernce", "coclr", "cpr"} <= pipeline.plan(videos=folder)

@@ -1,4 +1,4 @@
-"""The built-in data: the same on every run, siblings alike, splits by recording, no pair of colours of its own."""
+"""The built-in data: the same on every run, similar siblings, splits by recording, no class with its own colours."""
 
 import hashlib
 from collections import Counter
@@ -20,11 +20,11 @@ def number(motion, look):
 
 @pytest.fixture
 def few(monkeypatch):
-    """Three classes, where all of them would only take longer."""
+    """Three classes; all would only take longer."""
     monkeypatch.setattr(toy_actions, "CLASSES", CLASSES[:3])
 
 
-def test_half_of_all_pairs_are_classes_and_none_is_told_by_one_half():
+def test_half_of_all_pairs_are_classes_and_every_motion_and_look_is_in_three():
     assert len(set(CLASSES)) == 18 and len(MOTIONS) == len(LOOKS) == 6
     assert set(Counter(motion for motion, _ in CLASSES).values()) == {3}
     assert set(Counter(look for _, look in CLASSES).values()) == {3}
@@ -39,7 +39,7 @@ def test_manifest_has_groups_and_a_split_by_recording(few, tmp_path):
     assert table.class_name[0] == "slide_ball" and table.source_id[0] == "slide_ball_g01"
 
 
-def test_rendering_again_gives_the_same_bytes(few, tmp_path):
+def test_rendering_is_reproducible_to_the_byte(few, tmp_path):
     def digests(folder):
         toy_actions.build(folder, recordings=4, takes=1, workers=1)
         files = sorted(Path(folder).rglob("*.mp4"))
@@ -56,8 +56,8 @@ def test_seeds_recordings_and_takes_differ():
     assert (toy_actions.render(0, 0, 0, seed=1)[:32].float() - one.float()).abs().mean() > 2
 
 
-def test_colour_does_not_give_the_recording_away():
-    """Mean colours of two recordings differ little more than those of two takes."""
+def test_colour_does_not_reveal_the_recording():
+    """Mean colours of two recordings differ only slightly more than those of two takes."""
 
     def colour(recording, take):
         return toy_actions.render(number("spin", "cross"), recording, take).float().mean(dim=(0, 1, 2))
@@ -67,8 +67,8 @@ def test_colour_does_not_give_the_recording_away():
     assert recordings.median() < 15 and recordings.median() < 4 * takes.median()
 
 
-def test_motions_move_as_they_are_called():
-    """Sliding is horizontal in the flow, bouncing vertical, a diagonal both at once, in step; a circle out of step."""
+def test_motions_match_their_names():
+    """In the flow, sliding is horizontal, bouncing vertical, a diagonal both in phase, a circle both out of phase."""
 
     def flow(motion, look):
         clips = [toy_actions.render(number(motion, look), r, 0) for r in range(4)]
@@ -86,7 +86,7 @@ def test_motions_move_as_they_are_called():
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_thing_has_an_outline_of_its_own(look):
+def test_every_thing_has_its_own_outline(look):
     y, x = np.mgrid[-2.5:2.5:100j, -2.5:2.5:100j]
     covers = {name: thing(name, y, x, np.random.default_rng(0))[0] for name in LOOKS}
     for other in set(LOOKS) - {look}:
@@ -99,7 +99,7 @@ def test_too_few_recordings_are_refused(tmp_path):
         toy_actions.build(tmp_path, recordings=3)
 
 
-def test_another_seed_makes_other_videos_and_damage_is_mended(few, tmp_path):
+def test_another_seed_makes_other_videos_and_damage_is_repaired(few, tmp_path):
     def digests(seed: int) -> dict:
         toy_actions.build(tmp_path, recordings=4, takes=1, seed=seed, workers=1)
         return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(tmp_path.rglob("*.mp4"))}
@@ -111,5 +111,5 @@ def test_another_seed_makes_other_videos_and_damage_is_mended(few, tmp_path):
     assert digests(1) == one and {path: path.stat().st_mtime_ns for path in times} == times  # kept
     next(iter(times)).write_bytes(b"cut off")
     assert digests(1) == one
-    (tmp_path / "videos_looked.json").unlink()  # each video says itself what seed it is of
+    (tmp_path / "videos_looked.json").unlink()  # each video records its seed
     assert digests(0) == zero

@@ -1,4 +1,4 @@
-"""Chance levels against simulations and numbers worked out by hand."""
+"""Chance levels against simulations and values computed by hand."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ def manifest_of(sources, labels):
     return Manifest(pd.DataFrame(about)).validate()
 
 
-def test_recall_of_a_random_order_is_that_of_a_simulation():
+def test_recall_of_a_random_order_equals_a_simulation():
     rng = np.random.default_rng(0)
     gallery, query = np.repeat([0, 1, 2], [2, 5, 13]), np.array([0, 1, 2, 2])
     hits = [(rng.permutation(gallery)[:3] == label).any() for _ in range(4000) for label in query]
@@ -25,8 +25,8 @@ def test_recall_of_a_random_order_is_that_of_a_simulation():
     assert chance_recall([0], gallery, 19) == 1.0  # 18 others
 
 
-def test_pmr_by_chance_leaves_siblings_aside():
-    """12 videos of 3 classes, 4 recordings of one class each: of the others fewer are of the class than 1 in 3."""
+def test_chance_pmr_leaves_out_siblings():
+    """12 videos of 3 classes, recordings of one class each: less than 1 in 3 of the other rows have the class."""
     labels = [0] * 4 + [1] * 4 + [2] * 4
     alone = manifest_of([str(i) for i in range(12)], labels)
     assert chance_pmr(alone) == pytest.approx(3 / 11)
@@ -36,11 +36,11 @@ def test_pmr_by_chance_leaves_siblings_aside():
     assert chance_pmr(persons) == pytest.approx(3 / 9)
 
 
-def test_cmr_by_chance_grows_with_what_is_mined():
+def test_chance_cmr_grows_with_top_k():
     videos = manifest_of([str(i // 2) for i in range(12)], [0] * 4 + [1] * 4 + [2] * 4)
     few, many = (chance_cmr(videos, k) for k in (1, 5))
     assert (few < many).all() and few.between(0, 1).all()
-    assert chance_cmr(videos, 1, "video_id").iloc[0] == pytest.approx(1 - (1 - 1 / 11) ** 2)  # two others ask
+    assert chance_cmr(videos, 1, "video_id").iloc[0] == pytest.approx(1 - (1 - 1 / 11) ** 2)  # two others mine
     assert few.iloc[0] == pytest.approx(1 - (1 - 1 / 11) ** 4)  # for one of two videos
 
 
@@ -51,7 +51,7 @@ def test_interval_and_comparison():
     assert is_better(0.5, 0.3, 200) and not is_better(0.32, 0.3, 200) and not is_better(0.1, 0.3, 200)
 
 
-def test_notes_say_what_is_no_better_than_untrained(tmp_path):
+def test_notes_name_methods_no_better_than_untrained(tmp_path):
     shares = {("random", "rgb"): 0.30, ("infonce", "rgb"): 0.22, ("cpr", "rgb"): 0.60, ("ubernce", "rgb"): 0.50}
     rows = [(m, v, 1, share, 0.056, 216) for (m, v), share in shares.items()]
     (tmp_path / "tables").mkdir()
@@ -65,7 +65,7 @@ def test_notes_say_what_is_no_better_than_untrained(tmp_path):
     assert bound == "UberNCE is no upper bound here: R@1 of others is higher (RGB)."
 
 
-def test_notes_say_which_method_is_worse_than_its_start(tmp_path):
+def test_notes_name_methods_worse_than_their_start(tmp_path):
     shares = {("random", "flow"): 0.10, ("infonce", "flow"): 0.60, ("coclr", "flow"): 0.40, ("cpr", "flow"): 0.61}
     rows = [(m, v, 1, share, 0.056, 216) for (m, v), share in shares.items()]
     (tmp_path / "tables").mkdir()
@@ -76,7 +76,7 @@ def test_notes_say_which_method_is_worse_than_its_start(tmp_path):
     assert "for Flow another flow_bound" in advice
 
 
-def test_few_test_videos_are_helped_by_all_others(tmp_path):
+def test_with_few_test_videos_all_videos_are_queries(tmp_path):
     (tmp_path / "tables").mkdir()
     rows = [("cpr", view, 1, 0.5, 0.2, 8) for view in ("rgb", "flow", "both")]
     table = pd.DataFrame(rows, columns=["method", "view", "k", "recall", "chance", "queries"])

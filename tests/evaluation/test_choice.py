@@ -1,4 +1,4 @@
-"""Choosing a cascade without labels: agreement against a slow oracle, and on a memory whose answer is known."""
+"""Choosing a cascade without labels: agreement against a slow oracle, and on a memory with a known answer."""
 
 import torch
 from torch.nn.functional import normalize
@@ -10,7 +10,7 @@ from cprlib.training.snapshots import Memory
 
 
 def memory(rows=40, noise=(0.5, 0.5), seed=0):
-    """Four classes; each view is the class plus a noise of its own."""
+    """Four classes; each view is the class plus independent noise."""
     g = torch.Generator().manual_seed(seed)
     label = torch.arange(rows) % 4
     signal = torch.eye(4).repeat(1, 3)[label]
@@ -35,7 +35,7 @@ def test_agreement_equals_a_slow_oracle_and_reads_no_label():
     assert agreement(kept._replace(label=torch.zeros(40)), stages) == agreement(kept, stages)
 
 
-def test_plans_that_both_views_agree_on_come_first_and_are_right_more_often():
+def test_plans_with_more_agreement_rank_first_and_have_higher_pmr():
     kept = memory(80, (0.5, 0.5))
     table = rank_plans(kept, num_stages=(1, 2, 3), ratios=(0.3, 0.5), top_ks=(3,))
     assert len(table) == 2 + 2 * 2 * 2 and table.agreement.is_monotonic_decreasing

@@ -1,4 +1,4 @@
-"""Probe, held-out recordings and accuracies on cases worked out by hand, and against slow oracles."""
+"""Probe, held-out recordings and accuracies on cases computed by hand, and against slow oracles."""
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ def clusters(per_class=40, seed=0):
 
 
 def test_probe_equals_the_layers_of_torch():
-    """The gradient written out, against autograd through BatchNorm1d and Linear, step by step."""
+    """The explicit gradient, against autograd through BatchNorm1d and Linear, step by step."""
     train, labels = clusters(per_class=7)  # 21 rows, in batches of 8, 8 and 5
     test = clusters(per_class=3, seed=1)[0]
     found = linear_probe(train, labels, test, lr=0.3, epochs=4, milestones=(2,), batch_size=8, seed=5)
@@ -58,11 +58,11 @@ def test_probe_equals_the_layers_of_torch():
 
 
 def test_probe_by_hand():
-    """Two points on a circle, one step at lr 1 from weights of the seed: BatchNorm makes them -1 and +1."""
+    """Two points on a circle, one step at lr 1 from seeded weights: BatchNorm maps them to -1 and +1."""
     train, labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 1])
     g = torch.Generator().manual_seed(0)
     weight = (torch.rand(2, 2, generator=g) * 2 - 1) / 2**0.5
-    x = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])  # (value - 0.5) / 0.5, but for the norm's eps
+    x = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])  # (value - 0.5) / 0.5, up to the norm's eps
     error = (x @ weight.T).softmax(dim=1) - torch.eye(2)
     weight = weight - (error.T @ x / 2 + 1e-3 * weight)
     # running statistics after one batch of momentum 0.1: mean 0.05, variance 0.9 + 0.1 * 0.5
@@ -77,12 +77,12 @@ def test_rates_trained_together_equal_those_trained_alone():
     together = linear_probe(train, labels, test, lr=(0.1, 1.0), epochs=3)
     assert together.shape == (2, 120, 3)
     g = torch.Generator().manual_seed(0)
-    first = (torch.rand(6, 6, generator=g) * 2 - 1) / 6**0.5  # the second starts from other weights than when alone
+    first = (torch.rand(6, 6, generator=g) * 2 - 1) / 6**0.5  # alone, the second would start from other weights
     assert not torch.allclose(first[:3], first[3:])
     assert [top_k_accuracy(p, labels) for p in together] == [1.0, 1.0]
 
 
-def test_probe_learns_and_does_not_depend_on_the_length_of_features():
+def test_probe_learns_and_ignores_the_length_of_features():
     (train, labels), (test, truth) = clusters(), clusters(seed=1)
     found = linear_probe(train, labels, test, epochs=20)
     assert top_k_accuracy(found, truth) == 1 and torch.allclose(found.sum(dim=1), torch.ones(120))
@@ -101,7 +101,7 @@ def test_the_rate_is_chosen_without_test_videos():
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
-def test_held_out_part_has_whole_recordings_of_every_class(share):
+def test_held_out_videos_are_whole_recordings_of_every_class(share):
     labels = [label for label in range(4) for _ in range(30)]
     sources = [f"{label}-{i % 10}" for label in range(4) for i in range(30)]
     held = held_out(videos_of(labels, sources), share, seed=3)
@@ -111,7 +111,7 @@ def test_held_out_part_has_whole_recordings_of_every_class(share):
     assert not np.array_equal(held, held_out(videos_of(labels, sources), share, seed=4))
 
 
-def test_held_out_part_leaves_every_class_something_to_train_on():
+def test_holding_out_leaves_every_class_training_videos():
     shared = videos_of([0, 0, 1, 1, 2], ["film", "a", "film", "b", "c"])  # one film shows both classes
     for seed in range(8):
         held = held_out(shared, 0.5, seed)

@@ -1,4 +1,4 @@
-"""Windows over videos and their averaged features, with an encoder worked out by hand."""
+"""Windows over videos and their averaged features, with an encoder that can be computed by hand."""
 
 import pandas as pd
 import pytest
@@ -13,7 +13,7 @@ LENGTHS = {7: 3, 2: 40, 9: 8, 4: 21}  # video_id -> frames; neither sorted nor c
 
 
 class FakeFrames:
-    """Frame t of video v is one colour, 10 v + t levels, 6 x 8 pixels; remembers what was read."""
+    """Frame t of video v has the constant value 10 v + t, 6 x 8 pixels; records what was read."""
 
     def __init__(self, channels: int = 3):
         self.channels, self.reads = channels, []
@@ -29,7 +29,7 @@ class FrameValues(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.norm = nn.BatchNorm3d(3, affine=False)  # changes its output when left in train mode
+        self.norm = nn.BatchNorm3d(3, affine=False)  # would change the output in training mode
         self.batches, self.modes = [], set()
 
     def features(self, clips):
@@ -49,7 +49,7 @@ def extract(frames, encoder=None, lengths=LENGTHS, view="rgb", **options):
 
 @pytest.mark.parametrize("num_frames", [1, 7, 8, 9, 12, 13, 40, 41])
 @pytest.mark.parametrize(("clip_len", "stride"), [(8, 1), (4, 2), (1, 1), (5, 3)])
-def test_windows_cover_the_video_and_end_with_it(num_frames, clip_len, stride):
+def test_windows_cover_the_whole_video(num_frames, clip_len, stride):
     starts = window_starts(num_frames, clip_len, stride)
     span = (clip_len - 1) * stride + 1
     assert starts[0] == 0 and starts == sorted(set(starts))
@@ -74,13 +74,13 @@ def test_impossible_windows_are_named(bad):
 
 def test_features_are_the_mean_over_each_videos_windows_in_manifest_order():
     levels = extract(FakeFrames())
-    # by hand: levels / 255, normalised per channel, through a batch norm at its initial state
+    # by hand: values / 255, normalised per channel, through an untrained batch norm
     mean, std = (torch.tensor(v) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     for row, (video_id, length) in enumerate(LENGTHS.items()):
         windows = []
         for start in window_starts(length, 8):
             clip = [10 * video_id + t for t in range(start, min(length, start + 8))]
-            clip = [clip[0]] * (8 - len(clip)) + clip  # too short: the first frame in front
+            clip = [clip[0]] * (8 - len(clip)) + clip  # too short: padded with the first frame
             values = [((v / 255 - mean) / std).mean() / (1 + 1e-5) ** 0.5 for v in clip]
             windows.append([values[0], values[-1], sum(values) / 8])
         assert torch.allclose(levels[row], torch.tensor(windows).mean(dim=0), atol=1e-5)
@@ -102,7 +102,7 @@ def test_windows_are_batched_across_videos():
     assert encoder.batches == [5] * (total // 5) + [total % 5] * (total % 5 > 0)
 
 
-def test_decodes_no_more_than_one_batch_ahead():
+def test_at_most_one_batch_is_decoded_ahead():
     frames, encoder = FakeFrames(), FrameValues()
     ahead = []
     original = encoder.features
@@ -118,7 +118,7 @@ def test_frames_of_overlapping_windows_are_read_once():
     assert sum(map(len, reads)) == 200 == len(set().union(*reads)) and max(map(len, reads)) == 64
 
 
-def test_eval_mode_no_gradient_and_everything_put_back():
+def test_features_use_eval_mode_without_gradients_and_restore_the_mode():
     encoder = FrameValues().train()
     state = torch.get_rng_state()
     features = extract(FakeFrames(), encoder)
@@ -128,7 +128,7 @@ def test_eval_mode_no_gradient_and_everything_put_back():
     assert encoder.norm.num_batches_tracked == 0
 
 
-def test_flow_is_asked_for_as_flow_and_has_a_third_channel():
+def test_flow_is_read_as_flow_and_gets_a_third_channel():
     frames = FakeFrames(channels=2)
     features = extract(frames, view="flow", lengths={3: 8})
     assert frames.reads == [(3, "flow", list(range(8)))]
@@ -146,8 +146,8 @@ def test_no_videos_and_broken_weights_are_errors():
         extract(FakeFrames(), encoder)
 
 
-def test_crops_are_averaged_and_never_more_than_a_batch_is_held():
-    """Five crops of frames that are brighter on the right: those on the left miss the brightest columns."""
+def test_crops_are_averaged_with_at_most_a_batch_in_memory():
+    """Five crops of frames that are brighter on the right; the left ones miss the brightest columns."""
     levels = torch.arange(10, dtype=torch.uint8).view(1, 1, 10, 1).expand(20, 8, 10, 3)
     seen = []
 

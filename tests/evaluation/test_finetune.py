@@ -1,4 +1,4 @@
-"""Classifiers on a handful of real video files: what is trained, exact resume, choice of the epoch, early errors."""
+"""Classifiers on a few video files: which weights train, exact resume, choice of the epoch, early errors."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ def weights(folder, which="last"):
     return saved["last"] if which == "last" else saved["best"]["classifier"]
 
 
-def test_all_weights_move_the_backbone_slowly(config, network):
+def test_fine_tuning_moves_all_weights_and_the_backbone_slowly(config, network):
     folder = finetune(config)
     before, after = load_encoder(network).state_dict(), weights(folder)
     moved = {name: (after[f"encoder.{name}"] - old).abs().max().item() for name, old in before.items()}
@@ -49,7 +49,7 @@ def test_all_weights_move_the_backbone_slowly(config, network):
     assert rates == [(0.1, sum(p.numel() for p in model.encoder.backbone.parameters())), (1.0, 12 * 129)]
 
 
-def test_a_frozen_backbone_stays_as_it_is_to_the_last_statistic(config, network):
+def test_a_frozen_backbone_and_its_statistics_do_not_change(config, network):
     folder = finetune(dataclasses.replace(config, frozen=True, lr=0.1))
     after = weights(folder)
     assert all(torch.equal(after[f"encoder.{name}"], old) for name, old in load_encoder(network).state_dict().items())
@@ -58,7 +58,7 @@ def test_a_frozen_backbone_stays_as_it_is_to_the_last_statistic(config, network)
     assert not torch.equal(start, after["linear.weight"])
 
 
-def test_a_run_that_was_stopped_equals_one_that_was_not(config, tmp_path, monkeypatch):
+def test_resume_equals_never_stopped(config, tmp_path, monkeypatch):
     whole = finetune(dataclasses.replace(config, out=str(tmp_path / "whole")))
     original = module.train_epoch
 
@@ -76,7 +76,7 @@ def test_a_run_that_was_stopped_equals_one_that_was_not(config, tmp_path, monkey
         a, b = weights(whole, which), weights(resumed, which)
         assert all(torch.equal(a[name], b[name]) for name in a)
     assert read_metrics(whole).equals(read_metrics(resumed))
-    monkeypatch.setattr(module, "train_epoch", None)  # would fail if it were called
+    monkeypatch.setattr(module, "train_epoch", None)  # would fail if called
     assert finetune(config) == resumed
 
 
@@ -101,7 +101,7 @@ def test_predictions_are_probabilities_and_do_not_depend_on_the_batch(config, to
     assert expected.shape == (18, 18) and torch.allclose(expected.sum(dim=1), torch.ones(18), atol=1e-5)
     assert torch.allclose(predict(folder, test, "ten", batch_size=33), expected, atol=1e-5)
     assert not torch.allclose(predict(folder, test, "centre"), expected, atol=1e-6)
-    encoder = load_encoder(folder, "rgb")  # the fine-tuned backbone can be used like any other
+    encoder = load_encoder(folder, "rgb")  # the fine-tuned backbone loads like any other
     assert torch.equal(encoder.backbone[0].weight, weights(folder, "best")["encoder.backbone.0.weight"])
 
 
@@ -117,7 +117,7 @@ def test_impossible_settings_are_named_before_training(config, tmp_path):
         finetune(dataclasses.replace(config, network=str(tmp_path / "nothing")))
 
 
-def test_classes_of_another_manifest_are_refused(config, toy_manifest):
+def test_a_manifest_with_other_classes_is_refused(config, toy_manifest):
     folder, table = finetune(config), Manifest.read(toy_manifest).table
     fewer = Manifest(table[table.label < 5].reset_index(drop=True))
     with pytest.raises(ValueError, match="knows 18 classes, the manifest has 5"):

@@ -58,7 +58,7 @@ LOG = make_log(
 )
 
 
-def test_classes_of_a_log_are_those_of_the_manifest(manifest):
+def test_labels_of_a_log_come_from_the_manifest(manifest):
     blind = LOG.assign(query_label=0, mined_label=0, correct=True)
     pd.testing.assert_frame_equal(with_labels(blind, manifest), LOG)
 
@@ -86,7 +86,7 @@ def test_cmr_by_hand(manifest):
     assert median_cmr(by_video) == pytest.approx(1 / 3)
 
 
-def test_cmr_of_another_epoch(manifest):
+def test_cmr_of_an_earlier_epoch(manifest):
     assert class_mining_recall(LOG, manifest, "video", epoch=0)["found"].tolist() == [0, 2, 0]
     with pytest.raises(ValueError, match="epoch 2.*epochs 0-1"):
         class_mining_recall(LOG, manifest, epoch=2)
@@ -130,7 +130,7 @@ def test_wrong_arguments_are_named(manifest):
         class_mining_recall(LOG, other)
 
 
-def test_comparison_has_a_row_for_each_network(manifest):
+def test_comparison_has_one_row_per_network(manifest):
     table = compare_methods({"coclr": {"rgb": LOG}, "cpr": {"rgb": LOG, "flow": LOG}}, manifest)
     assert table["method"].tolist() == ["coclr", "cpr", "cpr"]
     assert table["view"].tolist() == ["rgb", "rgb", "flow"]
@@ -142,7 +142,7 @@ def test_comparison_has_a_row_for_each_network(manifest):
     )
 
 
-def test_cycles_follow_each_other():
+def test_epochs_of_cycles_are_numbered_on():
     joined = join_cycles([LOG, LOG, LOG[LOG["epoch"] == 1]])
     assert joined["epoch"].unique().tolist() == [0, 1, 2, 3, 4]
     pmr = positive_mining_recall(LOG)
@@ -158,7 +158,7 @@ def test_log_is_read_from_its_parts(tmp_path):
     pd.testing.assert_frame_equal(read_mining_log(tmp_path), LOG)
 
 
-def test_absent_log_says_what_to_do(tmp_path):
+def test_a_missing_log_says_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match="no run folder .*cpr_rgb.*notebook"):
         read_mining_log(tmp_path / "cpr_rgb")
     with pytest.raises(FileNotFoundError, match="no mining log.*only CoCLR and CPR mine"):

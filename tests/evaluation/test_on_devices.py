@@ -1,4 +1,4 @@
-"""Two processes share videos and batches of evaluation, and end with what one has."""
+"""Evaluation in two processes gives the result of one."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def network(toy_manifest, tmp_path):
     return untrained(TrainingConfig(manifest=str(toy_manifest), out=str(tmp_path / "random_rgb"), **shape))
 
 
-def test_features_of_two_processes_are_those_of_one(network, toy_manifest):
+def test_features_of_two_processes_equal_those_of_one(network, toy_manifest):
     manifest = Manifest.read(toy_manifest)
     frames = open_frames(manifest, ["rgb"], 30)
     one = network_features(network, manifest, frames, "test")
@@ -33,12 +33,12 @@ def test_features_of_two_processes_are_those_of_one(network, toy_manifest):
     kept.unlink()
     two = network_features(network, manifest, frames, "test", devices=2)
     assert torch.allclose(one, two, atol=1e-6) and kept.exists()
-    assert torch.equal(network_features(network, manifest, frames, "test"), two)  # is kept like that of one
+    assert torch.equal(network_features(network, manifest, frames, "test"), two)  # cached like that of one process
     with pytest.raises(ValueError, match="devices: frames of your own cannot be sent"):
         on_devices(CALLED, network, manifest, object(), 2, split="test")
 
 
-def test_fine_tuning_in_two_processes_is_that_in_one(network, toy_manifest, tmp_path):
+def test_fine_tuning_in_two_processes_equals_one(network, toy_manifest, tmp_path):
     small = dict(network=str(network), short_side=30, batch_size=6, epochs=2, lr_milestones=(1,), held_out=0.5)
     one = FinetuneConfig(str(toy_manifest), str(tmp_path / "one"), dropout=0.5, **small)
     ones = one, dataclasses.replace(one, out=str(tmp_path / "frozen"), frozen=True)
@@ -53,6 +53,6 @@ def test_fine_tuning_in_two_processes_is_that_in_one(network, toy_manifest, tmp_
     assert said[0].shape == (18, 18) and torch.allclose(*said, atol=1e-6)
 
 
-def test_batches_that_cannot_be_shared_are_refused(network, toy_manifest, tmp_path):
+def test_indivisible_batches_are_refused(network, toy_manifest, tmp_path):
     with pytest.raises(ValueError, match="devices: 4 share a batch equally; batch_size 6"):
         FinetuneConfig(str(toy_manifest), str(tmp_path), str(network), batch_size=6, devices=4)

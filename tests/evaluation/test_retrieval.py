@@ -1,4 +1,4 @@
-"""Retrieval against a slow loop, and against cases made from angles."""
+"""Retrieval against a slow loop, and on features made from angles."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_recall_from_angles():
     assert recalls == {3: 1.0, 1: 0.0, 2: 0.5} and list(recalls) == [3, 1, 2]
 
 
-def test_ranks_by_dot_product_of_what_is_given():
+def test_ranks_by_dot_product_of_the_given_features():
     gallery = torch.tensor([[5.0, 0.0], [0.9, 0.0]])
     indices, similarities = nearest_neighbours(at_angles(0), gallery, 2)
     assert indices.tolist() == [[0, 1]]
@@ -96,7 +96,7 @@ def test_table_has_every_method_view_and_both():
     table = retrieval_table(features, query_labels, gallery_labels)
     assert list(table) == ["method", "view", "k", "recall", "chance", "queries"]
     assert (table["queries"] == len(query)).all()
-    assert set(table["k"]) == {1, 5, 10}  # 20 and 50 are larger than the gallery
+    assert set(table["k"]) == {1, 5, 10}  # 20 and 50 exceed the gallery
     rows = table.set_index(["method", "view", "k"])["recall"]
     assert len(rows) == 4 * 3 and ("random", "both", 1) not in rows.index
     prepared = prepare_features(query), query_labels, prepare_features(gallery), gallery_labels
@@ -120,7 +120,7 @@ def test_bad_input_is_named():
 
 
 def test_queries_may_be_centred_like_the_gallery():
-    """Two queries of one class: their own mean leaves nothing of what they share; the gallery's keeps it."""
+    """Two queries of one class: their own mean removes what they share; the gallery's keeps it."""
     gallery = torch.tensor([[1.0, 0.1], [1.0, -0.1], [-1.0, 0.1], [-1.0, -0.1]])
     query = torch.tensor([[1.0, 0.2], [1.0, -0.2]])
     split, _ = prepare_views({"rgb": (query, gallery)})
@@ -128,13 +128,13 @@ def test_queries_may_be_centred_like_the_gallery():
     assert torch.allclose(split["rgb"], torch.tensor([[0.0, 1.0], [0.0, -1.0]]))
     assert torch.allclose(own["rgb"], torch.nn.functional.normalize(query, dim=1))
     one, _ = prepare_views({"rgb": (query[:1], gallery)}, centre="gallery")
-    assert torch.allclose(one["rgb"], own["rgb"][:1])  # a single query is as good as many
+    assert torch.allclose(one["rgb"], own["rgb"][:1])  # a single query gives the same as many
     with pytest.raises(ValueError, match="centre is 'test'; choose one of split, gallery"):
         prepare_views({"rgb": (query, gallery)}, centre="test")
 
 
 @pytest.mark.parametrize("views", [("rgb",), ("rgb", "flow")])
-def test_with_its_own_recording_left_out_equals_a_slow_loop(views):
+def test_r1_without_the_own_recording_equals_a_slow_loop(views):
     query, query_labels, gallery, gallery_labels = random_split()
     features = {"cpr": {view: (query + i, gallery - i) for i, view in enumerate(views)}}
     labels, groups = torch.cat([query_labels, gallery_labels]).tolist(), [f"g{i % 17}" for i in range(80)]

@@ -1,4 +1,4 @@
-"""Vectors of videos: those of retrieval, one at a time, with what retrieval subtracts kept beside the network."""
+"""Vectors of videos equal those of retrieval, one video at a time, with the mean kept beside the network."""
 
 import shutil
 import subprocess
@@ -34,7 +34,7 @@ def videos(toy_manifest):
     return Manifest.read(toy_manifest)
 
 
-def test_vectors_are_those_of_retrieval_with_the_training_mean(small_run, encoder, videos):
+def test_vectors_equal_retrievals_with_the_training_mean(small_run, encoder, videos):
     frames = open_frames(videos, ["rgb", "flow"], 36)
     features = {
         view: tuple(
@@ -47,12 +47,12 @@ def test_vectors_are_those_of_retrieval_with_the_training_mean(small_run, encode
     assert found.shape == (4, 256) and torch.allclose(found.norm(dim=1), torch.ones(4))
     parts = {view: found[:, columns] * 2**0.5 for view, columns in encoder.parts().items()}
     assert torch.allclose(parts["rgb"], expected["rgb"][:4], atol=1e-4)
-    assert (parts["flow"] * expected["flow"][:4]).sum(dim=1).min() > 0.99  # stored flow has been compressed
+    assert (parts["flow"] * expected["flow"][:4]).sum(dim=1).min() > 0.99  # stored flow is compressed
     cosines = torch.stack([normalize(part, dim=1) @ normalize(part, dim=1).T for part in parts.values()])
     assert torch.allclose(found @ found.T, cosines.mean(dim=0), atol=1e-5)
 
 
-def test_one_query_is_prepared_like_many_and_frames_like_their_file(encoder, videos):
+def test_one_video_is_embedded_like_many_and_frames_like_their_file(encoder, videos):
     paths = videos.table.path[:3].tolist()
     together = encoder.embed(paths)
     frames = torch.from_numpy(np.stack(list(decode(paths[1]))))
@@ -70,7 +70,7 @@ def test_windows_of_mixed_sizes_and_rates(encoder, tmp_path):
     assert torch.equal(encoder.embed(tmp_path), torch.stack([tall.whole, wide.whole]))  # a folder, by name
 
 
-def test_what_is_no_video_is_named(encoder, tmp_path):
+def test_input_that_is_not_a_video_is_named(encoder, tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(VideoError, match="text.mp4: cannot be read"):
         encoder.embed(tmp_path / "text.mp4")
@@ -97,7 +97,7 @@ def test_what_is_no_video_is_named(encoder, tmp_path):
         encoder.embed(3)
 
 
-def test_the_mean_stays_when_the_videos_go(small_run, encoder, videos, tmp_path):
+def test_the_mean_stays_when_the_videos_are_deleted(small_run, encoder, videos, tmp_path):
     run = shutil.copytree(small_run, tmp_path / "moved")
     for view in ("rgb", "flow"):
         training = run / f"infonce_{view}"
@@ -108,14 +108,14 @@ def test_the_mean_stays_when_the_videos_go(small_run, encoder, videos, tmp_path)
         load_encoder(run / "infonce_rgb")
 
 
-def test_a_run_a_method_or_a_training(small_run, encoder):
+def test_a_run_a_method_or_a_training_can_be_loaded(small_run, encoder):
     assert load_encoder(small_run).fingerprint.hash == encoder.fingerprint.hash
     assert load_encoder(small_run / "infonce_flow").views == ["flow"]
     with pytest.raises(FileNotFoundError, match=r"no finished network at .*cpr; .*here: infonce"):
         load_encoder(small_run / "cpr")
 
 
-def test_a_published_file_is_centred_on_the_videos_at_hand(tmp_path):
+def test_a_published_file_is_centred_on_given_videos(tmp_path):
     torch.manual_seed(0)
     export_released(build_encoder("s3d", 128), tmp_path / "coclr.pth.tar")
     plain = load_encoder(tmp_path / "coclr.pth.tar")
@@ -124,7 +124,7 @@ def test_a_published_file_is_centred_on_the_videos_at_hand(tmp_path):
     assert plain.embed(videos).min() >= 0 and centred.embed(videos).mean() == pytest.approx(0, abs=0.01)
 
 
-def test_mining_alone_does_not_wait_for_it():
+def test_importing_the_cascade_does_not_import_evaluation():
     code = "import sys, cprlib.cascade; sys.exit('cprlib.evaluation' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

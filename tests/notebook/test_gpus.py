@@ -1,4 +1,4 @@
-"""Two steps of the pipeline take two GPUs: a list of GPUs stands for them, so that none is needed."""
+"""Pipeline steps share out GPUs; tested with a list of GPU numbers, so that none is needed."""
 
 import os
 import re
@@ -18,12 +18,12 @@ TELL = "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'), flush=True); in
 @pytest.mark.parametrize(
     ("given", "expected"), [("0,2", ["0", "2"]), ("GPU-ab, 1", ["GPU-ab", "1"]), ("-1", []), ("", [])]
 )
-def test_the_gpus_of_a_job_are_those_it_was_given(monkeypatch, given, expected):
+def test_a_job_uses_only_its_own_gpus(monkeypatch, given, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
     assert visible() == expected
 
 
-def test_of_a_divided_gpu_the_parts_are_listed(monkeypatch, tmp_path):
+def test_the_parts_of_a_divided_gpu_are_listed(monkeypatch, tmp_path):
     listed = "GPU 0: A (UUID: GPU-0a)\n  MIG 3g Device  0: (UUID: MIG-1)\n  MIG 3g Device  1: (UUID: MIG-GPU-0a/2/0)\n"
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(gpus.shutil, "which", lambda name: name)
@@ -33,7 +33,7 @@ def test_of_a_divided_gpu_the_parts_are_listed(monkeypatch, tmp_path):
         assert visible() == expected == take(len(expected))
 
 
-def test_commands_get_gpus_that_others_have_not(tmp_path):
+def test_commands_get_free_gpus(tmp_path):
     running = []
 
     def start(number, gpus="5,7"):
@@ -44,11 +44,11 @@ def test_commands_get_gpus_that_others_have_not(tmp_path):
 
     try:
         assert [start(1), start(1)] == ["5", "7"]
-        assert start(1) == "5"  # the pipeline let a third one run: it shares
+        assert start(1) == "5"  # a third command shares
         running[1].kill()
         running[1].wait()
         assert start(1) == "7"  # free again
-        assert start(2) == "7,5"  # first the one that fewer have
+        assert start(2) == "7,5"  # the least used first
         assert sorted(start(3)) == sorted("5,7") and start(1, "") == ""
     finally:
         for process in running:

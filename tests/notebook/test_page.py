@@ -7,7 +7,7 @@ from nbformat import v4
 
 from cprlib.notebook.page import write_page
 
-# What a browser fetches when it opens a page.
+# Things that a browser fetches when it opens a page.
 FETCHES = re.compile(r"""(?:src|href)=["']?(?:https?:)?//|url\(["']?https?:|from ["']https?:""")
 
 
@@ -21,7 +21,7 @@ def page(tmp_path):
     return make
 
 
-def test_formulas_are_drawn_and_code_is_left_alone(page):
+def test_formulas_are_rendered_and_code_is_not_changed(page):
     loss = r"-\log\frac{\sum_{p\in P}\exp(q\cdot p/\tau)}{Z}"
     story = f"Loss $${loss}$$ with $K=2048$, for $5 and $6, from `$CPR_DATA/$a`.\n\n"
     text = page(v4.new_markdown_cell(story + "```bash\necho $HOME $HOME\n```\n"))
@@ -32,7 +32,7 @@ def test_formulas_are_drawn_and_code_is_left_alone(page):
     assert "$HOME" in re.sub("<[^>]+>", "", text)
 
 
-def test_what_cannot_be_drawn_stays_as_it_is(page):
+def test_formulas_that_cannot_be_rendered_stay_as_they_are(page):
     assert r"$\nosuchmacro{x}$" in page(v4.new_markdown_cell(r"so $\nosuchmacro{x}$ stays"))
 
 

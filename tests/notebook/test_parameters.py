@@ -53,7 +53,7 @@ class Settings:
         (False, bool, False),
     ],
 )
-def test_values_that_fit(value, hint, result):
+def test_valid_values(value, hint, result):
     got = coerce("x", value, hint)
     assert got == result and type(got) is type(result)
 
@@ -76,13 +76,13 @@ def test_values_that_fit(value, hint, result):
         (True, Literal[1, 2], "x: expected one of 1, 2, got True"),
     ],
 )
-def test_values_that_do_not_fit(value, hint, message):
+def test_invalid_values(value, hint, message):
     with pytest.raises(ValueError) as error:
         coerce("x", value, hint)
     assert str(error.value) == message
 
 
-def test_a_dataclass_checks_and_tidies_its_fields():
+def test_a_dataclass_checks_and_converts_its_fields():
     settings = Settings(out="runs/a", lr=1, steps=[60, 80])
     assert settings == Settings(Path("runs/a"), 10, 1.0, (60, 80))
     assert hash(settings.steps) and type(settings.lr) is float
@@ -90,14 +90,14 @@ def test_a_dataclass_checks_and_tidies_its_fields():
         Settings(epochs="ten")
 
 
-def test_from_the_variables_of_a_notebook():
+def test_settings_from_the_variables_of_a_notebook():
     variables = {"__name__": "__main__", "epochs": 3, "lr": 1, "steps": [1], "Path": Path, "_": 5}
     assert from_notebook(Settings, variables, flip=False) == Settings(epochs=3, lr=1.0, steps=(1,), flip=False)
     with pytest.raises(ValueError, match="epochs: expected int, got None"):
         from_notebook(Settings, variables | {"epochs": None})
 
 
-def test_unknown_names_are_refused_with_the_closest():
+def test_unknown_names_are_refused_with_the_closest_match():
     with pytest.raises(ValueError, match="unknown parameter 'epcohs'. Did you mean 'epochs'"):
         from_notebook(Settings, {"epcohs": 3})
     with pytest.raises(ValueError, match="'epoch'. Did you mean 'epochs'"):
@@ -105,7 +105,7 @@ def test_unknown_names_are_refused_with_the_closest():
     assert unknown("zzz", ["b", "a"]) == "unknown parameter 'zzz'. Valid: a, b"
 
 
-def test_a_name_that_plain_papermill_let_in_is_refused():
+def test_a_name_that_plain_papermill_accepts_is_refused():
     declared = "epochs: int = 10  # passes\nrun: str = 'a=b'\nOptional[int]"
     fine = {"__name__": "__main__", "In": ["", declared, "# Parameters\nepochs = 3\nrun = 'b'\n"]}
     assert from_notebook(Settings, fine | {"epochs": 3}).epochs == 3
@@ -116,10 +116,10 @@ def test_a_name_that_plain_papermill_let_in_is_refused():
     assert from_notebook(Settings, own_heading) == Settings()
 
 
-@pytest.mark.parametrize(  # paper.yaml, of all runs, has names of its own: tests/test_cluster.py
+@pytest.mark.parametrize(  # paper.yaml, of all runs, has its own names: tests/test_cluster.py
     "path", sorted((project_root() / "params").glob("[!p]*.yaml")), ids=lambda path: path.stem
 )
-def test_every_parameter_file_names_what_some_notebook_or_the_pipeline_knows(path):
+def test_every_name_in_a_parameter_file_is_known_to_a_notebook_or_the_pipeline(path):
     check_shared(yaml.safe_load(path.read_text()))
 
 
@@ -140,13 +140,13 @@ NO_NUMBERS = [
 ]
 
 
-def test_no_number_out_of_range_gets_as_far_as_a_step(monkeypatch):
+def test_numbers_out_of_range_are_refused_before_any_step(monkeypatch):
     known, given = known_parameters(), yaml.safe_load((project_root() / "params/toy.yaml").read_text())
     numbers = {
         name for name, hints in known.items() if any("int" in str(h) or "float" in str(h) for h in hints.values())
     }
     assert RANGES.keys() <= numbers and len(numbers & given.keys()) > 25
-    monkeypatch.setattr(runner, "known_parameters", lambda folder: known)  # else all notebooks are read each time
+    monkeypatch.setattr(runner, "known_parameters", lambda folder: known)  # else it reads all notebooks each time
     for name in numbers:
         for value in NO_NUMBERS:
             with pytest.raises(ValueError, match=name):
@@ -154,7 +154,7 @@ def test_no_number_out_of_range_gets_as_far_as_a_step(monkeypatch):
     check_shared({name: value for name, value in given.items() if name in numbers})
 
 
-def test_what_a_name_may_be_is_checked_before_any_step_and_is_what_its_reader_says():
+def test_choices_are_checked_before_any_step_and_equal_those_of_the_code():
     said = {"flow_method": FLOW_METHODS, "backbone": BACKBONES}
     for kind in (IICConfig, TrainingConfig, FinetuneConfig):
         said |= {f.name: f.metadata["choices"] for f in dataclasses.fields(kind) if f.metadata.get("choices")}

@@ -32,7 +32,7 @@ def write(path, *code, parameters=PARAMETERS):
 
 @pytest.fixture
 def notebook(tmp_path):
-    """A notebook that can be run; another one beside it has the parameter `K`."""
+    """A notebook that runs; another one beside it has the parameter `K`."""
     write(tmp_path / "other.ipynb", parameters="K: int = 2048")
     return write(
         tmp_path / "story.ipynb",
@@ -42,7 +42,7 @@ def notebook(tmp_path):
 
 
 def printed(out):
-    """What the cells of an executed notebook printed."""
+    """The output of the cells of an executed notebook."""
     cells = nbformat.read(out, as_version=4).cells
     return "".join(o.get("text", "") for c in cells if "outputs" in c for o in c.outputs)
 
@@ -53,8 +53,8 @@ def error_of(capsys):
     return lines[0]
 
 
-def test_runs_in_this_python_in_the_project_from_any_folder(notebook, tmp_path, monkeypatch, capsys):
-    spec = tmp_path / "jupyter/kernels/python3"  # another kernel of that name must not be taken
+def test_notebooks_run_in_this_python_and_in_the_project_from_any_folder(notebook, tmp_path, monkeypatch, capsys):
+    spec = tmp_path / "jupyter/kernels/python3"  # another kernel of that name must not be used
     spec.mkdir(parents=True)
     (spec / "kernel.json").write_text(json.dumps({"argv": ["false"], "display_name": "no"}))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
@@ -74,24 +74,24 @@ def test_runs_in_this_python_in_the_project_from_any_folder(notebook, tmp_path, 
 
 
 @pytest.mark.parametrize("elsewhere", [True, False])
-def test_a_long_folder_for_temporary_files_is_no_hindrance(notebook, tmp_path, monkeypatch, elsewhere):
+def test_a_long_path_for_temporary_files_works(notebook, tmp_path, monkeypatch, elsewhere):
     deep = tmp_path / ("x" * 120)
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    if not elsewhere:  # no folder with a short name: it talks through the network
+    if not elsewhere:  # without a short path it uses the network
         for module in (runner, kernel):
             monkeypatch.setattr(module, "socket_folder", lambda: str(deep))
     assert main([str(notebook), str(tmp_path / "out.ipynb")]) == 0
     assert json.loads(printed(tmp_path / "out.ipynb"))[3] == "toy" and list(deep.iterdir()) == []
 
 
-def test_no_step_waits_for_what_its_runner_does_not_need():
+def test_the_runner_imports_nothing_slow():
     line = "import sys, cprlib.notebook.runner; print({'torchvision', 'pandas', 'papermill'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", line], cwd=project_root(), capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr
 
 
-def test_a_failure_is_one_line_and_the_notebook_is_kept(tmp_path, capsys):
+def test_a_failure_gives_one_line_and_the_notebook_is_kept(tmp_path, capsys):
     notebook = write(tmp_path / "story.ipynb", "print('so far')", "1 / 0", "print('never')")
     out = tmp_path / "out/story.ipynb"
     assert main([str(notebook), str(out)]) == 1
@@ -100,7 +100,7 @@ def test_a_failure_is_one_line_and_the_notebook_is_kept(tmp_path, capsys):
     assert [p.name for p in out.parent.iterdir()] == ["story.ipynb"]
 
 
-def test_a_killed_kernel_is_one_line_too(tmp_path):
+def test_a_killed_kernel_gives_one_line_too(tmp_path):
     notebook = write(tmp_path / "story.ipynb", "import os; os.kill(os.getpid(), 9)")
     command = [sys.executable, "-m", "cprlib.notebook.runner", notebook, tmp_path / "out.ipynb"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=project_root())
@@ -158,13 +158,13 @@ def test_missing_and_broken_files_are_named(notebook, tmp_path, capsys):
         main([str(notebook), str(notebook)])
 
 
-def test_parameters_are_those_that_papermill_sees(notebook):
+def test_parameters_equal_those_of_papermill(notebook):
     seen = papermill.inspect_notebook(str(notebook))
     assert list(seen) == list(notebook_parameters(notebook))
     assert notebook_parameters(notebook)["lr"] is float
 
 
-def test_parameters_without_annotation_and_beyond_papermills_parser(tmp_path):
+def test_parameters_without_annotation_and_those_papermill_cannot_parse(tmp_path):
     source = 'a = 3\nb = None\nc: int | None = None\nd: str = "x=y"\ne = [\n    1,\n]'
     notebook = write(tmp_path / "n.ipynb", parameters=source)
     types = notebook_parameters(notebook)
@@ -177,7 +177,7 @@ def test_parameters_without_annotation_and_beyond_papermills_parser(tmp_path):
 
 
 def test_the_kernel_ends_with_its_runner(tmp_path):
-    """A runner that is killed leaves no process behind that goes on writing."""
+    """A killed runner leaves no process behind that still writes."""
     pid_file = tmp_path / "pid"
     code = f"import os, time\nopen({str(pid_file)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
     notebook = write(tmp_path / "story.ipynb", code)

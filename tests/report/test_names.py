@@ -1,4 +1,4 @@
-"""Names from data are text: figures draw them as they are, pages escape them. Labels and order of methods and views."""
+"""Names from data are text: figures draw them literally, pages escape them. Labels and order of methods and views."""
 
 import io
 
@@ -40,7 +40,7 @@ def figures():
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_names_are_no_formulas(number):
+def test_names_are_not_parsed_as_formulas(number):
     figure = list(figures())[number]
     figure.savefig(io.BytesIO(), format="svg")  # a broken formula would be an error
     named = [text for text in figure.findobj(Text) if any(name in text.get_text() for name in NAMES)]
@@ -56,7 +56,7 @@ def test_pages_escape_names():
         assert "50% &amp; &lt;b&gt;" in page and "<b>" not in page
 
 
-def test_order_and_labels_of_what_is_not_in_the_tables():
+def test_order_and_labels_of_unknown_methods_and_views():
     assert sorted(["mine", "cpr", "random", "also_mine"], key=method_order) == ["random", "cpr", "also_mine", "mine"]
     assert sorted(["both", "depth", "flow", "rgb"], key=view_order) == ["rgb", "flow", "depth", "both"]
     assert (method_look("mine").label, method_look("mine").colour) == ("mine", "#009e73")

@@ -1,4 +1,4 @@
-"""What a run folder says of its run: state, networks, data."""
+"""Reading a run folder: state, networks, data."""
 
 import pytest
 import yaml
@@ -17,7 +17,7 @@ def test_state_of_runs(tmp_path):
     assert Run(run).state == ("unfinished", "all 6 networks; results still to come")
     make_tables(run)
     assert Run(run).state == ("finished", "all 6 networks and the comparison")
-    make_network(run, "finetune_cpr_rgb", done=0)  # asked for after all was done
+    make_network(run, "finetune_cpr_rgb", done=0)  # requested after everything was done
     assert Run(run).state == ("unfinished", "finetune_cpr_rgb, epoch 0 of 4")
     (tmp_path / "planned").mkdir()
     (tmp_path / "planned/params.yaml").write_text(yaml.safe_dump(SETTINGS))
@@ -25,7 +25,7 @@ def test_state_of_runs(tmp_path):
     (run / "params.yaml").unlink()
     for path in run.glob("finetune_*"):
         path.rename(tmp_path / path.name)
-    assert Run(run).state == ("finished", "all 6 networks")  # nothing asks for a comparison
+    assert Run(run).state == ("finished", "all 6 networks")  # no comparison was requested
     assert Run(tmp_path / "planned").state == ("not started", "0 of 6 networks; next: infonce_rgb")
 
 
@@ -47,7 +47,7 @@ def test_other_kinds_of_networks(tmp_path):
 
 def test_run_by_name_or_folder(tmp_path):
     toy, half = make_run(tmp_path), make_half(tmp_path)
-    (tmp_path / "data" / "toy").mkdir(parents=True)  # shared data, no run
+    (tmp_path / "data" / "toy").mkdir(parents=True)  # shared data, not a run
     assert find_run("toy", tmp_path) == find_run(toy) == toy and find_runs(tmp_path) == [half, toy]
     with pytest.raises(FileNotFoundError, match=f"tyo is no folder of a run; runs in {tmp_path}: half, toy"):
         find_run("tyo", tmp_path)

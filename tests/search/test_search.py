@@ -1,4 +1,4 @@
-"""An index over its life: made, asked, stopped, changed; and the same answers from API, command line and by hand."""
+"""The life of an index: made, queried, stopped, changed; equal results from API, command line and by hand."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def run(small_run):
 
 @pytest.fixture
 def videos(toy_manifest, tmp_path):
-    """Six videos, a text file that is called one, and a broken one."""
+    """Six videos, a text file with the suffix of a video, and a broken video."""
     folder = tmp_path / "videos"
     (folder / "deep").mkdir(parents=True)
     paths = Manifest.read(toy_manifest).table.path[::12].tolist()
@@ -61,7 +61,7 @@ def test_an_index_follows_its_folder(run, videos, tmp_path, monkeypatch):
     looked = []
     monkeypatch.setattr(update_module, "_vectors", lambda path, run: looked.append(path) or Vectors(*_zeros()))
     index, update = update_index(videos, run, tmp_path / "index", workers=1)
-    assert [Path(path).name for path in looked] == ["1.mp4"]  # moved and copied files and broken ones are known
+    assert [Path(path).name for path in looked] == ["1.mp4"]  # moved, copied and broken files are known
     names = {Path(path).name for paths in index.copies.values() for path in paths}
     assert names == {"moved.mp4", "copy.mp4", "2.mp4", "1.mp4", "3.mp4", "5.mp4"} and len(index) == 5
     found = search(index, videos / "deep/3.mp4", top=9)
@@ -72,7 +72,7 @@ def _zeros():
     return np.zeros(256, np.float32), np.zeros((1, 256), np.float16), np.zeros((1, 2), np.float32)
 
 
-def test_a_stopped_index_goes_on(run, videos, tmp_path, monkeypatch):
+def test_a_stopped_index_is_resumed(run, videos, tmp_path, monkeypatch):
     real, seen = update_module._vectors, []
 
     def stop_at_the_fourth(path, run):
@@ -90,7 +90,7 @@ def test_a_stopped_index_goes_on(run, videos, tmp_path, monkeypatch):
     assert len(index) == 6 and update.known == 3 and seen.count(seen[0]) == 1
 
 
-def test_command_line_and_api_give_the_ranking_worked_out_by_hand(run, videos, tmp_path, capsys):
+def test_command_line_and_api_give_the_ranking_computed_by_hand(run, videos, tmp_path, capsys):
     out, query = str(tmp_path / "index"), str(videos / "2.mp4")
     main(["query", str(videos), query, "--run", str(run), "--out", out, "--json", "--workers", "1"])
     told = json.loads(capsys.readouterr().out.split("s left\n")[-1])
@@ -127,7 +127,7 @@ def test_a_moment_is_found_in_a_longer_video(run, videos, tmp_path):
         search(index, tmp_path / "asked.mp4", view="sound")
 
 
-def test_an_index_of_other_networks_or_nothing_is_refused(run, small_run, videos, tmp_path, capsys):
+def test_an_index_of_other_networks_or_without_videos_is_refused(run, small_run, videos, tmp_path, capsys):
     update_index(videos, run, tmp_path / "index", workers=1)
     with pytest.raises(ValueError, match="made with other networks"):
         update_index(videos, small_run / "infonce_rgb", tmp_path / "index")
@@ -175,20 +175,20 @@ def test_a_table_of_videos_is_searched_like_their_folder(run, toy_manifest, vide
         main(["index", str(videos / "2.mp4"), *out])
 
 
-def test_blocks_and_shards_give_what_one_product_gives(tmp_path, monkeypatch):
+def test_blocks_and_shards_equal_one_matrix_product(tmp_path, monkeypatch):
     monkeypatch.setattr("cprlib.search.shards.BLOCK", 7)
     draw, tables, videos = np.random.default_rng(0), [], []
     for shard, counts in {"a": (3, 9, 1), "b": (20, 2)}.items():
         found = [Vectors(draw.normal(size=4), draw.normal(size=(n, 4)), np.zeros((n, 2))) for n in counts]
         tables.append(write_shard(tmp_path, shard, found))
         videos += found
-    table = pd.concat(tables, ignore_index=True).drop(index=1)  # one video is gone
+    table = pd.concat(tables, ignore_index=True).drop(index=1)  # one video was deleted
     query, alive = draw.normal(size=4).astype(np.float32), [0, 2, 3, 4]
     expected = [(videos[i].windows.astype(np.float16)[:, 1:3] @ query[1:3]).max() for i in alive]
     assert best_of_each(tmp_path, table, query, "windows", slice(1, 3)) == pytest.approx(expected, abs=1e-2)
     whole = [videos[i].whole @ query for i in alive]
     assert best_of_each(tmp_path, table, query, "whole", slice(None)) == pytest.approx(whole, abs=1e-4)
-    assert to_merge(table, tmp_path) == [["a"]]  # 9 of its 13 windows are of the video that is gone
+    assert to_merge(table, tmp_path) == [["a"]]  # 9 of its 13 windows are of the deleted video
 
 
 def test_an_index_of_one_video_or_none(run, videos, tmp_path, capsys):
@@ -222,7 +222,7 @@ def test_a_file_that_kills_its_reader_is_left_out(run, videos, tmp_path, monkeyp
         update_index(videos, run, tmp_path / "index/index.json/below", workers=1)
 
 
-def test_a_damaged_index_says_which_file(run, videos, tmp_path):
+def test_a_damaged_index_names_the_file(run, videos, tmp_path):
     index, _ = update_index(videos / "deep", run, tmp_path / "index", workers=1)
     shard = next((tmp_path / "index/shards").glob("*.whole.npy"))
     for path in (shard, tmp_path / "index/videos.parquet", tmp_path / "index/index.json"):
@@ -249,10 +249,10 @@ def test_a_folder_that_moved_keeps_its_index(run, videos, tmp_path, monkeypatch)
     index, update = update_index(moved, run, workers=1)
     assert index.folder == made.folder == default_index(moved) and default_index(videos) != made.folder
     assert index.root == moved and len(index) == 6 and update.new == 0
-    other, _ = update_index(moved, run.parent / "infonce_rgb", workers=1)  # beside it
+    other, _ = update_index(moved, run.parent / "infonce_rgb", workers=1)  # a second index
     assert other.folder == default_index(moved, other.encoder()) == default_index(moved) != made.folder
     assert default_index(moved, index.encoder()) == made.folder
-    (moved / "4.mp4").unlink()  # after the index was made
+    (moved / "4.mp4").unlink()  # deleted after indexing
     found = neighbours(index, moved / "2.mp4", 5)
     assert str(moved / "4.mp4") in set(found["both"].path)
     search_figure(moved / "2.mp4", found)

@@ -1,4 +1,4 @@
-"""Checkpoints: round trip, and refusal of what is not one."""
+"""Checkpoints: round trip, and refusal of other files."""
 
 import pickle
 
@@ -14,7 +14,7 @@ from cprlib.training.fit import new_state
 CONFIG = {"backbone": "tiny", "dim": 8, "view": "rgb"}
 
 
-def test_encoder_comes_back(tmp_path):
+def test_encoder_round_trip(tmp_path):
     encoder = build_encoder("tiny", 8).eval()
     save_checkpoint(tmp_path, CONFIG, {"encoder": encoder.state_dict()})
     clips = torch.randn(2, 3, 4, 16, 16)
@@ -25,14 +25,14 @@ def test_encoder_comes_back(tmp_path):
 
 @pytest.fixture
 def of_released_flow(tmp_path):
-    """A network of flow that takes the released code's input, and the run folder that it lies in."""
+    """A flow network with the released code's input, and its folder."""
     encoder = build_encoder("tiny", 8).eval()
     encoder.input = ReleasedFlowInput()
     save_checkpoint(tmp_path / "flow", CONFIG | {"view": "flow"}, {"encoder": encoder.state_dict()})
     return encoder, tmp_path / "flow"
 
 
-def test_input_of_released_flow_comes_back(tmp_path, of_released_flow):
+def test_input_of_released_flow_is_restored(tmp_path, of_released_flow):
     encoder, folder = of_released_flow
     back, clips = load_encoder(folder, "flow"), torch.randn(2, 3, 4, 16, 16)
     assert isinstance(back.input, ReleasedFlowInput)
@@ -44,14 +44,14 @@ def test_input_of_released_flow_comes_back(tmp_path, of_released_flow):
         load_encoder(tmp_path / "cut")
 
 
-def test_what_starts_from_released_flow_keeps_its_input(tmp_path, of_released_flow):
+def test_a_training_from_released_flow_keeps_its_input(tmp_path, of_released_flow):
     encoder, folder = of_released_flow
     clips = torch.randn(2, 3, 4, 16, 16)
     plain = TrainingConfig("m.csv", "out", backbone="tiny", dim=8, K=8, device="cpu")
     state = new_state(TrainingConfig(**{**vars(plain), "view": "flow", "init": str(folder)}))
     save_checkpoint(tmp_path / "next", CONFIG, {**state.state_dict()})  # as fit() does after an epoch
     fresh = new_state(TrainingConfig(**{**vars(plain), "view": "flow", "init": str(folder)}))
-    fresh.load_state_dict(load_checkpoint(tmp_path / "next"))  # as fit() does when it goes on
+    fresh.load_state_dict(load_checkpoint(tmp_path / "next"))  # as fit() does on resume
     sampler = new_state(TrainingConfig(**{**vars(plain), "samplers": {"flow": str(folder)}})).samplers["flow"]
     classifier = Classifier(load_encoder(folder), 3, frozen=True, dropout=0.0)
     kept = {k.removeprefix("encoder."): v for k, v in classifier.state_dict().items() if k.startswith("encoder.")}
@@ -91,14 +91,14 @@ class Evil:
         ),
     ],
 )
-def test_what_is_no_checkpoint_is_refused_and_never_run(tmp_path, capsys, write, message):
+def test_files_that_are_not_checkpoints_are_refused_and_never_run(tmp_path, capsys, write, message):
     write(tmp_path / "checkpoint.pt")
     with pytest.raises(ValueError, match=message):
         load_encoder(tmp_path / "checkpoint.pt", "rgb" if "needed" in message else None)
     assert "code ran" not in capsys.readouterr().out
 
 
-def test_missing_and_wrong_view_are_named(tmp_path):
+def test_a_missing_file_and_a_wrong_view_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint at .*train that network first"):
         load_checkpoint(tmp_path)
     save_checkpoint(tmp_path, CONFIG, {"encoder": build_encoder("tiny", 8).state_dict()})

@@ -1,4 +1,4 @@
-"""Fingerprints: what decides a result is compared, in words; all else is not."""
+"""Fingerprints compare what decides a result, and nothing else."""
 
 from dataclasses import dataclass, replace
 
@@ -32,7 +32,7 @@ def finished(folder):
     return folder
 
 
-def test_settings_and_inputs_are_compared_in_words():
+def test_differences_of_settings_and_inputs_are_named():
     old = made_from(Settings(), videos="a" * 32, flow={"bound": 8.0}, samplers={"flow": "b" * 32})
     assert not old.differences(made_from(Settings(), videos="a" * 32, flow={"bound": 8.0}, samplers={"flow": "b" * 32}))
     new = made_from(Settings(lr=0.2), videos="c" * 32, flow={"bound": 2.0})
@@ -45,13 +45,13 @@ def test_settings_and_inputs_are_compared_in_words():
 
 
 def test_a_new_field_with_its_default_keeps_old_results(tmp_path):
-    old = Fingerprint({"settings": {"lr": 0.1}})  # before there were steps
+    old = Fingerprint({"settings": {"lr": 0.1}})  # before the setting existed
     assert not old.differences(made_from(Settings()), default_settings(Settings))
     told = old.differences(made_from(Settings(steps=(3,))), default_settings(Settings))
     assert told == {"steps": "steps [1, 2] -> [3]"}
 
 
-def test_it_comes_back_and_damage_is_named(tmp_path):
+def test_a_fingerprint_survives_a_round_trip_and_damage_is_named(tmp_path):
     found = made_from(Settings(), flow=None, init=None)
     found.write(tmp_path)
     assert Fingerprint.read(tmp_path).hash == found.hash and Fingerprint.read(tmp_path / "nothing") is None
@@ -61,7 +61,7 @@ def test_it_comes_back_and_damage_is_named(tmp_path):
         Fingerprint.read(tmp_path)
 
 
-def test_weights_are_known_by_every_value():
+def test_the_hash_of_weights_covers_every_value():
     weights = {"a": torch.zeros(2, 3), "n": torch.tensor(1)}
     same = {"n": torch.tensor(1), "a": torch.zeros(2, 3)}
     assert hash_weights(weights) == hash_weights(same)
@@ -70,7 +70,7 @@ def test_weights_are_known_by_every_value():
     assert len({hash_weights(w) for w in [weights, *others]}) == 5
 
 
-def test_a_folder_is_reopened_for_the_same_and_refused_for_another(tmp_path):
+def test_a_folder_reopens_for_the_same_training_and_is_refused_for_another(tmp_path):
     config = Settings()
     folder = finished(open_training(tmp_path / "t", made_from(config), config))
     elsewhere = replace(config, device="cpu")  # recorded, not compared
@@ -79,12 +79,12 @@ def test_a_folder_is_reopened_for_the_same_and_refused_for_another(tmp_path):
     other = replace(config, lr=0.2)
     with pytest.raises(ValueError, match=r"something else \(lr 0.1 -> 0.2\).* delete the folder to train again"):
         open_training(folder, made_from(other), other)
-    assert is_finished(folder)  # a refusal destroys nothing
+    assert is_finished(folder)  # a refusal deletes nothing
     open_training(folder, made_from(other), other, redo=True)
     assert not (folder / "checkpoint.pt").exists() and not is_finished(folder)
 
 
-def test_what_no_training_wrote_is_never_deleted(tmp_path):
+def test_files_not_written_by_a_training_are_never_deleted(tmp_path):
     config = Settings()
     folder = finished(open_training(tmp_path / "t", made_from(config), config))
     (folder / "notes.txt").write_text("mine")
@@ -100,7 +100,7 @@ def test_an_older_training_without_a_fingerprint_is_not_trusted(tmp_path):
         open_training(tmp_path / "t", made_from(Settings()), Settings())
 
 
-def test_an_unfinished_training_may_go_on_with_a_lower_rate(tmp_path):
+def test_an_unfinished_training_may_resume_with_a_lower_rate(tmp_path):
     config, lower = Settings(), Settings(lr=0.01)
     folder = begun(open_training(tmp_path / "t", made_from(config), config))
     with pytest.raises(ValueError, match="lr 0.1 -> 0.01"):
@@ -109,11 +109,11 @@ def test_an_unfinished_training_may_go_on_with_a_lower_rate(tmp_path):
     history = [{"fingerprint": made_from(config).hash, "lr": 0.1}]
     assert Fingerprint.read(folder).parts["continued"] == history
     assert open_training(finished(folder), made_from(lower), lower) == folder
-    with pytest.raises(ValueError):  # a finished one is what it is
+    with pytest.raises(ValueError):  # not for a finished one
         open_training(folder, made_from(config), config, continue_with=["lr"])
 
 
-def test_without_its_network_nothing_is_finished(tmp_path):
+def test_a_training_without_its_checkpoint_is_not_finished(tmp_path):
     folder = finished(open_training(tmp_path / "t", made_from(Settings()), Settings()))
     (folder / "checkpoint.pt").unlink()
     assert not is_finished(folder)

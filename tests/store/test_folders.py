@@ -1,4 +1,4 @@
-"""Run folders: atomic writes, configuration guard, paths, progress."""
+"""Run folders: atomic writes, paths, progress."""
 
 from pathlib import Path
 
@@ -33,8 +33,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         lambda path: allocate(path, 5000),
     ],
 )
-def test_what_does_not_fit_is_named_and_leaves_nothing(tmp_path, write):
-    """A limit of the size of files stands for the full disk: what is written fails in the same way."""
+def test_a_full_disk_is_named_and_leaves_no_partial_file(tmp_path, write):
+    """A limit on file size simulates the full disk: writing fails in the same way."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
@@ -46,7 +46,7 @@ def test_what_does_not_fit_is_named_and_leaves_nothing(tmp_path, write):
     write(tmp_path / "x.pt")
 
 
-def test_paths_start_at_the_project_and_variables_are_filled_in(monkeypatch, tmp_path):
+def test_paths_start_at_the_project_and_variables_are_expanded(monkeypatch, tmp_path):
     assert resolve("outputs/x") == project_root() / "outputs" / "x"
     monkeypatch.setenv("CPR_DATA", str(tmp_path))
     assert resolve("$CPR_DATA/videos") == resolve("${CPR_DATA:-elsewhere}/videos") == tmp_path / "videos"
@@ -69,7 +69,7 @@ def test_progress_prints_sparse_lines_with_status(monkeypatch, capsys):
     assert capsys.readouterr().out == "epochs: 5/5, 0 s left, loss 1.0\n"
 
 
-def test_a_dollar_in_the_name_of_a_folder_is_no_variable(tmp_path, monkeypatch):
+def test_a_dollar_in_a_folder_name_is_not_a_variable(tmp_path, monkeypatch):
     monkeypatch.setenv("CPR_ROOT", str(tmp_path))
     monkeypatch.setenv("HOME", "/nowhere")
     (tmp_path / "my $HOME/$x").mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_a_long_name_is_written_atomically(tmp_path):
 
 
 def test_recorded_paths_follow_a_moved_folder(tmp_path):
-    """`outputs` was copied elsewhere and the old one is gone: what lay beside a training lies beside it still."""
+    """`outputs` was moved: files beside a training are still beside it."""
     old, new = tmp_path / "old", tmp_path / "new"
     (old / "run/t").mkdir(parents=True)
     (old / "data").mkdir()
@@ -101,4 +101,4 @@ def test_recorded_paths_follow_a_moved_folder(tmp_path):
     assert recorded_path(new / "run/t", "manifest") == new / "data/manifest.csv"
     assert recorded_path(new / "run/t", "cache") is None
     (new / "data/manifest.csv").unlink()
-    assert recorded_path(new / "run/t", "manifest") == old / "data/manifest.csv"  # named in the error that follows
+    assert recorded_path(new / "run/t", "manifest") == old / "data/manifest.csv"  # for the error message

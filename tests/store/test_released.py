@@ -1,4 +1,4 @@
-"""Released checkpoints: the same features as a slow S3D with their names, and export."""
+"""Released checkpoints: the same features as a slow S3D with the released names, and export."""
 
 import copy
 import itertools
@@ -18,7 +18,7 @@ CLOSE = {"rtol": 1e-5, "atol": 5e-6}
 
 
 def windows(x, kernel, stride, fill):
-    """The input as seen by each offset of a kernel, padded so that odd kernels keep the size."""
+    """The input shifted to each offset of a kernel, padded so that odd kernels keep the size."""
     x = F.pad(x, [p for k in reversed(kernel) for p in [(k - 1) // 2] * 2], value=fill)
     steps = [(size - k) // s for size, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
     for offset in itertools.product(*map(range, kernel)):
@@ -27,7 +27,7 @@ def windows(x, kernel, stride, fill):
 
 
 def convolve(x, conv, norm):
-    """Convolution, batch norm by its running statistics, ReLU: written out."""
+    """Explicit convolution, batch norm with running statistics, and ReLU."""
     y = 0
     for offset, window in windows(x, conv.kernel_size, conv.stride, 0.0):
         y = y + torch.einsum("oc,bcthw->bothw", conv.weight[(..., *offset)], window)
@@ -79,7 +79,7 @@ class Mixed(nn.Module):
 
 
 class SlowS3D(nn.Module):
-    """S3D with the released code's names: each layer by its own name, and as an item of its block."""
+    """S3D with the released code's names: each layer under its own name, and again as an item of its block."""
 
     def __init__(self):
         super().__init__()
@@ -121,7 +121,7 @@ class SlowS3D(nn.Module):
 
 
 class Released(nn.Module):
-    """What the released code saves: three networks and the buffers of the queues."""
+    """The content of a released checkpoint: three networks and the buffers of the queues."""
 
     def __init__(self, parts=PARTS):
         super().__init__()
@@ -135,7 +135,7 @@ class Released(nn.Module):
 
 
 def as_if_trained(model):
-    """Different, lively weights in every layer, and running statistics that matter."""
+    """Random weights of useful scale in every layer, and running statistics with an effect."""
     for module in model.modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight)
@@ -148,7 +148,7 @@ def as_if_trained(model):
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    """A model of the released code, and its checkpoint with everything that their training saves."""
+    """A model of the released code, and its checkpoint with everything its training saves."""
     torch.manual_seed(0)
     with torch.no_grad():
         model = as_if_trained(Released()).eval()
@@ -179,7 +179,7 @@ def test_each_part_equals_a_slow_s3d(released, part):
 
 @pytest.fixture(scope="module")
 def levels():
-    """Flow levels (B, T, H, W, 2), blobs that drift: u and v are neither alike nor symmetric."""
+    """Flow levels (B, T, H, W, 2) of drifting blobs: u and v differ and are not symmetric."""
     t, y, x = torch.meshgrid(torch.arange(14), torch.arange(48), torch.arange(60), indexing="ij")
     uv = [torch.sin(x / 9 - t / 3) * torch.cos(y / 7), torch.cos(x / 5 + y / 11 + t / 4) - 0.3]
     clip = torch.stack(uv, dim=-1)
@@ -187,14 +187,14 @@ def levels():
 
 
 def as_released(levels):
-    """What the released code feeds: a picture of red 128, green v, blue u, in 0..1, then normalised as ImageNet."""
+    """The released code's input: a picture of red 128, green v, blue u, in 0..1, normalised with ImageNet's values."""
     u, v = (levels[..., channel] for channel in (0, 1))
     picture = torch.stack([torch.full_like(u, 128), v, u], dim=1).double() / 255
     mean, std = ((torch.tensor(c)[:, None, None, None]) for c in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     return (picture - mean) / std
 
 
-def test_a_network_of_flow_takes_flow_of_this_project(released, levels):
+def test_a_released_flow_network_takes_flow_of_this_project(released, levels):
     model, path = released
     slow = copy.deepcopy(model.sampler[0]).double()
     with torch.no_grad():
@@ -207,7 +207,7 @@ def test_a_network_of_flow_takes_flow_of_this_project(released, levels):
     assert (wrong - expected).abs().mean() > 0.1
 
 
-def test_flow_of_this_project_is_exported_for_the_released_input(tmp_path, levels):
+def test_flow_networks_of_this_project_are_exported_for_the_released_input(tmp_path, levels):
     torch.manual_seed(4)
     with torch.no_grad():
         encoder = as_if_trained(build_encoder("s3d", DIM)).eval()
@@ -221,7 +221,7 @@ def test_flow_of_this_project_is_exported_for_the_released_input(tmp_path, level
         torch.testing.assert_close(back.features(clips), expected, rtol=1e-4, atol=1e-3)
     again = export_released(back, tmp_path / "again.pth.tar", view="flow")
     first, second = (torch.load(file, weights_only=True)["state_dict"] for file in (out, again))
-    assert all(torch.equal(second[key], value) for key, value in first.items())  # exported as it is
+    assert all(torch.equal(second[key], value) for key, value in first.items())  # exported unchanged
     with pytest.raises(ValueError, match="rgb.pth.tar not written: the encoder is of flow, but view is 'rgb'"):
         export_released(back, tmp_path / "rgb.pth.tar")
 

@@ -1,4 +1,4 @@
-"""Files that are not a released checkpoint, or not a whole one: one clear line, and no code is run."""
+"""Files that are not a complete released checkpoint: a one-line error, and no code is run."""
 
 import argparse
 
@@ -14,7 +14,7 @@ DIM = 16
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """All keys and shapes of the trained network, but one value a tensor: a checkpoint of some kilobytes."""
+    """All keys and shapes of the trained network, with one value per tensor: a checkpoint of some kilobytes."""
     path = export_released(build_encoder("s3d", DIM), tmp_path_factory.mktemp("whole") / "x.pth.tar")
     state = torch.load(path, weights_only=True)["state_dict"]
     state = {key: v.flatten()[0].clone().expand(v.shape) for key, v in without(state, "encoder_k.").items()}
@@ -44,7 +44,7 @@ def resnet():
     ],
     ids=["DistributedDataParallel", "one copy of each layer", "before torch 0.4.1"],
 )
-def test_what_changes_no_result_is_read(tmp_path, small, change):
+def test_changes_without_effect_are_accepted(tmp_path, small, change):
     expected = load_released(write(tmp_path, small)).state_dict()
     for key, value in load_released(write(tmp_path, change(small))).state_dict().items():
         assert torch.equal(value, expected[key]) or key.endswith("num_batches_tracked")
@@ -83,7 +83,7 @@ COPY = "encoder_q.0.block4.3.branch1.1.conv2.weight"
         (lambda s: [1, 2], "not a released checkpoint"),
     ],
 )
-def test_what_does_not_fit_is_named_in_one_line(tmp_path, small, change, message):
+def test_mismatches_are_named_in_one_line(tmp_path, small, change, message):
     path = write(tmp_path, change(small))
     with pytest.raises(ValueError, match=message) as error:
         load_released(path)
@@ -126,7 +126,7 @@ def test_numpy_numbers_are_read(tmp_path, small, zipped):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_files_cut_anywhere_are_named(tmp_path, small, zipped):
+def test_truncated_files_are_named(tmp_path, small, zipped):
     path = tmp_path / "x.pth.tar"
     torch.save({"state_dict": small}, path, _use_new_zipfile_serialization=zipped)
     whole = path.read_bytes()
@@ -136,7 +136,7 @@ def test_files_cut_anywhere_are_named(tmp_path, small, zipped):
             load_released(path)
 
 
-def test_what_is_no_checkpoint_is_named(tmp_path):
+def test_files_that_are_not_checkpoints_are_named(tmp_path):
     for path in (tmp_path / "none.pth.tar", tmp_path):
         with pytest.raises(FileNotFoundError, match=f"no checkpoint at {path}"):
             load_released(path)

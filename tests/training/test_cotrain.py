@@ -1,4 +1,4 @@
-"""Where networks lie, random weights, and runs that start from released weights."""
+"""Folders of networks, random weights, and runs that start from released weights."""
 
 import dataclasses
 
@@ -39,7 +39,7 @@ def test_cotrained_networks_are_found_by_view_and_cycle(tmp_path):
     assert not cotrained_networks(tmp_path / "nothing", "cpr")
 
 
-def test_random_weights_are_those_that_training_starts_from(config):
+def test_random_weights_equal_the_initial_weights_of_training(config):
     folder = untrained(dataclasses.replace(config, backbone="tiny"))
     start = new_state(dataclasses.replace(config, backbone="tiny")).encoder.state_dict()
     assert all(torch.equal(start[name], value) for name, value in load_encoder(folder).state_dict().items())
@@ -49,7 +49,7 @@ def test_random_weights_are_those_that_training_starts_from(config):
 
 
 @pytest.mark.parametrize("view", ["rgb", "flow"])
-def test_training_goes_on_from_released_weights(config, tmp_path, view):
+def test_training_starts_from_released_weights(config, tmp_path, view):
     torch.manual_seed(3)
     released = build_encoder("s3d", 16)
     file = export_released(released, tmp_path / "released.pth.tar", view=view)
@@ -66,7 +66,7 @@ def test_training_goes_on_from_released_weights(config, tmp_path, view):
     assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_a_file_that_does_not_fit_the_settings_is_refused(config, tmp_path):
+def test_a_file_that_does_not_match_the_settings_is_refused(config, tmp_path):
     file = export_released(build_encoder("s3d", 8), tmp_path / "released.pth.tar")
     with pytest.raises(ValueError, match="features have length 8; set dim to 8, not 16"):
         from_released(config, file)

@@ -1,4 +1,4 @@
-"""Damaged files of a training: mended from what is whole, or named; never read on, never a finished training."""
+"""Damaged files of a training are repaired from intact ones or named; they are never used or taken as finished."""
 
 import dataclasses
 import random
@@ -23,7 +23,7 @@ from cprlib.training.snapshots import read_memory
 
 @pytest.fixture(scope="module")
 def whole(toy_manifest, tmp_path_factory):
-    """The settings of a finished CoCLR network of three epochs, which mines from the first."""
+    """The settings of a finished CoCLR network of three epochs that mines from the first."""
     place = tmp_path_factory.mktemp("whole")
     small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, K=21, lr_milestones=())
     config = TrainingConfig(
@@ -37,12 +37,12 @@ def whole(toy_manifest, tmp_path_factory):
 
 @pytest.fixture
 def copy(whole, tmp_path):
-    """The same in a folder that a test may change."""
+    """The same training in a folder that a test may change."""
     return dataclasses.replace(whole, out=str(shutil.copytree(whole.out, tmp_path / "t")))
 
 
 def same_end(config, whole):
-    """Whether both folders end with the same weights, metrics and mining log."""
+    """Whether both trainings end with the same weights, metrics and mining log."""
     a, b = (load_checkpoint(c.out) for c in (config, whole))
     weights = all(
         torch.equal(a[part][name], b[part][name]) for part in ("encoder", "key_encoder", "queue") for name in a[part]
@@ -103,7 +103,7 @@ def change(path, alter):
     ("alter", "told"),
     [
         (lambda s: s.pop("queue"), "lacks 'queue'"),
-        (lambda s: s.pop("metrics"), None),  # as in old checkpoints; the lines of the file serve
+        (lambda s: s.pop("metrics"), None),  # as in old checkpoints; uses the file's lines
         (lambda s: s.update(epoch=1), "says that 1 epochs are finished"),
         (lambda s: s.update(epoch=7), "says that 7 epochs are finished"),
         (
@@ -118,7 +118,7 @@ def change(path, alter):
         (lambda s: s["queue"].update(label=torch.zeros(3)), "does not fit"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_put_aside_for_the_one_before(copy, whole, capsys, alter, told):
+def test_an_invalid_checkpoint_is_put_aside_for_the_previous_one(copy, whole, capsys, alter, told):
     folder = Path(copy.out)
     change(folder / "checkpoint.pt", alter)
     fit(copy)
@@ -127,7 +127,7 @@ def test_a_checkpoint_that_does_not_fit_is_put_aside_for_the_one_before(copy, wh
     assert (told in printed and (folder / "checkpoint-damaged.pt").exists()) if told else "aside" not in printed
 
 
-def test_a_damaged_checkpoint_without_another_is_named(copy):
+def test_a_damaged_checkpoint_without_a_previous_one_is_named(copy):
     folder = Path(copy.out)
     (folder / "checkpoint-before.pt").unlink()
     flip(folder / "checkpoint.pt", random.Random(1))
@@ -135,8 +135,8 @@ def test_a_damaged_checkpoint_without_another_is_named(copy):
         fit(copy)
 
 
-def test_killed_between_both_checkpoints(copy, whole):
-    """Only the one before is left."""
+def test_a_kill_between_both_checkpoints(copy, whole):
+    """Only the previous one is left."""
     (Path(copy.out) / "checkpoint.pt").unlink()
     assert not is_finished(copy.out)
     fit(copy)
@@ -154,8 +154,8 @@ def test_cut_and_missing_metrics_are_restored(copy, whole, name, content):
 
 
 @pytest.mark.parametrize("name", ["config.json", "videos.json"])
-def test_what_a_training_recorded_is_restored(copy, name, capsys):
-    path = Path(fit(copy)) / name  # which records where it lies now
+def test_records_of_a_training_are_restored(copy, name, capsys):
+    path = Path(fit(copy)) / name  # records its new place
     before = path.read_bytes()
     path.write_bytes(before.replace(b'"hash"', b'"lash"'))
     with pytest.raises(ValueError, match=f"{name}: damaged"):
@@ -171,7 +171,7 @@ def test_a_missing_part_of_the_mining_log_is_named(copy):
         read_mining_log(copy.out)
 
 
-def test_weights_that_are_no_numbers_are_not_saved(copy, monkeypatch, tmp_path):
+def test_weights_that_are_not_finite_are_not_saved(copy, monkeypatch, tmp_path):
     config, original = dataclasses.replace(copy, out=str(tmp_path / "new")), loop._keep_epoch
 
     def broken(folder, epoch, config, state, log):

@@ -1,4 +1,4 @@
-"""Training: each method end to end on a handful of real video files, exact resume, the paper's recipe, early errors."""
+"""Training: each method end to end on a few video files, exact resume, the paper's recipe, early errors."""
 
 import dataclasses
 import importlib
@@ -32,7 +32,7 @@ def config(toy_manifest, tmp_path):
 
 
 def pre_trained(config, tmp_path):
-    """View -> run folder of an InfoNCE network."""
+    """View -> folder of an InfoNCE training."""
     return {
         view: str(
             untrained(dataclasses.replace(config, method="infonce", view=view, out=str(tmp_path / f"infonce_{view}")))
@@ -48,7 +48,7 @@ def same_weights(a, b):
 
 
 @pytest.mark.parametrize("method", ["infonce", "ubernce", "coclr", "cpr"])
-def test_every_method_trains_and_leaves_a_full_run_folder(config, tmp_path, method):
+def test_every_method_trains_and_writes_all_files(config, tmp_path, method):
     inits = pre_trained(config, tmp_path)
     samplers = {"flow": inits["flow"]} if method in ("coclr", "cpr") else {}
     folder = fit(dataclasses.replace(config, method=method, init=inits["rgb"], samplers=samplers))
@@ -63,7 +63,7 @@ def test_every_method_trains_and_leaves_a_full_run_folder(config, tmp_path, meth
     assert torch.equal(memory.features["rgb"], queue["features_rgb"].half().float())
 
 
-def test_mining_log_tells_the_truth(config, toy_manifest, tmp_path):
+def test_mining_log_is_correct(config, toy_manifest, tmp_path):
     inits = pre_trained(config, tmp_path)
     folder = fit(dataclasses.replace(config, method="cpr", init=inits["rgb"], samplers={"flow": inits["flow"]}))
     log, table = pd.read_parquet(folder / "mining.parquet"), Manifest.read(toy_manifest)
@@ -76,8 +76,8 @@ def test_mining_log_tells_the_truth(config, toy_manifest, tmp_path):
     assert read_metrics(folder).pmr.iloc[1] == pytest.approx(log[log.epoch == 1].correct.mean())
 
 
-def test_no_step_is_taken_before_the_queue_is_full(config, tmp_path):
-    """54 training videos in batches of 8 are 6 steps an epoch; 21 rows are full after three."""
+def test_no_training_step_before_the_queue_is_full(config, tmp_path):
+    """54 training videos in batches of 8 are 6 steps per epoch; 21 rows are full after three."""
     inits = pre_trained(config, tmp_path)
     folder = fit(dataclasses.replace(config, method="coclr", init=inits["rgb"], samplers={"flow": inits["flow"]}))
     log = pd.read_parquet(folder / "mining.parquet")
@@ -115,7 +115,7 @@ def test_resume_equals_never_stopped(config, tmp_path, monkeypatch, method):
 def test_finished_runs_are_loaded_and_another_configuration_is_refused(config, tmp_path, monkeypatch):
     run = dataclasses.replace(config, method="infonce")
     folder = fit(run)
-    monkeypatch.setattr(pretrain, "train_epoch", None)  # would fail if it were called
+    monkeypatch.setattr(pretrain, "train_epoch", None)  # would fail if called
     assert fit(run) == folder
     with pytest.raises(ValueError, match=r"made from something else \(lr 0.001 -> 0.01\); choose another run name"):
         fit(dataclasses.replace(run, lr=1e-2))
@@ -146,7 +146,7 @@ def test_cotraining_mines_with_the_newest_networks(config, tmp_path):
     assert configs["cpr_rgb_cycle2"]["init"].endswith("cpr_rgb_cycle1")
 
 
-def test_items_of_a_run_have_both_views_of_the_key(config, tmp_path):
+def test_items_have_both_views_of_the_key(config, tmp_path):
     inits = pre_trained(config, tmp_path)
     item = open_pairs(dataclasses.replace(config, method="cpr", samplers={"flow": inits["flow"]}))[(0, 1)]
     assert set(item["q"]) == {"rgb"} and item["k"]["flow"].shape == (4, 16, 16, 2)
@@ -208,12 +208,12 @@ def test_one_step_of_the_papers_recipe(name):
         (dict(samplers={"rgb": "x"}), "samplers: 'rgb' is the view that is trained"),
     ],
 )
-def test_bad_settings_end_before_anything_starts(config, change, message):
+def test_bad_settings_fail_before_anything_starts(config, change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(config, **change)
 
 
-def test_bad_inputs_end_early_and_say_what_to_do(config, tmp_path):
+def test_bad_inputs_fail_early_and_say_what_to_do(config, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.csv"):
         fit(dataclasses.replace(config, manifest=str(tmp_path / "nowhere.csv")))
     table = Manifest.read(config.manifest).table.assign(flow_path="")
@@ -232,7 +232,7 @@ def test_bad_inputs_end_early_and_say_what_to_do(config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_scalars_go_to_tensorboard_unless_it_is_switched_off(config, tmp_path, monkeypatch):
+def test_scalars_go_to_tensorboard_unless_switched_off(config, tmp_path, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = fit(dataclasses.replace(config, method="infonce"))
@@ -243,7 +243,7 @@ def test_scalars_go_to_tensorboard_unless_it_is_switched_off(config, tmp_path, m
     assert not (fit(dataclasses.replace(config, out=str(tmp_path / "quiet"))) / "tensorboard").exists()
 
 
-def test_networks_are_kept_on_the_way(config, tmp_path):
+def test_network_snapshots_are_kept(config, tmp_path):
     inits = pre_trained(config, tmp_path)
     kept = dict(method="cpr", epochs=4, init=inits["rgb"], samplers={"flow": inits["flow"]})
     folder = fit(dataclasses.replace(config, **kept))

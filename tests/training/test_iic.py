@@ -36,7 +36,7 @@ def config(toy_manifest, tmp_path):
 
 
 def small_state(config, epoch=1):
-    """Twelve videos of four recordings, two of a class, all rows filled but the last; ids of three queries."""
+    """Twelve videos of four recordings, two per class, all rows filled but the last; ids of three queries."""
     numbers = torch.arange(12)
     videos = torch.stack([numbers + 100, numbers // 3, numbers // 6, torch.full((12,), 40)], dim=1).numpy()
     state = new_state(config, videos)
@@ -46,7 +46,7 @@ def small_state(config, epoch=1):
     return state, {"video_id": rows + 100, "source_id": rows // 3, "label": rows // 6}
 
 
-def test_rows_are_drawn_mined_and_left_out_as_told(config):
+def test_rows_are_drawn_mined_and_ignored_as_set(config):
     config = dataclasses.replace(config, method="iic_cpr", negatives=4, siblings="ignore")
     state, ids = small_state(config)
     miner = build_miner("iic_cpr", config.views, 12, 2, 0.5, 2)
@@ -60,8 +60,8 @@ def test_rows_are_drawn_mined_and_left_out_as_told(config):
         assert log[log["query"] == row + 100].mined.tolist() == [j + 100 for j in two]
         videos, disordered = counted[query, :12], counted[query, 12:]
         assert not any(videos[j] for j in range(12) if j // 3 == row // 3 and j != row)  # siblings are ignored
-        assert disordered[row] and disordered.sum() == 5  # the own one and those that were drawn
-    assert positives[2].nonzero().flatten().tolist() == [11]  # its row is not filled yet
+        assert disordered[row] and disordered.sum() == 5  # the own row and the drawn ones
+    assert positives[2].nonzero().flatten().tolist() == [11]  # its row is not filled
     assert not positives[:, 12:].any() and len(log) == 4
 
 
@@ -71,7 +71,7 @@ def test_nothing_is_mined_in_the_first_epoch_and_iic_never_mines(config):
         state.epoch = epoch
         positives, counted, log = choose_rows(config, state, miner, ids, torch.Generator().manual_seed(0))
         assert log is None and positives.sum(1).tolist() == [1, 1, 1] and (counted & positives).equal(positives)
-        assert counted[:, :12].sum(1).tolist() == [12] * 3  # 20 negatives were asked for, there are 11 others
+        assert counted[:, :12].sum(1).tolist() == [12] * 3  # 20 negatives requested, 11 others exist
 
 
 @pytest.mark.parametrize("loss", ["softmax", "nce"])
@@ -86,7 +86,7 @@ def test_loss_and_bank_equal_a_slow_oracle(config, loss):
     found, _ = train_step(config, state, None, batch, torch.Generator().manual_seed(1))
     features = dict(zip(("residual", "rgb", "intra"), (x.detach() for x in watched), strict=True))
     ids = {name: batch[name] for name in ("video_id", "source_id", "label")}
-    # The same draws again: photometry first, then the repeated frame, then the rows.
+    # Repeat the random draws: photometry, then the repeated frame, then the rows.
     from cprlib.data.augmentation import to_inputs
     from cprlib.data.disorder import repeat_frame
 
@@ -140,7 +140,7 @@ def test_iic_keeps_its_spread_and_beats_random_weights(config, toy_manifest, tmp
     assert sum(r5(folder, view) for view in config.views) > sum(r5(start, view) for view in config.views)
 
 
-def test_iic_and_cpr_trains_in_phases_logs_and_resumes(config, tmp_path, monkeypatch):
+def test_iic_cpr_trains_in_phases_logs_and_resumes(config, tmp_path, monkeypatch):
     config = dataclasses.replace(
         config, method="iic_cpr", top_k_phases=(1, 2), keeps=(30,), intra="shuffle", loss="nce"
     )
@@ -178,7 +178,7 @@ def test_a_step_with_the_papers_backbones(config, backbone):
     assert torch.isfinite(loss) and not torch.equal(before, state.encoder.head[0].weight)
 
 
-def test_standardised_features_have_no_direction_in_common(config):
+def test_standardised_features_have_no_common_direction(config):
     state = new_state(config, open_clips(config).rows)
     clips = torch.randn(9, 3, 4, 24, 24)
     for standardise, alike in ((True, False), (False, True)):
@@ -205,7 +205,7 @@ def test_one_network_is_loaded_in_both_views_and_in_no_other(config):
         (dict(bank_momentum=1.0), r"bank_momentum: 1.0 must lie in \[0, 1\)"),
     ],
 )
-def test_bad_settings_end_before_anything_starts(config, change, message):
+def test_bad_settings_fail_before_anything_starts(config, change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(config, **change)
 

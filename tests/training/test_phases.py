@@ -1,4 +1,4 @@
-"""Progressive training: phases with a growing top_k, each with a fresh schedule and the weights of the one before."""
+"""Progressive training: phases with growing top_k, each with a fresh schedule and the weights of the previous one."""
 
 import dataclasses
 import importlib
@@ -40,12 +40,12 @@ def config(toy_manifest, tmp_path):
     )
 
 
-def test_phases_inherit_weights_and_begin_the_schedule_anew(config, monkeypatch):
+def test_phases_inherit_weights_and_restart_the_schedule(config, monkeypatch):
     seen, train_epoch = [], training.train_epoch
 
     def watch(config, state, *rest):
         before = {name: value.clone() for name, value in state.encoder.state_dict().items()}
-        steps = len(state.optimizer.state)  # parameters that the optimiser has moved
+        steps = len(state.optimizer.state)  # parameters that the optimiser has updated
         result = train_epoch(config, state, *rest)
         seen.append((before, steps, {name: value.clone() for name, value in state.encoder.state_dict().items()}))
         return result
@@ -62,7 +62,7 @@ def test_phases_inherit_weights_and_begin_the_schedule_anew(config, monkeypatch)
 
 
 @pytest.mark.parametrize("stop", [2, 3], ids=["between phases", "inside one"])
-def test_a_phase_is_resumed_where_it_was(config, tmp_path, monkeypatch, stop):
+def test_a_phase_is_resumed(config, tmp_path, monkeypatch, stop):
     straight = fit(config)
     train_epoch = training.train_epoch
 
@@ -81,7 +81,7 @@ def test_a_phase_is_resumed_where_it_was(config, tmp_path, monkeypatch, stop):
 
 
 def test_three_views_are_cotrained_in_phases(config, tmp_path):
-    """RGB, flow and residual: the cascade of each network looks in the two others first."""
+    """RGB, flow and residual: each network's cascade starts in the two other views."""
     from cprlib.data.frames import open_frames
     from cprlib.data.manifest import Manifest
 
@@ -101,11 +101,11 @@ def test_three_views_are_cotrained_in_phases(config, tmp_path):
     manifest = Manifest.read(config.manifest)
     frames = open_frames(manifest, list(inits), config.short_side)
     table = cotraining_progress(tmp_path / "three", ["cpr"], manifest, frames)
-    assert set(table.view) == {*inits, "both"} and table.epoch.max() == 2  # two phases of an epoch
+    assert set(table.view) == {*inits, "both"} and table.epoch.max() == 2  # two phases of one epoch
     pd.testing.assert_frame_equal(cotraining_progress(tmp_path / "three", ["cpr"], manifest, frames, devices=2), table)
 
 
-def test_phases_are_checked_and_ignored_where_nothing_is_mined(config):
+def test_phases_are_checked_and_ignored_without_mining(config):
     with pytest.raises(ValueError, match="stage 2 keeps 5 rows, fewer than top_k = 7; use at most 2 stages"):
         dataclasses.replace(config, num_stages=3, top_k_phases=(1, 7))
     with pytest.raises(ValueError, match="top_k_phases is .1, 3., but your own miner decides"):

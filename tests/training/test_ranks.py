@@ -1,4 +1,4 @@
-"""Two processes with half a batch each are one process with the whole; one that is killed ends both, and they go on."""
+"""Two processes with half a batch each equal one with the whole; killing one ends both, and they resume."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ from tests.two import in_two
 
 @pytest.fixture
 def config(toy_manifest, tmp_path):
-    """CoCLR on 54 videos in batches of 8: six steps an epoch, of which the first three fill the memory."""
+    """CoCLR on 54 videos in batches of 8: six steps per epoch; the first three fill the memory."""
     small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, lr_milestones=())
     small |= dict(method="coclr", K=21, top_k=2, epochs=4, momentum=0.9, device="cpu")
     config = TrainingConfig(manifest=str(toy_manifest), out=str(tmp_path / "one"), **small)
@@ -34,7 +34,7 @@ def config(toy_manifest, tmp_path):
 
 
 def kill_one(log, killed):
-    """Kill the second process once an epoch has ended."""
+    """Kill the second process after an epoch."""
     while not log.exists():
         time.sleep(0.01)
     ranks = [p for p in psutil.Process().children(recursive=True) if "cprlib.training.one_rank" in p.cmdline()[-2:]]
@@ -42,7 +42,7 @@ def kill_one(log, killed):
     killed.append(time.monotonic())
 
 
-def test_two_processes_are_one_and_a_killed_one_ends_both(config, tmp_path):
+def test_two_processes_equal_one_and_a_killed_one_ends_both(config, tmp_path):
     one = fit(config)
     two = dataclasses.replace(config, out=str(tmp_path / "two"), devices=2)
     killed = []
@@ -76,12 +76,12 @@ Root Cause (first observed failure):
 """
 
 
-def test_the_killed_process_is_named_also_where_the_end_of_another_was_seen_first():
+def test_the_killed_process_is_named_even_if_another_end_is_reported_first():
     assert launch._cause(REPORT.splitlines()).startswith("process 1 of the training was killed by signal 9; ")
 
 
 def start_machine(number, port, config):
-    """A script of a user's own as one of two machines runs it, each with one process."""
+    """Start a user's script as one of two machines, each with one process."""
     script = f"from cprlib.training import TrainingConfig, fit\nfit(TrainingConfig(**{dataclasses.asdict(config)}))"
     rendezvous = {"MASTER_ADDR": "localhost", "MASTER_PORT": port, "RANK": number, "WORLD_SIZE": 2}
     return subprocess.Popen(
@@ -99,7 +99,7 @@ def start_machines(config):
     return [start_machine(number, port, config) for number in (0, 1)]
 
 
-def test_two_machines_are_one_and_a_killed_one_ends_the_other(config, tmp_path):
+def test_two_machines_equal_one_and_a_killed_one_ends_the_other(config, tmp_path):
     config = dataclasses.replace(config, method="infonce", samplers={})
     two = dataclasses.replace(config, out=str(tmp_path / "two"), devices=2)
     first, second = start_machines(two)
@@ -117,10 +117,10 @@ def test_two_machines_are_one_and_a_killed_one_ends_the_other(config, tmp_path):
     assert (read_metrics(fit(config)).loss - read_metrics(two.out).loss).abs().max() < 1e-5
 
 
-def test_banks_of_two_processes_are_those_of_one(toy_manifest, tmp_path):
+def test_banks_of_two_processes_equal_those_of_one(toy_manifest, tmp_path):
     small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, lr_milestones=())
     small |= dict(negatives=20, num_stages=2, top_k=2, device="cpu", intra="shuffle", epochs=3)
-    small |= dict(tau=0.5, lr=1e-4)  # a loss near 1, in which 1e-5 is more than rounding
+    small |= dict(tau=0.5, lr=1e-4)  # a loss near 1, where 1e-5 is more than rounding
     methods = ("iic", "iic_cpr")
     ones = [IICConfig(str(toy_manifest), str(tmp_path / method), method=method, **small) for method in methods]
     twos = [dataclasses.replace(one, out=f"{one.out}_two", devices=2) for one in ones]
@@ -135,7 +135,7 @@ def test_banks_of_two_processes_are_those_of_one(toy_manifest, tmp_path):
                 assert torch.allclose(values.float(), b[bank][name].float(), atol=1e-4), name
 
 
-def test_what_cannot_be_shared_is_refused(config, monkeypatch):
+def test_settings_that_cannot_be_shared_are_refused(config, monkeypatch):
     with pytest.raises(ValueError, match="devices: 3 share a batch equally; batch_size 16"):
         IICConfig("m", "o", devices=3)
     with pytest.raises(ValueError, match="devices: 2 need as many GPUs, but device is 'cuda:0'"):

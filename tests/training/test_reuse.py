@@ -1,4 +1,4 @@
-"""A result is what it was made from: each input that changes makes a training unfit, and nothing else does."""
+"""A training is reused only if its inputs are unchanged: each changed input invalidates it, and nothing else does."""
 
 import dataclasses
 import functools
@@ -30,7 +30,7 @@ training = importlib.import_module("cprlib.training.fit")
 
 @pytest.fixture
 def videos(toy_manifest, tmp_path):
-    """A copy of the data that a test may change: videos, flow and manifest in one folder."""
+    """A copy of the data for a test to change: videos, flow and manifest in one folder."""
     return copy_of(toy_manifest, tmp_path / "data")
 
 
@@ -60,7 +60,7 @@ def swap_first_test_and_training_video(manifest):
 
 
 def replace_a_video(manifest):
-    """Another video under the name of a training video, of the same length and size."""
+    """Replace a training video by another one of the same length and size."""
     row = Manifest.read(manifest).split("train").table.iloc[0]
     write_video(row.path, read_clip(row.path, range(row.num_frames), reader=row.reader).flip(2), row.fps)
     assert probe(row.path).num_frames == row.num_frames
@@ -73,7 +73,7 @@ def join_two_recordings(manifest):
 
 
 @pytest.mark.parametrize("alter", [swap_first_test_and_training_video, replace_a_video, join_two_recordings])
-def test_other_training_videos_under_the_same_path(config, videos, alter):
+def test_changed_training_videos_under_the_same_path(config, videos, alter):
     fit(config)
     alter(videos)
     with pytest.raises(ValueError, match="other training videos"):
@@ -83,11 +83,11 @@ def test_other_training_videos_under_the_same_path(config, videos, alter):
     before = load_checkpoint(config.out)["encoder"]
     fit(config, redo=True)
     after = load_checkpoint(config.out)["encoder"]
-    if alter is not join_two_recordings:  # whose recordings InfoNCE does not look at; its log would
+    if alter is not join_two_recordings:  # InfoNCE uses no recordings; a mining log would
         assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-def test_other_flow_makes_flow_networks_unfit_and_no_others(config, videos, tmp_path):
+def test_other_flow_invalidates_flow_networks_and_no_others(config, videos, tmp_path):
     flow = dataclasses.replace(config, view="flow", out=str(tmp_path / "flow"))
     fit(config), fit(flow)
     extract_flow(Manifest.read(videos), videos.parent / "flow2", "dis", 2.0, workers=1).write(videos)
@@ -105,7 +105,7 @@ def classifier_of(network, videos, tmp_path):
     return FinetuneConfig(str(videos), str(tmp_path / "f"), network, **short)
 
 
-def test_a_retrained_network_makes_unfit_what_was_built_on_it(config, videos, tmp_path):
+def test_a_retrained_network_invalidates_what_was_built_on_it(config, videos, tmp_path):
     network = dataclasses.replace(config, out=str(tmp_path / "init"))
     later = dataclasses.replace(config, init=network.out)
     fit(network), fit(later)
@@ -115,7 +115,7 @@ def test_a_retrained_network_makes_unfit_what_was_built_on_it(config, videos, tm
     frames = open_frames(manifest, ["rgb"], 30)
     features = network_features(network.out, manifest, frames, "test")
     shutil.rmtree(network.out)
-    fit(network)  # from scratch, from the same: all is as it was
+    fit(network)  # from scratch with equal inputs: the same result
     assert fit(later) and torch.equal(network_features(network.out, manifest, frames, "test"), features)
     shutil.rmtree(network.out)
     fit(dataclasses.replace(network, seed=1))
@@ -135,7 +135,7 @@ def test_a_retrained_network_makes_unfit_what_was_built_on_it(config, videos, tm
             fit(dataclasses.replace(config, **miner))
 
 
-def test_classes_that_come_later_need_no_training_but_where_they_are_the_positives(config, videos):
+def test_classes_added_later_need_no_training_unless_they_are_the_positives(config, videos):
     known = Manifest.read(videos).table
     change(videos, label=0, class_name=UNLABELLED)
     labels_too = dataclasses.replace(config, method="ubernce", out=f"{config.out}-ubernce")
@@ -150,11 +150,11 @@ def test_classes_that_come_later_need_no_training_but_where_they_are_the_positiv
     assert all(torch.equal(x, weights[name]) for name, x in load_checkpoint(fit(config))["encoder"].items())
     with pytest.raises(ValueError, match="other training videos"):
         fit(labels_too)
-    change(videos, label=0, class_name=UNLABELLED)  # and not the other way round
+    change(videos, label=0, class_name=UNLABELLED)  # nor when classes are removed
     fit(config)
 
 
-def test_features_are_of_the_size_that_is_asked_for(config, videos):
+def test_features_are_made_at_the_requested_size(config, videos):
     untrained(config)
     manifest = Manifest.read(videos)
     found = {
@@ -164,8 +164,8 @@ def test_features_are_of_the_size_that_is_asked_for(config, videos):
     assert torch.equal(found[30], network_features(config.out, manifest, open_frames(manifest, ["rgb"], 30), "test"))
 
 
-def test_nothing_is_tested_on_its_training_videos(config, videos, tmp_path):
-    """A network and a classifier, when the split has changed under their path: refused, naming a video."""
+def test_networks_are_not_tested_on_their_training_videos(config, videos, tmp_path):
+    """A network and a classifier after a changed split: refused, naming a video."""
     fit(config)
     finetuning = classifier_of(config.out, videos, tmp_path)
     finetune(finetuning)
@@ -180,8 +180,8 @@ def test_nothing_is_tested_on_its_training_videos(config, videos, tmp_path):
 
 
 @pytest.mark.parametrize("state", ["interrupted", "finished"])
-def test_what_decides_nothing_is_not_compared(config, videos, tmp_path, monkeypatch, state):
-    """Device, workers, a moved cache, moved videos, a moved folder of the training: it goes on, or is loaded."""
+def test_changes_without_effect_are_not_compared(config, videos, tmp_path, monkeypatch, state):
+    """Device, workers, a moved cache, moved videos, a moved training: it is resumed or loaded."""
     config = dataclasses.replace(config, epochs=2, cache=str(tmp_path / "cache"))
     whole = fit(dataclasses.replace(config, out=str(tmp_path / "whole")))
     train_epoch = training.train_epoch
@@ -211,8 +211,8 @@ def test_what_decides_nothing_is_not_compared(config, videos, tmp_path, monkeypa
     assert json.loads((found / "config.json").read_text())["workers"] == 1
 
 
-def test_a_cascade_decides_nothing_where_there_is_none(config, monkeypatch):
-    """Nor for a training of an earlier version, whose fingerprint holds all settings."""
+def test_cascade_settings_do_not_matter_without_a_cascade(config, monkeypatch):
+    """Also for a training of an earlier version, whose fingerprint holds all settings."""
     with monkeypatch.context() as earlier:
         earlier.setattr(training, "training_settings", lambda config, own_miner: deciding_settings(config))
         assert "num_stages" in Fingerprint.read(fit(config)).parts["settings"]
@@ -222,7 +222,7 @@ def test_a_cascade_decides_nothing_where_there_is_none(config, monkeypatch):
         fit(dataclasses.replace(config, num_stages=2, K=9))
 
 
-def test_a_lower_rate_after_a_loss_that_is_no_number(config, monkeypatch):
+def test_a_lower_rate_after_a_loss_that_is_not_finite(config, monkeypatch):
     config = dataclasses.replace(config, epochs=2)
     train_epoch = training.train_epoch
 
@@ -250,7 +250,7 @@ def test_a_checkpoint_of_another_training_is_refused(config, tmp_path):
         fit(config)
 
 
-def test_any_miner_of_the_users_own(config):
+def test_the_users_own_miner(config):
     from cprlib.cascade import Retrieval
 
     asked = []
@@ -281,8 +281,8 @@ def test_a_miner_may_be_an_object_or_a_partial_call(config):
         assert json.loads((folder / "fingerprint.json").read_text())["parts"]["miner"].endswith(name)
 
 
-def test_a_view_is_made_from_another_views_clips(config, videos):
-    """The frame difference: trained and judged from the frames of RGB, sharing their photometry."""
+def test_a_view_made_from_another_views_clips(config, videos):
+    """The residual: trained and evaluated on frames of RGB, with the same photometric changes."""
     from cprlib.data.augmentation import to_inputs
     from cprlib.training.fit import open_pairs
 

@@ -1,4 +1,4 @@
-"""What is kept of a memory, and what is said when nothing is."""
+"""Memory snapshots, and the errors without any."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from cprlib.training import snapshots
 from cprlib.training.snapshots import Memories, Memory, follow, memory_epochs, read_memory, write_memory
 
 
-def test_only_filled_rows_are_kept_in_the_order_of_views(tmp_path):
+def test_filled_rows_are_kept_in_the_order_of_views(tmp_path):
     queue = FeatureQueue(4, 2, ("flow", "rgb"))
     rows = {"rgb": torch.eye(2), "flow": -torch.eye(2)}
     queue.enqueue(rows, torch.tensor([7, 8]), torch.tensor([1, 1]), torch.tensor([0, 3]))
@@ -20,7 +20,7 @@ def test_only_filled_rows_are_kept_in_the_order_of_views(tmp_path):
     assert memory.label.tolist() == [0, 3]
 
 
-def test_the_last_epoch_is_read_unless_another_is_asked_for(tmp_path):
+def test_the_last_epoch_is_read_by_default(tmp_path):
     for epoch in (10, 9):
         queue = FeatureQueue(1, 1, ("rgb",))
         queue.enqueue({"rgb": torch.ones(1, 1)}, *torch.full((3, 1), epoch))
@@ -31,7 +31,7 @@ def test_the_last_epoch_is_read_unless_another_is_asked_for(tmp_path):
         read_memory(tmp_path, 4)
 
 
-def test_no_memory_says_what_to_do(tmp_path):
+def test_a_missing_memory_says_what_to_do(tmp_path):
     assert memory_epochs(tmp_path) == []
     for read in (read_memory, Memories):
         with pytest.raises(FileNotFoundError, match="train this network"):
@@ -42,7 +42,7 @@ def test_no_memory_says_what_to_do(tmp_path):
         read_memory(tmp_path)
 
 
-def test_memories_are_read_when_they_are_asked_for(tmp_path, monkeypatch):
+def test_memories_are_read_on_demand(tmp_path, monkeypatch):
     for epoch in (3, 5):
         queue = FeatureQueue(1, 1, ("rgb",))
         queue.enqueue({"rgb": torch.ones(1, 1)}, *torch.full((3, 1), epoch))
@@ -61,12 +61,12 @@ def memory_of(*videos):
     return Memory({"rgb": ids[:, None].float()}, ids, ids + 10, ids + 20)
 
 
-def test_videos_are_followed_that_are_in_most_memories():
+def test_follow_selects_the_videos_in_most_memories():
     memories = {0: memory_of(4, 1, 2, 2), 2: memory_of(2, 9, 1), 7: memory_of(2, 8, 5)}
     some = follow(memories, 2)
     assert {epoch: memory.video_id.tolist() for epoch, memory in some.items()} == {0: [1, 2], 2: [2, 1], 7: [2]}
-    classes = follow({0: memory_of(*range(100))}, 20)[0].video_id // 10  # of equals not the first ones
+    classes = follow({0: memory_of(*range(100))}, 20)[0].video_id // 10  # ties: not the first ones
     assert len(classes) == 20 and len(classes.unique()) > 5
     assert some[2].features["rgb"].squeeze().tolist() == [2, 1]
     assert some[2].source_id.tolist() == [12, 11] and some[2].label.tolist() == [22, 21]
-    assert follow(memories)[0].video_id.tolist() == [4, 1, 2]  # a row a video, all of them where there are few
+    assert follow(memories)[0].video_id.tolist() == [4, 1, 2]  # one row per video, all if there are few

@@ -1,4 +1,4 @@
-"""A training that starts from the network of another run, and one whose place such a network takes."""
+"""Trainings that start from the network of another run, and networks used in place of a training."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def test_a_training_starts_from_another_network_of_the_same_kind(small_run, toy_
         network_of(start, "flow")
 
 
-def test_the_notebook_takes_the_networks_of_a_run_as_they_are(small_run, toy_manifest, tmp_path):
+def test_the_notebook_uses_the_networks_of_a_run_unchanged(small_run, toy_manifest, tmp_path):
     options = SHAPE | {"outputs": small_run.parent, "init_run": "small", "infonce_epochs": 0, "K": 16, "cache": "''"}
     options |= {"run": "taken", "view": "flow", "manifest": toy_manifest}
     words = [str(word) for name, value in options.items() for word in ("-p", name, value)]

@@ -16,7 +16,7 @@ from cprlib.training.schedule import check_bf16, check_precision
 from cprlib.training.step import TrainState, encode_in_groups, find_positives, train_step
 
 # Rows of the memory: the query's own video, a sibling of its class, a sibling of another class, a stranger of its
-# class, a stranger of another class, and one that is still empty.
+# class, a stranger of another class, and an empty row.
 OWN, SIBLING, OTHER_SIBLING, SAME, OTHER, EMPTY = range(6)
 IDS = {"video_id": torch.tensor([7]), "source_id": torch.tensor([1]), "label": torch.tensor([0])}
 
@@ -44,7 +44,7 @@ def settings(**changes):
 
 
 def sets(config, miner=None):
-    """Which rows are positive, and which are neither; the own key is always positive here."""
+    """The rows that are positive, and those that are ignored; the own key is always positive here."""
     positives, ignored, _ = find_positives(config, memory(), miner, {}, IDS, torch.Generator().manual_seed(0))
     assert positives[0, 0]
     return set(positives[0, 1:].nonzero().flatten().tolist()), set(ignored[0].nonzero().flatten().tolist())
@@ -58,22 +58,22 @@ def sets(config, miner=None):
         ("negative", {SAME}, {OWN, EMPTY}),
     ],
 )
-def test_siblings_are_never_mined_and_are_what_the_setting_says(siblings, positive, neither):
+def test_siblings_are_never_mined_and_count_as_set(siblings, positive, neither):
     miner, seen = mines(SAME)
     assert sets(settings(siblings=siblings), miner) == (positive, neither)
     assert seen[0][0].tolist() == [True, True, True, False, False, True]
 
 
 @pytest.mark.parametrize(("own_rows", "neither"), [("ignore", {OWN, EMPTY}), ("negative", {EMPTY})])
-def test_an_older_key_of_the_own_video_is_no_negative_of_infonce(own_rows, neither):
+def test_older_keys_of_the_own_video_are_not_negatives_of_infonce(own_rows, neither):
     assert sets(settings(method="infonce", samplers={}, own_rows=own_rows)) == (set(), neither)
 
 
-def test_ubernce_marks_its_class_alone():
+def test_ubernce_marks_only_its_class():
     assert sets(settings(method="ubernce", samplers={})) == ({OWN, SIBLING, SAME}, {EMPTY})
 
 
-def test_the_own_key_leaves_only_where_something_else_is_positive():
+def test_the_own_key_is_dropped_only_if_there_are_other_positives():
     config = settings(drop_self_positive=1.0, siblings="ignore")
     positives, *_ = find_positives(config, memory(), mines(SAME)[0], {}, IDS, torch.Generator())
     assert positives[0].nonzero().flatten().tolist() == [1 + SAME]
@@ -108,7 +108,7 @@ def state_and_batch(config):
 
 
 def test_no_step_without_negatives():
-    """The first step of InfoNCE has an empty memory: its loss would be 0, and weight decay would shrink all weights."""
+    """The memory is empty in InfoNCE's first step: the loss would be 0, and weight decay would shrink all weights."""
     config = settings(method="infonce", samplers={}, backbone="tiny", dim=8)
     state, batch = state_and_batch(config)
     before = {name: value.clone() for name, value in state.encoder.named_parameters()}
@@ -119,7 +119,7 @@ def test_no_step_without_negatives():
     assert loss > 0 and not torch.equal(before["head.0.weight"], state.encoder.head[0].weight)
 
 
-def test_only_the_own_videos_in_the_memory_are_no_negatives_either():
+def test_no_step_with_only_the_own_videos_in_the_memory():
     config = settings(method="infonce", samplers={}, backbone="tiny", dim=8, K=4)
     state, batch = state_and_batch(config)
     batch["video_id"] = torch.zeros(4, dtype=torch.int64)
@@ -127,7 +127,7 @@ def test_only_the_own_videos_in_the_memory_are_no_negatives_either():
         assert train_step(config, state, None, batch, torch.Generator())[0] is None
 
 
-def test_groups_of_a_batch_have_statistics_of_their_own():
+def test_groups_of_a_batch_have_separate_statistics():
     encoder = build_encoder("tiny", 8).train()
     clips = torch.randn(6, 3, 4, 16, 16)
     expected = torch.cat([momentum_copy(encoder)(part) for part in clips.split(2)])
@@ -142,7 +142,7 @@ def test_groups_of_a_batch_have_statistics_of_their_own():
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "gpu", "cuda:x"])
-def test_a_device_that_is_not_there_is_named(device):
+def test_a_missing_device_is_named(device):
     with pytest.raises(ValueError, match=f"device: '{device}' is"):
         check_precision(settings(device=device))
 
@@ -152,7 +152,7 @@ def test_bf16_is_refused_on_a_cpu_and_checked_elsewhere(monkeypatch):
         check_precision(settings(precision="bf16", device="cpu"))
     config = dataclasses.replace(settings(), clip_len=4, clip_size=16, precision="bf16")
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 4 * 16 * 16, 2))
-    check_bf16(config, network)  # a linear layer is right on a CPU, too
+    check_bf16(config, network)  # linear layers are correct on a CPU
 
     class Wrong(torch.nn.Module):
         def __init__(self):
@@ -174,7 +174,7 @@ def test_bf16_gradients_on_a_gpu(backbone):
     check_bf16(config, build_encoder(backbone, 16).cuda())
 
 
-def test_fast_steps_are_plain_steps_up_to_rounding(monkeypatch):
+def test_fast_steps_equal_plain_steps_up_to_rounding(monkeypatch):
     eager = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda network: eager(network, backend="eager"))  # no C++ compiler
     g = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Within a step nothing is asked of the device whose answer the host would have to wait for."""
+"""A step never makes the host wait for a result of the device."""
 
 import sys
 from collections import Counter
@@ -14,12 +14,12 @@ from cprlib.training.fit import fit
 from cprlib.training.iic import IICConfig, fit_iic
 
 ASKING = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal"}
-# What these look at was drawn on the host, whatever the device; losses look at positives on a CPU alone.
+# These read values drawn on the host, on any device; the losses check positives only on a CPU.
 HOST = {"to_inputs", "photometric", "gaussian_blur", "own_draws", "find_positives", "_check_positives"}
 
 
 class Asked(TorchDispatchMode):
-    """Counts, by function of this project, what asks for a number."""
+    """Count the operations that read a number, by function of this project."""
 
     def __init__(self):
         super().__init__()
@@ -59,7 +59,7 @@ METHODS = ["infonce", "ubernce", "cpr", "iic", "iic_cpr"]
 
 
 def within_steps(monkeypatch, method, guard):
-    """Call `guard` in place of each step."""
+    """Replace each step by `guard`."""
     name = "iic" if method.startswith("iic") else "step"
     module = sys.modules[f"cprlib.training.{name}"]
     step = module.train_step
@@ -67,7 +67,7 @@ def within_steps(monkeypatch, method, guard):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_no_step_asks_for_a_number(toy_manifest, tmp_path, monkeypatch, method):
+def test_no_step_reads_a_number(toy_manifest, tmp_path, monkeypatch, method):
     asked, steps = Asked(), []
 
     def guard(step, arguments):
@@ -82,11 +82,11 @@ def test_no_step_asks_for_a_number(toy_manifest, tmp_path, monkeypatch, method):
     within_steps(monkeypatch, method, guard)
     train(toy_manifest, tmp_path / method, method, "cpu")
     assert len(steps) == 12
-    assert asked.by.pop("has_negatives", 0) <= 2  # while the memory holds a few rows only
+    assert asked.by.pop("has_negatives", 0) <= 2  # while the memory holds only a few rows
     assert set(asked.by) <= HOST
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, which says where the host waits for it")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, which reports where the host waits")
 @pytest.mark.parametrize("method", METHODS)
 def test_no_step_waits_for_the_gpu(toy_manifest, tmp_path, monkeypatch, method):
     steps = []

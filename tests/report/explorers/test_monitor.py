@@ -1,4 +1,4 @@
-"""The training monitor without a browser: what it says of a run, and when it looks again."""
+"""The training monitor without a browser: what it shows of a run, and when it refreshes."""
 
 import json
 
@@ -12,7 +12,7 @@ from tests.report.explorers.test_widgets import control, shown
 
 @pytest.fixture
 def run(tmp_path):
-    """Two networks, one finished; the other one has just begun."""
+    """Two networks, one finished, one just begun."""
     for name, epochs, rows in (("infonce_rgb", 2, 2), ("cpr_rgb_cycle1", 5, 1)):
         folder = tmp_path / "run" / name
         folder.mkdir(parents=True)
@@ -26,11 +26,11 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
-def test_monitor_tells_the_state_of_each_network_and_draws_what_was_measured(run):
+def test_monitor_shows_the_state_and_curves_of_each_network(run):
     page = monitor.monitor_html(run, "loss")
     assert "epoch 1 of 5" in page and "2 epochs" in page and "unfinished" in page
-    assert "<td>infonce_rgb</td>" in monitor.monitor_html(run, "pmr")  # in the table, though it mines nothing
-    (run / "infonce_rgb").rename(run / "frozen_infonce_rgb")  # a classifier: its loss is another one
+    assert "<td>infonce_rgb</td>" in monitor.monitor_html(run, "pmr")  # in the table, although it does not mine
+    (run / "infonce_rgb").rename(run / "frozen_infonce_rgb")  # a classifier: its loss is not comparable
     assert "frozen" not in monitor.monitor_html(run, "loss")
     (run / "frozen_infonce_rgb").rename(run / "infonce_rgb")
     with pytest.raises(ValueError, match="no network of .* has measured lr yet"):
@@ -39,7 +39,7 @@ def test_monitor_tells_the_state_of_each_network_and_draws_what_was_measured(run
         monitor.monitor_html(run / "nothing")
 
 
-def test_monitor_looks_again_while_it_follows(run):
+def test_monitor_refreshes_while_it_follows(run):
     box = monitor.training_monitor(run, seconds=2.5)
     assert "epoch 1 of 5" in shown(box)
     path = run / "cpr_rgb_cycle1/metrics.jsonl"

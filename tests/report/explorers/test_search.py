@@ -1,4 +1,4 @@
-"""Search in a notebook: what the figure and a move of a control show. The browser itself is in test_browser."""
+"""Search in a notebook: the figure, and the effect of the controls. test_browser uses a real browser."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.report.explorers.test_widgets import control, shown
 
 @pytest.fixture(scope="module")
 def index(small_run, toy_manifest, tmp_path_factory):
-    """Of the videos of six classes."""
+    """An index of the videos of six classes."""
     folder = tmp_path_factory.mktemp("videos")
     for path in Manifest.read(toy_manifest).table.path[:24]:
         (folder / Path(path).parent.name).mkdir(exist_ok=True)
@@ -21,7 +21,7 @@ def index(small_run, toy_manifest, tmp_path_factory):
     return update_index(folder, small_run / "infonce", tmp_path_factory.mktemp("index"), workers=1)[0]
 
 
-def test_neighbours_are_those_of_search_narrowed_where_classes_are_known(index, toy_manifest):
+def test_neighbours_equal_search_and_can_be_limited_to_classes(index, toy_manifest):
     known, video = known_videos(toy_manifest, index), index.videos.path[0]
     assert (known.class_name != "").all() and known.class_name[video] == Path(video).parent.name
     found = neighbours(index, video, 3)
@@ -34,7 +34,7 @@ def test_neighbours_are_those_of_search_narrowed_where_classes_are_known(index, 
     assert "Both views" in [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_a_moved_control_shows_clips_and_a_dropped_file_takes_the_place_of_the_video(index, toy_manifest):
+def test_a_control_shows_clips_and_a_dropped_file_replaces_the_video(index, toy_manifest):
     box = search_explorer(index, known_videos(toy_manifest, index))
     assert shown(box).count("<img") == 1 + 3 * 5 and "Both views" in shown(box)
     control(box, "top").value = 2
@@ -47,6 +47,6 @@ def test_a_moved_control_shows_clips_and_a_dropped_file_takes_the_place_of_the_v
     about = {"type": "video/mp4", "size": path.stat().st_size, "last_modified": datetime.now(UTC)}
     control(box, "or a file").value = ({"name": "drop<ped.mp4", "content": path.read_bytes(), **about},)
     assert "Asked for: drop&lt;ped.mp4" in shown(box)
-    control(box, "video").value = index.videos.path[5]  # afterwards: what was touched last counts
+    control(box, "video").value = index.videos.path[5]  # the control used last counts
     assert f"Asked for: {Path(index.videos.path[5]).name}" in shown(box)
     control(box, "class").value = "any"

@@ -1,4 +1,4 @@
-"""Explorers without a browser: what a move of a control draws. The browser itself is in test_browser."""
+"""Explorers without a browser: what a control draws. test_browser uses a real browser."""
 
 import ipywidgets
 import numpy as np
@@ -15,7 +15,7 @@ from cprlib.training.snapshots import Memory
 
 
 def control(box, name):
-    """The control with a description, wherever it stands."""
+    """The control with a description, at any depth."""
     found = [child for child in box.children if getattr(child, "description", "") == name]
     return found[0] if found else next(control(child, name) for child in box.children if hasattr(child, "children"))
 
@@ -38,7 +38,7 @@ def memory_of(manifest, views=("flow", "rgb"), seed=0):
     return Memory(features, ids, torch.tensor(train.source_codes), labels)
 
 
-def test_explorer_draws_when_a_control_moves_and_says_what_cannot_be_drawn():
+def test_explorer_redraws_when_a_control_moves_and_shows_errors():
     asked = []
 
     def draw(x, by):
@@ -59,7 +59,7 @@ def test_explorer_draws_when_a_control_moves_and_says_what_cannot_be_drawn():
     control(box, "x").value = 4
     assert shown(box) == "<i>4</i>"
     assert not control(box, "x").continuous_update
-    assert box._repr_mimebundle_()["text/plain"].startswith("Run this cell in JupyterLab")  # where nothing can move
+    assert box._repr_mimebundle_()["text/plain"].startswith("Run this cell in JupyterLab")  # without widgets
 
 
 def test_cascade_explorer_follows_its_controls(videos):
@@ -73,7 +73,7 @@ def test_cascade_explorer_follows_its_controls(videos):
     control(box, "stages").value = 1
     one_stage = shown(box)
     assert "; Flow 2;" in one_stage
-    control(box, "epoch").value = 0  # another memory: another PMR, other rows
+    control(box, "epoch").value = 0  # another memory: other PMR and rows
     assert shown(box) != one_stage
     assert manifest.class_names[0] in shown(box)
     control(box, "query").value = 35
@@ -84,7 +84,7 @@ def test_cascade_explorer_follows_its_controls(videos):
     assert "epoch" not in [child.description for child in single.children[:-1]]
 
 
-def test_embedding_explorer_shows_the_nearest_epoch_that_was_kept(videos):
+def test_embedding_explorer_shows_the_nearest_kept_epoch(videos):
     manifest, frames = videos
     kept = {"cpr_rgb_cycle1": {0: memory_of(manifest), 6: memory_of(manifest, seed=1)}}
     kept["infonce_rgb"] = {2: memory_of(manifest, views=("rgb",))}
@@ -107,7 +107,7 @@ def test_retrieval_explorer_shows_neighbours_of_the_method(videos, monkeypatch):
     monkeypatch.setattr(widgets, "neighbour_figure", lambda *given: asked.append(given[:2]) or draw(*given))
     classes = torch.eye(18)
     features = {}
-    for method, shift in (("coclr", 0), ("cpr", 1)):  # cpr takes every class for the next one
+    for method, shift in (("coclr", 0), ("cpr", 1)):  # cpr confuses every class with the next one
         pair = (classes[torch.tensor(test.table.label)].roll(shift, dims=1), classes[torch.tensor(train.table.label)])
         features[method] = {"rgb": pair, "flow": pair}
     box = widgets.retrieval_explorer(features, test, train, thumbnails(manifest, frames))

@@ -1,4 +1,4 @@
-"""Tables and figures of an ablation: what is in them, from numbers that can be worked out by hand."""
+"""Tables and figures of an ablation, from numbers that can be computed by hand."""
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ SEEDS = (-0.02, 0, 0.02)  # added to every measure; their standard deviation is 
 
 
 def value(point, view):
-    """0.40 and 0.01 for each stage, 0.03 less at ratio 0.8, 0.1 more in flow, 0.01 for each of the top k."""
+    """0.40, plus 0.01 per stage, minus 0.03 at ratio 0.8, plus 0.1 in flow, plus 0.01 per top_k."""
     height = 0.4 + 0.01 * point["num_stages"] + 0.01 * point["top_k"]
     return height - 0.03 * (point["ratio"] == 0.8) + 0.1 * (view == "flow")
 
@@ -63,7 +63,7 @@ def test_words():
     assert ablation.ablation_words(ablation.ablation_summary(one))["PMR"].tolist() == ["46.0", "56.0", "–"]
 
 
-def test_sweep_is_the_largest_group_that_differs_in_nothing_else():
+def test_sweep_is_the_largest_group_that_differs_in_one_setting():
     frame = make_ablation()
     assert set(ablation.sweep(frame, "num_stages", "ratio")["point"]) == set(make_ablation(POINTS)["point"])
     assert set(ablation.sweep(frame, "top_k")["top_k"]) == {1, 5, 10}
@@ -75,14 +75,14 @@ def test_sweep_is_the_largest_group_that_differs_in_nothing_else():
 
 def test_curves_draw_the_means_over_seeds():
     figure = ablation_curves(make_ablation())
-    assert [axes.get_title() for axes in figure.axes] == ["RGB", "Flow"]  # both views together mine nothing
+    assert [axes.get_title() for axes in figure.axes] == ["RGB", "Flow"]  # "both" has no mining
     for axes, view in zip(figure.axes, ("rgb", "flow"), strict=True):
         drawn = lines(axes)
         assert list(drawn) == ["Ratio 0.5", "Ratio 0.8"]
         for ratio, stages in ((0.5, [1, 3, 5, 7]), (0.8, [1, 5, 7])):
             x, y = drawn[f"Ratio {ratio}"]
             assert [[1, 3, 5, 7][int(place)] for place in np.round(x.astype(float))] == stages
-            # one stage never uses the ratio: it belongs to both lines
+            # one stage has no ratio, so it belongs to both lines
             points = [BASE | {"num_stages": n, "ratio": ratio if n > 1 else 0.5} for n in stages]
             assert y == pytest.approx([100 * value(point, view) for point in points])
         assert error_lengths(axes.containers[0]) == pytest.approx([4] * 4)  # ± one standard deviation
@@ -116,7 +116,7 @@ def test_curves_of_another_setting():
     assert [label.get_text() for label in anchors.get_xticklabels()] == ["paper", "released"]
 
 
-def test_results_for_the_tables_of_the_paper():
+def test_results_for_the_papers_tables():
     ours = ablation.ablation_results(make_ablation(), "built-in", "built-in", "tiny")
     table = paper_table(1, ours).query("View == 'Flow'")
     assert table["Stages"].tolist() == ["1", "3", "5", "7"]
@@ -126,6 +126,6 @@ def test_results_for_the_tables_of_the_paper():
     assert table["R@1, built-in (ours, tiny)"].str[:4].tolist() == ["50.0", "47.0", "52.0", "49.0"]
 
 
-def test_a_seed_that_is_there_twice():
+def test_a_duplicate_seed_is_refused():
     with pytest.raises(ValueError, match="view rgb, seed 0 is there twice"):
         ablation.ablation_summary(pd.concat([make_ablation()] * 2))

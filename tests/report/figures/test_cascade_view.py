@@ -1,4 +1,4 @@
-"""What a cascade shows of one query: rows, shares and pictures, against loops over all rows."""
+"""The cascade of one query: rows, shares and pictures, against loops over all rows."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ NAMES = ["Dive", "JumpRope", "Walk"]
 
 
 def random_memory(size=40, seed=0):
-    """Three classes, four recordings each, a clip of each video twice."""
+    """Three classes, four recordings each, two clips of each video."""
     draw = torch.Generator().manual_seed(seed)
     features = {v: torch.nn.functional.normalize(torch.randn(size, 8, generator=draw)) for v in ("flow", "rgb")}
     video = torch.arange(size) // 2
@@ -49,7 +49,7 @@ def slow_pmr(memory, stages):
     return np.mean([np.mean([memory.label[r] == memory.label[q] for r in rows]) for q, rows in enumerate(found)])
 
 
-def test_trace_is_what_a_loop_over_all_rows_finds():
+def test_trace_equals_a_loop_over_all_rows():
     memory, stages = random_memory(), plan_stages(40, num_stages=3, top_k=4)
     found = trace(memory, stages, 7)
     assert [rows.tolist() for rows in found.rows] == slow_rows(memory, stages, 7)
@@ -58,7 +58,7 @@ def test_trace_is_what_a_loop_over_all_rows_finds():
     assert found.pmr == pytest.approx(slow_pmr(memory, stages)) and found.queries == 40
 
 
-def test_a_stage_that_keeps_more_than_is_allowed_shows_no_forbidden_row():
+def test_a_stage_that_keeps_more_than_the_allowed_rows_shows_no_forbidden_row():
     memory = random_memory()._replace(source_id=torch.tensor([0] * 38 + [1, 2]))
     found = trace(memory, [Stage("flow", 20), Stage("rgb", 5)], 0)
     assert [sorted(rows.tolist()) for rows in found.rows] == [[38, 39]] * 3
@@ -68,7 +68,7 @@ def test_a_stage_that_keeps_more_than_is_allowed_shows_no_forbidden_row():
         typical_query(alone, [Stage("flow", 5)])
 
 
-def test_of_a_large_memory_evenly_spaced_rows_are_measured(monkeypatch):
+def test_large_memories_are_measured_on_evenly_spaced_rows(monkeypatch):
     memory, stages = random_memory(), plan_stages(40, num_stages=2, top_k=4)
     monkeypatch.setattr(cascade_view, "SIMILARITIES", 40 * 4)
     found = [slow_rows(memory, stages, query)[-1] for query in (0, 13, 26, 39)]
@@ -80,7 +80,7 @@ def test_of_a_large_memory_evenly_spaced_rows_are_measured(monkeypatch):
     assert "PMR of 4 queries" in cascade_figure(memory, stages, 5, NAMES, picture).texts[0].get_text()
 
 
-def test_a_typical_query_is_as_good_as_the_median_one():
+def test_a_typical_query_has_the_median_pmr():
     memory, stages = random_memory(), plan_stages(40, num_stages=3, top_k=4)
     shares = [float(trace(memory, stages, query).correct[-1].float().mean()) for query in range(40)]
     median = sorted(shares)[19]
@@ -90,7 +90,7 @@ def test_a_typical_query_is_as_good_as_the_median_one():
 
 
 def framed(axes):
-    """Places with the red frame of another class."""
+    """Positions with the red frame of another class."""
     return [patch.get_x() for patch in axes.patches if patch.get_linewidth() > 1]
 
 

@@ -1,4 +1,4 @@
-"""The paper's figures of a made-up run: which there are, what they show, what is said of the others."""
+"""The paper's figures of a synthetic run: which are drawn, what they show, and why others are missing."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ PLAN = {"num_stages": 3, "ratio": 0.5, "top_k": 4}
 
 
 def mine(manifest, folder, seed, epochs=2):
-    """Three rows for each training video, drawn at random."""
+    """A mining log with three random rows per training video."""
     train = manifest.split("train").table.set_index("video_id")
     draw = np.random.default_rng(seed)
     for epoch in range(epochs):
@@ -55,7 +55,7 @@ def remember(manifest, folder, views):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, toy_manifest):
-    """All that a run has, but for the fine-tuning and the flow network of CoCLR."""
+    """A complete run except fine-tuning and CoCLR's flow network."""
     folder = tmp_path_factory.mktemp("runs") / "mine"
     manifest = Manifest.read(toy_manifest)
     for seed, name in enumerate(("cpr_rgb_cycle1", "cpr_rgb_cycle2", "cpr_flow_cycle1", "coclr_rgb_cycle1")):
@@ -77,7 +77,7 @@ def figures_of_run(run, seed=0):
     return {figure.name: figure for figure in catalogue.figures_of_run(run, seed)[0]}
 
 
-def test_every_figure_that_the_run_has_data_for(run):
+def test_every_figure_with_data_in_the_run_is_drawn(run):
     figures = figures_of_run(run)
     mined = [f"fig2_mined_{view}_{number}" for view in ("rgb", "flow") for number in range(3)]
     by_class = [f"fig5_classes_{view}" for view in ("rgb", "flow")]
@@ -93,7 +93,7 @@ def test_every_figure_that_the_run_has_data_for(run):
     assert all(figure.name == name and "{" not in figure.caption for name, figure in figures.items())
 
 
-def test_the_cascade_is_that_of_the_last_cycle(run):
+def test_the_cascade_figure_shows_the_last_cycle(run):
     memory = read_memory(run / "cpr_flow_cycle1")
     query, *stages = figures_of_run(run, seed=3)["fig1_cascade_flow"].draw().axes
     names, counts = zip(*(axes.texts[0].get_text().split("\n") for axes in stages), strict=True)
@@ -106,7 +106,7 @@ def test_the_cascade_is_that_of_the_last_cycle(run):
         assert np.array_equal(image.get_array(), thumbnails(files.manifest, files.frames(view), view)(video))
 
 
-def test_what_is_drawn_comes_from_the_logs_of_all_cycles(run):
+def test_figures_use_the_logs_of_all_cycles(run):
     figures = figures_of_run(run)
     curves = figures["fig3_mining_curves"].draw().axes[0]
     lines = {line.get_label(): len(line.get_xdata()) for line in curves.lines}
@@ -123,14 +123,14 @@ def test_what_is_drawn_comes_from_the_logs_of_all_cycles(run):
     assert confusion.images[0].get_array().tolist() == [[0, 100], [50, 50]]
 
 
-def test_queries_are_drawn_and_the_seed_decides(run):
+def test_queries_are_random_and_depend_on_the_seed(run):
     def query(seed):
         return figures_of_run(run, seed)["fig2_mined_flow_0"].draw().axes[0].images[0].get_array().tobytes()
 
     assert query(0) == query(0) and len({query(seed) for seed in range(4)}) > 1
 
 
-def test_files_are_written_and_the_rest_is_explained(tmp_path, monkeypatch, capsys):
+def test_figures_are_written_and_missing_ones_explained(tmp_path, monkeypatch, capsys):
     small = tmp_path / "small"
     (small / "tables").mkdir(parents=True)
     (small / "params.yaml").write_text("run: small\nviews: [rgb, flow, residual]\n")
@@ -157,7 +157,7 @@ def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(run, tmp_path, m
     assert set(left_out) == {"fig1_cascade_rgb", "fig1_cascade_flow"} and "gone.csv" in left_out["fig1_cascade_rgb"]
 
 
-def test_files_of_notebooks_are_found_in_the_same_table():
+def test_notebook_figures_are_in_the_same_catalogue():
     def told(name, *views):
         figure = describe(name, views or ("rgb", "flow"))[1]
         return figure.section, figure.caption
@@ -173,7 +173,7 @@ def test_files_of_notebooks_are_found_in_the_same_table():
     assert told("cpr_loss")[0] == "training" and told("my_own") == ("other", "My own.")
 
 
-def test_what_is_no_run_is_an_error(tmp_path, monkeypatch, capsys):
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["paper_figures", str(tmp_path)])
     with pytest.raises(SystemExit) as stop:
         command.main()
@@ -182,7 +182,7 @@ def test_what_is_no_run_is_an_error(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_other_videos_than_the_run_was_trained_on_are_not_drawn(run, tmp_path):
+def test_changed_training_videos_are_not_drawn(run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     for network in copy.glob("c*_cycle*"):

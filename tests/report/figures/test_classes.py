@@ -1,4 +1,4 @@
-"""Figures by class: numbers and pictures that are drawn."""
+"""Figures by class: their numbers and pictures."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ def widths(axes):
     return {c.get_label(): [bar.get_width() for bar in c] for c in axes.containers}
 
 
-def test_bars_of_101_classes_fall_into_columns():
+def test_bars_of_101_classes_are_in_columns():
     found = np.arange(101)
     figure = cmr_bars({"cpr": table(found, found + 5)})
     assert len(figure.axes) == 3

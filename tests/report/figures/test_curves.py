@@ -1,4 +1,4 @@
-"""What is drawn: numbers of bars and images, labels, marks; not how it looks."""
+"""The content of figures: numbers of bars and images, labels, marks; not their look."""
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ IMAGES = np.arange(8 * 12 * 16 * 3, dtype=np.uint8).reshape(8, 12, 16, 3)
 
 
 def mining_log(*hits_by_epoch):
-    """A log with one query of four mined rows an epoch, the first `hits` of them right."""
+    """A log with one query per epoch and four mined rows, the first `hits` correct."""
     rows = [
         {"epoch": epoch, "step": 0, "query": 0, "rank": rank, "correct": rank < hits}
         for epoch, hits in enumerate(hits_by_epoch)
@@ -33,7 +33,7 @@ def line(axes, label):
     return next(line for line in axes.lines if line.get_label() == label)
 
 
-def test_mining_curves_draw_both_measures_of_each_network():
+def test_mining_curves_show_both_measures_of_each_network():
     flow = {"flow": mining_log(0, 0)}
     logs = {"cpr": {"rgb": mining_log(1, 2, 4), **flow}, "coclr": {"rgb": mining_log(0, 1), **flow}}
     figure = figures.mining_curves(logs)
@@ -46,7 +46,7 @@ def test_mining_curves_draw_both_measures_of_each_network():
     assert legend_texts(figure) == ["CoCLR", "CPR"]
 
 
-def test_methods_differ_without_colour_and_any_method_is_drawn(monkeypatch):
+def test_methods_differ_without_colour_and_any_method_can_be_drawn(monkeypatch):
     looks = list(METHODS.values())
     assert len({look.line for look in looks}) == len({look.marker for look in looks}) == len(looks)
     assert len({(look.hatch, look.colour == "#cccccc") for look in looks}) == len(looks)  # random: pale; cpr: no hatch
@@ -57,7 +57,7 @@ def test_methods_differ_without_colour_and_any_method_is_drawn(monkeypatch):
     assert {line.get_color() for line in figure.axes[0].lines} == {"#0072b2", "#123456", method_look("x").colour}
 
 
-def test_training_curves_put_cycles_one_after_the_other():
+def test_training_curves_concatenate_cycles():
     def metrics(*losses):
         return pd.DataFrame({"epoch": range(len(losses)), "loss": losses})
 
@@ -76,7 +76,7 @@ def test_training_curves_put_cycles_one_after_the_other():
     assert line(rgb, "CPR").get_xydata().tolist() == [[1, 2], [2, 1], [3, 0.5]]
 
 
-def test_recall_bars_have_a_bar_for_each_number():
+def test_recall_bars_have_one_bar_per_number():
     rows = [
         (method, view, k, 0.1 * i + 0.01 * k)
         for i, method in enumerate(["cpr", "random"])
@@ -110,7 +110,7 @@ def test_clip_strip_shows_the_same_frames_of_each_view():
     assert abs(stored.axes[0].images[2].get_array().astype(int) - coloured[6]).mean() < 12
 
 
-def test_flow_colours_tell_directions_and_rest():
+def test_flow_colours_show_direction_and_speed():
     flow = np.zeros((2, 1, 4), np.float32)
     flow[0, 0, :2] = 5, -5  # right, left, at rest, slowly right
     flow[0, 0, 3] = 1
@@ -122,7 +122,7 @@ def test_flow_colours_tell_directions_and_rest():
     assert slow.min() > right.min()  # paler
 
 
-def test_saved_files_are_small_the_same_every_time_and_leave_nothing_behind(tmp_path):
+def test_saved_figures_are_small_and_reproducible_without_temporary_files(tmp_path):
     figure = figures.mining_curves({"cpr": {"rgb": mining_log(1, 2)}})
     first = save_figure(figure, tmp_path / "a", "curves", ("png", "pdf", "svg"))
     again = figures.mining_curves({"cpr": {"rgb": mining_log(1, 2)}})

@@ -1,4 +1,4 @@
-"""The plane is that of a plain SVD, and every row of the memory is drawn where and as it should be."""
+"""The projection equals a plain SVD, and every row of the memory is drawn at the right place with the right mark."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ def memory_of(rows=60, classes=12, seed=0):
     return Memory({"flow": -features, "rgb": features}, 100 + number, number // 2, number % classes)
 
 
-def test_projection_is_that_of_the_last_epoch_for_all():
+def test_all_epochs_use_the_projection_of_the_last():
     memories = {0: memory_of(seed=1), 2: memory_of(50, seed=2), 1: memory_of(seed=3)}
     found = project(memories, "rgb")
     last = memories[2].features["rgb"].double().numpy()
@@ -39,11 +39,11 @@ def test_projection_is_that_of_the_last_epoch_for_all():
     low, high = found.limits
     assert low < everything.min() < everything.max() < high
     assert high - low == pytest.approx(1.1 * np.ptp(everything))
-    mirrored = project(memories, "flow")  # features of the other sign: the axes keep theirs
+    mirrored = project(memories, "flow")  # features with the opposite sign: the axes keep theirs
     assert np.allclose(mirrored.points[2], -found.points[2], atol=1e-9)
 
 
-def test_what_cannot_be_projected_is_said():
+def test_impossible_projections_are_named():
     with pytest.raises(ValueError, match="train a network"):
         project({}, "rgb")
     with pytest.raises(ValueError, match=r"\(1, 7\)"):
@@ -64,13 +64,13 @@ def drawn(page):
     return tree, tree.findall(".//g[@class='at']")
 
 
-def test_a_preview_is_a_small_moving_picture():
+def test_a_preview_is_a_small_animation():
     picture = Image.open(io.BytesIO(base64.b64decode(preview(clip(7)).removeprefix("data:image/webp;base64,"))))
     assert picture.n_frames == 3 and picture.size == (64, 48)
     assert abs(int(np.asarray(picture.convert("RGB"))[24, 32, 0]) - 70) < 12
 
 
-def test_every_row_has_its_mark_title_and_preview():
+def test_every_row_has_a_mark_title_and_preview():
     previews = {7: "data:image/webp;base64,QUJD", 9: "data:image/webp;base64,REVG"}
     page = embedding_html(POINTS, MEMORY, NAMES, previews, title="Epoch 3 & last", limits=(-0.5, 1.5))
     tree, marks = drawn(page)
@@ -124,7 +124,7 @@ def test_nothing_is_fetched_nothing_runs_and_two_do_not_clash():
     assert all(part.startswith(f".{key}") for rule in rules.split("}")[:-1] for part in rule.split("{")[0].split(","))
 
 
-def test_every_class_has_its_look_and_is_listed_where_there_is_room():
+def test_every_class_has_its_look_and_is_listed_if_there_is_room():
     assert len({look_of(i)[1] for i in range(12)}) == 12 and len({look_of(i) for i in range(84)}) == 84
     for names, listed in (([f"c{i}" for i in range(24)], 24), ([f"c{i}" for i in range(25)], 0)):
         assert len(drawn(embedding_html(POINTS, MEMORY, names))[0].findall("svg/use")) == listed

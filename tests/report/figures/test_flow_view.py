@@ -1,4 +1,4 @@
-"""Arrows point where pixels go, clips loop, videos are found by what a person remembers of their names."""
+"""Arrows point where pixels move, clips loop, videos are found by parts of their names."""
 
 import base64
 import io
@@ -21,7 +21,7 @@ from cprlib.report.figures.style import flow_colour
 
 
 def moving(num_frames, dx=2, height=32, width=48):
-    """A smooth pattern that goes dx to the right in each frame."""
+    """A smooth pattern that moves dx to the right per frame."""
     y, x = np.mgrid[:height, :width]
     frames = [127 + 60 * np.sin((x - dx * t) / 4) + 60 * np.sin(y / 5) for t in range(num_frames)]
     return torch.from_numpy(np.stack(frames).astype(np.uint8))[..., None].repeat(1, 1, 1, 3)
@@ -56,7 +56,7 @@ def test_the_wheel_has_the_colours_of_the_directions():
     assert axes.yaxis_inverted()
 
 
-def test_arrows_begin_at_their_pixel_and_have_its_flow():
+def test_arrows_start_at_their_pixel_and_show_its_flow():
     flow = np.random.default_rng(0).uniform(3, 4, (2, 100, 140)).astype(np.float32)  # 14 arrows in a row
     flow[0] *= -1  # to the left and down
     frame = np.zeros((100, 140, 3), np.uint8)
@@ -73,7 +73,7 @@ def test_arrows_begin_at_their_pixel_and_have_its_flow():
     assert f"rim: {np.hypot(*flow).max():.1f} pixels\nper frame" in texts(figure)
 
 
-def test_nothing_moves_no_arrows():
+def test_without_motion_there_are_no_arrows():
     figure = flow_arrows(np.zeros((20, 30, 3), np.uint8), torch.zeros(2, 20, 30))
     assert len(figure.axes[0].collections[0].U) == 0
 
@@ -96,18 +96,18 @@ def test_a_clip_loops_with_its_views_side_by_side():
     assert getattr(one, "n_frames", 1) == 1 and abs(int(np.asarray(one.convert("RGB"))[64, 64, 0]) - 160) < 12
 
 
-def test_a_few_wrong_pixels_do_not_pale_a_clip():
+def test_a_few_wrong_pixels_do_not_make_a_clip_pale():
     flow = np.zeros((2, 2, 30, 40))
     flow[:, 0, :, :20] = 1
     usual = looping_bytes({"flow": flow})
     flow[0, 0, 0, 0] = 100
     assert looping_bytes({"flow": flow}) == usual
     flow[:] = 0
-    flow[0, 1, :3, :3] = 3  # hardly anything moves
+    flow[0, 1, :3, :3] = 3  # almost nothing moves
     assert np.asarray(Image.open(io.BytesIO(looping_bytes({"flow": flow}, height=30))).convert("RGB")).min() < 200
 
 
-def test_the_html_says_what_is_seen_and_can_stand_still():
+def test_the_html_describes_the_clip_and_can_be_still():
     clip = {"rgb": moving(6), "flow": np.ones((5, 2, 32, 48))}
     page = looping_clip(clip, name='<b>"jump"')
     assert "<b>" not in page and page.count("http") == 0
@@ -133,7 +133,7 @@ def test_a_video_is_found_by_number_path_or_part_of_its_name(tmp_path):
         find_video(manifest, 99)
     manifest = manifest_of(tmp_path, "jump/1.mp4", "jump/2.mp4", "run/1.mp4", "run/2.mp4", num_frames=3)
     assert [find_video(manifest, number).video_id for number in range(4)] == [0, 1, 2, 3]
-    assert find_video(manifest, "2").video_id == 2  # two files are called so: the number decides
+    assert find_video(manifest, "2").video_id == 2  # two files have this name: the number decides
     with pytest.raises(ValueError, match=r"0 \(jump/1.mp4\), 1 \(jump/2.mp4\)"):
         find_video(manifest, "mp4")
 
@@ -158,7 +158,7 @@ def test_flow_is_estimated_until_it_is_stored(tmp_path):
 
 
 def write_lmdb(folder, frames):
-    """A video c/v as CoCLR wrote it: JPEGs of pictures whose channels OpenCV puts the other way round."""
+    """A video c/v as CoCLR wrote it: JPEGs by OpenCV, which reverses the channels."""
     jpegs = [cv2.imencode(".png", np.ascontiguousarray(frame[..., ::-1]))[1].tobytes() for frame in frames]
     with lmdb.open(str(folder), map_size=2**20) as environment, environment.begin(write=True) as transaction:
         transaction.put(b"%09d" % 0, msgpack.packb(jpegs))
@@ -178,7 +178,7 @@ def test_the_flow_of_an_lmdb_is_in_pixels_too(tmp_path):
     assert np.allclose(seen.flow[:, 1], 128 * 40 / 255 - 20, atol=1e-4)
 
 
-def test_the_fastest_frame_is_the_one_to_show(tmp_path):
+def test_the_fastest_frame_is_shown(tmp_path):
     seen = look(manifest_of(tmp_path, "a.mp4"))
     flow = torch.zeros_like(seen.flow)
     flow[3], flow[7, 1] = 1, -2

@@ -1,4 +1,4 @@
-"""What the walkthrough draws and counts, on a memory of six clips."""
+"""The figures and counts of the walkthrough, on a memory of six clips."""
 
 import re
 
@@ -19,7 +19,7 @@ def test_kinds_of_mined_rows_by_hand():
     assert found.tolist() == [16.7, 33.3, 33.3, 16.7]
 
 
-def test_mean_similarity_leaves_out_a_clip_with_itself():
+def test_mean_similarity_leaves_out_self_similarity():
     x = torch.eye(6)
     x[1] = x[0]  # the only alike pair shares motion and look
     means = lesson.mean_similarity({"rgb": x}, NAMES)["rgb"]

@@ -1,4 +1,4 @@
-"""Strips of thumbnails: what stands where, which marks, which captions."""
+"""Strips of thumbnails: positions, marks, captions."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ def strip(*arguments):
     return axes
 
 
-def test_images_stand_side_by_side_and_wrong_ones_are_marked():
+def test_images_are_side_by_side_and_wrong_ones_marked():
     axes = strip([*IMAGES[:2], None, IMAGES[2]], [True, False, True, True], ["a", "b", "", "c"])
     assert [im.get_extent()[0] for im in axes.images] == [0, 1 + GAP, 3 + 3 * GAP]
     assert [im.get_array()[0, 0, 0] for im in axes.images] == [10, 20, 30]
@@ -33,14 +33,14 @@ def test_captions_take_two_lines_or_are_left_out():
     assert [text.get_text() for text in many.texts] == ["CPR"]
 
 
-def test_rows_share_one_scale_and_stand_below_each_other():
+def test_rows_share_one_scale_and_are_stacked():
     few, many = Strip("few", IMAGES[:1], [True], ["a"]), Strip("many", IMAGES * 3, [True] * 9)
     first, second = (axes.get_position() for axes in strips_figure([few, many], (6, 8, 3), above=1).axes)
     assert first.x0 == second.x0 and first.width == second.width and first.y0 > second.y1
     assert first.height == second.height
 
 
-def test_images_of_another_shape_are_fitted_with_white():
+def test_images_of_another_shape_are_padded_with_white():
     wide = fitted(np.zeros((10, 40, 3), np.uint8), (6, 8, 3))
     assert wide.shape == (6, 8, 3) and (wide[[0, 1, 4, 5]] == 255).all() and (wide[2:4] == 0).all()
     assert fitted(IMAGES[0], (6, 8, 3)) is IMAGES[0]
@@ -51,7 +51,7 @@ def test_an_empty_strip():
     assert not axes.images and not axes.patches
 
 
-def test_examples_mark_those_of_another_class():
+def test_examples_of_another_class_are_marked():
     videos = pd.DataFrame(
         {"video_id": [1, 2, 3, 4], "label": [0, 0, 1, 2], "class_name": ["Dive", "Dive", "Jump", "Walk"]}
     )

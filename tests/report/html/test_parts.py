@@ -1,4 +1,4 @@
-"""What a report is made of: its pictures and tables."""
+"""The parts of a report: pictures and tables."""
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ def figure_of(draw):
     return figure
 
 
-def test_figures_are_drawn_or_taken_from_the_notebooks(tmp_path, monkeypatch):
+def test_figures_are_drawn_or_copied_from_the_notebooks(tmp_path, monkeypatch):
     def moved():
         raise FileNotFoundError("videos/a.mp4 is not there; put it back")
 
@@ -49,11 +49,11 @@ def test_figures_are_drawn_or_taken_from_the_notebooks(tmp_path, monkeypatch):
     kinds = [(picture.section, picture.uri[11:14], picture.caption) for picture in pictures[:2]]
     assert kinds == [
         ("mining", "svg", "Caption of fig3_mining_curves."),
-        ("mining", "web", "Caption of fig2_mined_rgb_0."),  # a photograph is no vector graphic
+        ("mining", "web", "Caption of fig2_mined_rgb_0."),  # photographs are bitmaps
     ]
     assert (pictures[0].width, pictures[0].height) == (440, 220)
     assert missing == {"mining": ["Figures are left out: videos/a.mp4 is not there; put it back."]}
-    # what was drawn replaces the notebooks' figures of the same name, the rest is kept
+    # drawn figures replace the notebooks' of the same name, the others are kept
     left = [picture.section for picture in pictures[2:]]
     assert left == ["mining", "classification", "classification", "retrieval", "other"]
     assert pictures[2].caption.startswith("Figure 2. ") and "flow network" in pictures[2].caption
@@ -71,7 +71,7 @@ def test_images_keep_their_pixels(tmp_path):
         encode(b"no image")
 
 
-def test_columns_of_numbers_stand_right():
+def test_number_columns_are_right_aligned():
     frame = pd.DataFrame({"Method": ["1"], "B": ["1.0 ± 0.2 → 3.0"], "C": ["epoch 3"], "D": ["–"]})
     assert Table("", frame).looks == ["name", "number", "text", "number"]
     assert not Section("id", "Title") and Section("id", "Title", missing=["it"])

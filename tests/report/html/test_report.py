@@ -1,4 +1,4 @@
-"""Reports and the index page, made from small run folders and read back with an HTML parser."""
+"""Reports and the index page of small run folders, read back with an HTML parser."""
 
 import os
 import re
@@ -19,11 +19,11 @@ from tests.report_runs import NETWORKS, SETTINGS, Page, make_half, make_network,
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The folder of the runs, with the pages of a finished and a half-finished run."""
+    """A folder of runs with the pages of a finished and a half-finished run."""
     outputs = tmp_path_factory.mktemp("work") / "outputs"
     make_run(outputs)
     make_half(outputs)
-    (outputs / "data" / "toy").mkdir(parents=True)  # shared data, no run
+    (outputs / "data" / "toy").mkdir(parents=True)  # shared data, not a run
     for name in ("toy", "half"):
         assert report.main([str(outputs / name)]) == 0
     return outputs
@@ -44,7 +44,7 @@ def test_nothing_is_fetched(pages):
         assert policy.startswith("default-src 'none'") and "script-src" not in policy
 
 
-def test_relative_links_lead_to_files(pages):
+def test_relative_links_point_to_files(pages):
     for path, page in pages.items():
         assert page.links
         for link in page.links:
@@ -57,7 +57,7 @@ def test_relative_links_lead_to_files(pages):
     assert "ablation/num_stages=1,K=320/notebooks/04_cpr.html" in links
 
 
-def test_structure_can_be_read_aloud(pages):
+def test_structure_works_for_screen_readers(pages):
     for page in pages.values():
         levels = [level for level, _ in page.headings]
         assert levels[0] == 1 and levels.count(1) == 1
@@ -68,7 +68,7 @@ def test_structure_can_be_read_aloud(pages):
         assert page.open == [] and '<html lang="en">' in page.source and 'name="viewport"' in page.source
 
 
-def test_numbers_are_those_of_the_csv(made, pages):
+def test_numbers_equal_those_of_the_csv(made, pages):
     page = pages[made / "toy/report.html"]
     head, *rows = page.tables["Mining, retrieval and classification, percent"]
     frame = pd.DataFrame(rows, columns=head)
@@ -95,7 +95,7 @@ def test_summary_compares_two_methods(made, pages):
     assert ["Linear probe", "RGB", "25.0", "25.0", "0.0"] in rows
 
 
-def test_any_two_methods_are_compared(tmp_path):
+def test_any_two_methods_can_be_compared(tmp_path):
     run = make_run(tmp_path)
     assert report.main([str(run), "--compare", "infonce", "cpr"]) == 0
     rows = Page(run / "report.html").tables["InfoNCE against CPR, percent; one run, one seed"]
@@ -194,7 +194,7 @@ def test_broken_files_are_named(tmp_path, capsys):
     (other / "tables/retrieval.csv").write_text("method,view\n")
     with pytest.raises(ValueError, match="retrieval.csv has no column k"):
         result_sections(Run(other), None, [])
-    # the report of another run is made, and the index says what is wrong
+    # other reports are made, and the index names the problem
     assert report.main([str(make_half(tmp_path))]) == 0
     states = {row[0]: row[3] for row in Page(tmp_path / "index.html").tables["Runs, the last changed first"][1:]}
     assert states["half"].startswith("unfinished") and "params.yaml: expected lines" in states["toy"]
@@ -209,11 +209,11 @@ def test_several_seeds(tmp_path):
     assert rows[-2][2] == "20.0 ± 0.0 → 40.0 ± 0.0"  # of CPR in flow
     pairs = page.tables["CPR against CoCLR, percent; mean of 2 runs, the difference ± its standard error"]
     assert pairs[1][-1] == "+10.0 ± 0.0" and "holds results without settings" in page.text
-    page = Page(report.write_report(together, ("cpr", "infonce")))  # of the means: their errors are not known
+    page = Page(report.write_report(together, ("cpr", "infonce")))  # of means: their errors are unknown
     assert page.tables["CPR against InfoNCE, percent; mean of 2 runs"][1] == ["R@1", "RGB", "31.0", "46.0", "+15.0"]
 
 
-def test_any_set_of_methods_and_views(tmp_path):
+def test_any_set_of_methods_and_views_works(tmp_path):
     run = make_run(tmp_path, views=["rgb", "flow", "residual"], methods=["infonce", "mine"])
     for path in (run / "tables").glob("*.csv"):
         path.write_text(path.read_text().replace("cpr,", "<mine>,").replace("infonce,flow", "infonce,residual"))
@@ -234,7 +234,7 @@ def test_a_run_that_evaluates_networks_of_another(tmp_path):
     assert "evaluates the networks of toy on HMDB51" in text and "07_mining_quality" not in text
 
 
-def test_without_classes_nothing_is_said_to_be_missing_or_measured(tmp_path, toy_manifest):
+def test_without_classes_nothing_is_reported_as_missing_or_measured(tmp_path, toy_manifest):
     videos = Manifest.read(toy_manifest).table.assign(label=0, class_name=UNLABELLED)
     Manifest(videos).write(tmp_path / "plain.csv")
     run = tmp_path / "plain"

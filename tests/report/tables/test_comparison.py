@@ -1,4 +1,4 @@
-"""The comparison table, from the CSV files of small made-up runs."""
+"""The comparison table, from the CSV files of small synthetic runs."""
 
 import pandas as pd
 import pytest
@@ -12,7 +12,7 @@ MINING = "method,view,pmr_start,pmr_end,mining_r1,cmr_source,cmr_video\n"
 
 
 def make_run(folder, shift=0.0, ks=(1, 5, 10, 20)):
-    """CPR before random in the files, so that order has to come from the code."""
+    """CPR before random in the files, so that the order has to come from the code."""
     (folder / "tables").mkdir(parents=True)
     retrieval = [
         f"{method},{view},{k},{base + k / 100 + shift}\n"
@@ -37,7 +37,7 @@ def test_one_run(tmp_path):
     assert table.loc[[0, 4, 5], tables.MINING].isna().all(axis=None)
 
 
-def test_classification_stands_beside_retrieval(tmp_path):
+def test_classification_is_beside_retrieval(tmp_path):
     run = make_run(tmp_path)
     (run / "tables" / "probe_cpr.csv").write_text("method,view,protocol,top1,top5\ncpr,flow,probe,0.6,0.9\n")
     (run / "tables" / "probe_random.csv").write_text("method,view,protocol,top1,top5\nrandom,rgb,probe,0.1,0.4\n")
@@ -62,14 +62,14 @@ def test_mean_and_spread_over_runs(tmp_path):
 
 
 def make_table(**r1):
-    """A table of one run: method -> R@1 in flow; coclr, cpr and mine mine."""
+    """A table of one run: method -> R@1 in flow; the methods coclr, cpr and "mine" mine positives."""
     rows = [{"method": m, "view": "flow", "r1": x, "pmr_end": None if m == "random" else x / 2} for m, x in r1.items()]
     return pd.DataFrame(rows).astype({"pmr_end": float})
 
 
-def test_differences_are_those_within_each_run():
+def test_differences_are_within_each_run():
     runs = [make_table(coclr=0.5, cpr=0.5 + gain, random=0.1) for gain in (0.01, 0.03, 0.02)]
-    runs[1] = runs[1].assign(r1=runs[1]["r1"] + 0.2)  # a better seed for all: no matter
+    runs[1] = runs[1].assign(r1=runs[1]["r1"] + 0.2)  # a better seed for all changes nothing
     frame = tables.differences(pd.concat([table.assign(run=i) for i, table in enumerate(runs)]))
     assert list(frame) == ["measure", "view", "coclr", "cpr", "difference", "error", "runs"]
     pmr, r1 = frame.to_dict("records")
@@ -81,7 +81,7 @@ def test_differences_are_those_within_each_run():
     assert list(words) == ["Measure", "View", "CoCLR", "CPR", "CPR − CoCLR"]
 
 
-def test_any_two_methods_are_compared():
+def test_any_two_methods_can_be_compared():
     table = make_table(coclr=0.5, cpr=0.6, mine=0.45, random=0.1)
     assert list(tables.differences(table))[2:4] == ["coclr", "mine"]  # the first and the last that mine
     words = tables.difference_words(tables.differences(table, "cpr", "mine"))
@@ -89,7 +89,7 @@ def test_any_two_methods_are_compared():
     worse = tables.difference_words(tables.differences(table, "random", "cpr"))
     assert worse.to_numpy().tolist() == [["R@1", "Flow", "60.0", "10.0", "−50.0"]]
     level = tables.difference_words(tables.differences(make_table(coclr=0.50031, cpr=0.50012)))
-    assert level.iloc[-1, -1] == "0.0"  # a difference that is not shown has no sign
+    assert level.iloc[-1, -1] == "0.0"  # a difference that rounds to 0 has no sign
     assert tables.differences(make_table(cpr=0.5, random=0.1)).empty
     assert tables.difference_words(tables.differences(table, "cpr", "unknown")).empty
 
@@ -120,7 +120,7 @@ def test_markdown_and_text_hold_every_cell(tmp_path):
     for row, expected in zip(rows[1:], words.to_numpy().tolist()[1:], strict=True):
         assert [cell.strip() for cell in row.strip("|").split("|")] == expected
     lines = to_markdown(words, "simple").splitlines()
-    assert len(lines) == 2 + len(words) and len({len(line) for line in lines}) == 1  # numbers are aligned to the right
+    assert len(lines) == 2 + len(words) and len({len(line) for line in lines}) == 1  # numbers are right-aligned
     assert lines[2].startswith("a|b_$c$ <i>") and "30.0 → 40.0" in lines[5]
 
 
@@ -141,7 +141,7 @@ def test_missing_input_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="retrieval.csv.*notebook 05_retrieval"):
         tables.run_table(tmp_path)
     make_run(tmp_path)
-    (tmp_path / "tables" / "mining.csv").unlink()  # as where networks of another run are judged
+    (tmp_path / "tables" / "mining.csv").unlink()  # as when evaluating networks of another run
     assert tables.run_table(tmp_path)[tables.MINING].isna().all(axis=None)
     (tmp_path / "tables" / "mining.csv").write_text("method,view,pmr_start\n")
     with pytest.raises(ValueError, match="mining.csv has no column pmr_end.*07_mining_quality"):

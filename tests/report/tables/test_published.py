@@ -1,4 +1,4 @@
-"""The published numbers, and the paper's tables with ours beside them."""
+"""The published numbers, and the paper's tables beside ours."""
 
 import csv
 
@@ -11,7 +11,7 @@ from cprlib.report.tables.published import COLUMNS, PUBLISHED, our_results, pape
 
 
 def run_table():
-    """CPR and random weights with all numbers, but no mining of random weights or of both views."""
+    """CPR and random weights with all numbers, except mining of random weights and of "both"."""
     rows = []
     for method, base in (("random", 0.1), ("cpr", 0.3)):
         for i, view in enumerate(("rgb", "flow", "both")):
@@ -61,7 +61,7 @@ def test_published_numbers(where, value):
     assert frame["value"].tolist() == [value]
 
 
-def test_published_file_is_complete_and_says_what_is_not_known():
+def test_published_file_is_complete_and_marks_unknown_values():
     frame, value = read_published(), read_published()["value"]
     assert PUBLISHED.parts[-2:] == ("docs", "published.csv") and list(frame) == COLUMNS
     assert value.dropna().between(0, 100).all() and (frame["source"] != "").all()
@@ -88,7 +88,7 @@ def test_our_results_are_tidy_and_in_percent():
     assert (r1["evaluated_on"], r1["pretrained_on"], r1["backbone"]) == ("HMDB51", "UCF101", "s3d")
     mined = ours[ours["protocol"] == "mining"]
     assert len(mined) == 2 * 4 and set(mined["method"]) == {"cpr"}
-    assert set(mined["evaluated_on"]) == {"UCF101"}  # mining is measured on what was pretrained on
+    assert set(mined["evaluated_on"]) == {"UCF101"}  # mining is measured on the pre-training data
     assert ours[ours["measure"] != "R@1"]["spread"].isna().all()
 
 
@@ -119,7 +119,7 @@ def test_ours_never_share_a_column_with_published_numbers():
             assert {"30.0", "50.0"} & set(numbers(table[own]))
 
 
-def test_transfer_and_other_networks_have_columns_of_their_own():
+def test_transfer_and_other_networks_have_separate_columns():
     transfer = our_results(run_table(), "HMDB51", "UCF101", "s3d")
     kinetics = our_results(run_table(), "HMDB51", "K400", "s3d")
     table = paper_table(6, pd.concat([transfer, kinetics]))

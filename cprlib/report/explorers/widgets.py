@@ -22,7 +22,7 @@ from cprlib.data.manifest import Manifest
 from cprlib.evaluation.retrieval import nearest_neighbours, prepare_views
 from cprlib.report.figures.cascade_view import cascade_figure
 from cprlib.report.figures.embedding import Projection, embedding_html, preview, project
-from cprlib.report.figures.strips import neighbour_figure
+from cprlib.report.figures.strips import Thumbnail, neighbour_figure
 from cprlib.report.figures.style import data_uri
 from cprlib.report.names import method_look, view_label
 from cprlib.store.progress import progress
@@ -79,7 +79,7 @@ def figure_html(figure: Figure) -> str:
 def cascade_explorer(
     memories: Mapping[int, Memory],
     names: Sequence[str],
-    thumbnail: Callable[[int], np.ndarray],
+    thumbnail: Thumbnail,
     query: int = 0,
     num_stages: int = 5,
     ratio: float = 0.5,
@@ -158,13 +158,13 @@ def retrieval_explorer(
     features: Mapping[str, Mapping[str, tuple[Tensor, Tensor]]],
     test: Manifest,
     train: Manifest,
-    thumbnail: Callable[[int], np.ndarray],
+    thumbnail: Thumbnail,
 ) -> Explorer:
     """The nearest training videos of any test video, by any method, in every view and in all together.
 
     Args:
         features: method -> view -> raw (test, train) features, as for `retrieval_table`.
-        thumbnail: video_id -> uint8 (H, W, 3), of both splits.
+        thumbnail: of the videos of both splits.
     """
     most = min(10, len(train))
 

@@ -1,19 +1,18 @@
 """What a cascade mines for one query, stage by stage, as numbers and as figures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from cprlib.cascade import Retrieval, Stage, cascade_retrieve
-from cprlib.report.figures.strips import GAP, Strip, strips_figure
-from cprlib.report.figures.style import BAR, RC, WIDTH, show_image
+from cprlib.report.figures.strips import GAP, Strip, Thumbnail, strips_figure
+from cprlib.report.figures.style import BAR, WIDTH, show_image, styled
 from cprlib.report.names import view_label, within_line
 from cprlib.report.tables.text import percent
 from cprlib.training.snapshots import Memory
@@ -78,13 +77,9 @@ def _mine(memory: Memory, stages: Sequence[Stage], queries: Tensor) -> tuple[Ret
     return found, exclude, hits.sum(1) / found.valid.sum(1)
 
 
-@rc_context(RC)
+@styled
 def cascade_figure(
-    memory: Memory,
-    stages: Sequence[Stage],
-    query: int,
-    names: Sequence[str],
-    thumbnail: Callable[[int], np.ndarray],
+    memory: Memory, stages: Sequence[Stage], query: int, names: Sequence[str], thumbnail: Thumbnail
 ) -> Figure:
     """The rows left after each stage for one query, what the cascade mines, and what a stage in its first view would.
 
@@ -92,7 +87,6 @@ def cascade_figure(
         memory, stages: the stages' views are those of the memory.
         query: a row of the memory.
         names: class names, indexed by label.
-        thumbnail: video_id -> uint8 (H, W, 3).
     """
     one_stage = (Stage(stages[0].view, stages[-1].keep),)
     found, single = trace(memory, stages, query), trace(memory, one_stage, query)
@@ -143,28 +137,20 @@ def _counted(correct: Tensor) -> str:
     return f"{rows} row{'s' if rows != 1 else ''}, {true} true: {100 * true / max(rows, 1):.0f} %"
 
 
-@rc_context(RC)
+@styled
 def cascade_diagram(
-    memory: Memory,
-    stages: Sequence[Stage],
-    query: int,
-    names: Sequence[str],
-    thumbnail: Callable[[int], np.ndarray],
-    thumbnail_flow: Callable[[int], np.ndarray],
+    memory: Memory, stages: Sequence[Stage], query: int, names: Sequence[str], rgb: Thumbnail, flow: Thumbnail
 ) -> Figure:
     """What each stage of a cascade keeps and removes, and what is mined in the end: the paper's figure 1.
 
     For each stage it shows some of the rows that are kept, evenly spaced from the most similar on, and faded those
-    removed rows that the other view finds most similar. No strip shows a video twice.
-
-    Args:
-        memory, stages, query, names: as for :func:`cascade_figure`.
-        thumbnail, thumbnail_flow: video_id -> uint8 (H, W, 3), of RGB and of flow in colours.
+    removed rows that the other view finds most similar. No strip shows a video twice. Arguments as for
+    :func:`cascade_figure`, with thumbnails of RGB (also for other views) and of flow.
     """
     found, same = trace(memory, stages, query), memory.label == memory.label[query]
 
     def picture(row: int, view: str, left: float = 1.0) -> np.ndarray:
-        image = (thumbnail_flow if view == "flow" else thumbnail)(int(memory.video_id[row]))
+        image = (flow if view == "flow" else rgb)(int(memory.video_id[row]))
         return (255 - left * (255.0 - image)).astype(np.uint8)
 
     views = sorted({stage.view for stage in stages}, reverse=True)  # rgb before flow

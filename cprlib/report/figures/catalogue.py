@@ -132,8 +132,14 @@ FIGURES = [
     Figure("{method}_loss", "training", "Co-training with {method}: loss over the epochs.", _LINES),
     Figure("{method}_{view}", "training", "Training with {method}: loss of the {view} network.", _LINES),
 ]
-KINDS = {"method": "|".join(map(re.escape, METHODS)), "protocol": "|".join(measures("classification"))}
-KINDS |= {"number": r"\d+", "by": "source|video", "view": "[^_]+"}  # what may fill a name
+FIELDS = {  # what may fill a name -> its pattern, and its words in a caption
+    "method": ("|".join(map(re.escape, METHODS)), lambda name, views: method_look(name).label),
+    "view": ("[^_]+", lambda name, views: within_line(view_label(name, views))),
+    "by": ("source|video", lambda name, views: {"source": "recordings", "video": "videos"}[name]),
+    "number": (r"\d+", lambda number, views: str(int(number) + 1)),
+    "protocol": ("|".join(measures("classification")), lambda name, views: within_line(MEASURES[name].label)),
+    "sweep": (".+", lambda name, views: _sweep_words(name)),
+}
 
 
 def figures_of_run(run: str | Path | Run, seed: int = 0) -> tuple[list[Figure], dict[str, str]]:
@@ -161,7 +167,7 @@ def describe(name: str, views: Sequence[str] = ("rgb", "flow")) -> tuple[int, Fi
     ('mining', 'My own.')
     """
     for place, line in enumerate(FIGURES):
-        pattern = re.sub(r"{(\w+)}", lambda field: f"(?P<{field[1]}>{KINDS.get(field[1], '.+')})", bare(line.name))
+        pattern = re.sub(r"{(\w+)}", lambda field: f"(?P<{field[1]}>{FIELDS[field[1]][0]})", bare(line.name))
         if match := re.fullmatch(pattern, bare(name)):
             return place, _filled(line, match.groupdict(), views)
     title = name.replace("_", " ")
@@ -174,24 +180,16 @@ def bare(name: str) -> str:
 
 
 def _filled(line: Figure, values: dict[str, str], views: Sequence[str]) -> Figure:
-    words = {"method": "the last method"} | values
-    for key, value in values.items():
-        if key == "method":
-            words[key] = method_look(value).label
-        elif key == "view":
-            words[key] = within_line(view_label(value, views))
-        elif key == "by":
-            words[key] = {"source": "recordings", "video": "videos"}[value]
-        elif key == "number":
-            words[key] = str(int(value) + 1)
-        elif key == "protocol":
-            words[key] = within_line(MEASURES[value].label)
-        elif value in SETTINGS:  # {sweep}: "top_k" is PMR over the top k, "stages_r1" is R@1 over the stages
-            words[key] = f"PMR for each {within_line(SETTINGS[value])}"
-        else:
-            measure = value.removeprefix("stages_")
-            words[key] = f"{MEASURES[measure].label if measure in MEASURES else measure} over the number of stages"
+    words = {"method": "the last method"} | {key: FIELDS[key][1](value, views) for key, value in values.items()}
     return line._replace(name=line.name.format(**values), caption=line.caption.format(**words))
+
+
+def _sweep_words(name: str) -> str:
+    """A sweep "top_k" is PMR over the top k, "stages_r1" is R@1 over the stages."""
+    if name in SETTINGS:
+        return f"PMR for each {within_line(SETTINGS[name])}"
+    measure = name.removeprefix("stages_")
+    return f"{MEASURES[measure].label if measure in MEASURES else measure} over the number of stages"
 
 
 def save_figures(

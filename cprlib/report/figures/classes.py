@@ -1,22 +1,22 @@
 """Mining of each class (figures 4 to 6 of the paper), and confusion of classes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from cprlib.data.manifest import Manifest
-from cprlib.report.figures.strips import Strip, strips_figure
-from cprlib.report.figures.style import RC, WIDTH, draw_bars, draw_legend, new_figure
+from cprlib.report.figures.strips import Strip, Thumbnail, strips_figure
+from cprlib.report.figures.style import WIDTH, draw_bars, draw_legend, new_figure, styled
 from cprlib.report.names import method_look, method_order
 
 CLASSES_PER_COLUMN = 34  # 101 classes in three columns
+MOST = 3  # best and worst classes
 NUMBERS, NAMES = 15, 60  # most classes with numbers, and with names, in a confusion matrix
 
 
-@rc_context(RC)
+@styled
 def cmr_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
     """CMR of every class (Eq. 5), the last method's best class on top, the median over classes as a line.
 
@@ -43,23 +43,17 @@ def cmr_bars(cmr: Mapping[str, pd.DataFrame], title: str = "") -> Figure:
 
 
 def best_and_worst(
-    cmr: Mapping[str, pd.DataFrame],
-    videos: Mapping[int, Sequence[int]],
-    thumbnail: Callable[[int], np.ndarray],
-    method: str = "cpr",
-    count: int = 3,
+    cmr: Mapping[str, pd.DataFrame], videos: Mapping[int, Sequence[int]], thumbnail: Thumbnail, method: str = "cpr"
 ) -> Figure:
     """The classes with the highest and the lowest CMR of a method, with every method's CMR and frames.
 
     Args:
         cmr: method -> table of `class_mining_recall`, all of the same classes.
         videos: label -> video_ids to show, e.g. from :func:`class_videos`.
-        thumbnail: video_id -> uint8 (H, W, 3).
         method: ties go to the class with more instances, then to the smaller label.
-        count: classes of either kind, at most half of all.
     """
     order = cmr[method].sort_values(["cmr", "instances", "label"], ascending=[False, False, True])
-    count = min(count, max(1, len(order) // 2))
+    count = min(MOST, max(1, len(order) // 2))
     strips = []
     for kind, classes in {"Best": order.head(count), "Worst": order.tail(count)}.items():
         for row in classes.itertuples():
@@ -77,7 +71,7 @@ def class_videos(manifest: Manifest, count: int = 5) -> dict[int, list[int]]:
     return first.groupby("label")["video_id"].apply(list).to_dict()
 
 
-@rc_context(RC)
+@styled
 def confusion_figure(matrix: pd.DataFrame, title: str = "") -> Figure:
     """Percent of each class's videos (rows) that were taken for each class (columns), darker for more.
 

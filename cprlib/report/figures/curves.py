@@ -4,12 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from cprlib.evaluation.mining import mining_recall_at_1, positive_mining_recall
 from cprlib.methods import ALL_VIEWS, MEASURES, METHODS
-from cprlib.report.figures.style import RC, WIDTH, draw_bars, draw_curve, draw_legend, new_figure, panel_row
+from cprlib.report.figures.style import WIDTH, draw_bars, draw_curve, draw_legend, new_figure, panel_row, styled
 from cprlib.report.names import method_order, view_label, view_order
 from cprlib.report.tables.ablation import SETTINGS, sweep
 
@@ -26,7 +25,7 @@ RATIO_LOOKS = [("#d55e00", "-", "o"), ("#006046", "--", "s"), ("#cc79a7", "-.", 
 MARKS = {1: "v", 2: "^", 3: "s", 4: "D", 5: "o", 7: "P"}  # number of stages -> marker
 
 
-@rc_context(RC)
+@styled
 def _curves(rows: Mapping[str, Mapping[tuple, pd.DataFrame]], title: str, x: str, height: float, share=False) -> Figure:
     """A row of panels for each quantity, a panel for each view, a line for each method.
 
@@ -93,7 +92,7 @@ def training_curves(metrics: Mapping[str, pd.DataFrame], quantity: str = "loss")
     return _curves({QUANTITIES[quantity]: lines}, "{} network", "Epoch", 3.2)
 
 
-@rc_context(RC)
+@styled
 def recall_bars(table: pd.DataFrame) -> Figure:
     """Retrieval R@k, a panel for each view; table: method, view, k, recall, from `retrieval_table`."""
     wide = 100 * table.pivot(index=["view", "k"], columns="method", values="recall")
@@ -107,7 +106,7 @@ def recall_bars(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@rc_context(RC)
+@styled
 def choice_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """How well the agreement of the views predicts PMR: a point for each plan, a panel for each network.
 
@@ -126,7 +125,7 @@ def choice_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-@rc_context(RC)
+@styled
 def ablation_curves(frame: pd.DataFrame, measure: str = "pmr_end", setting: str = "num_stages") -> Figure:
     """A measure over the values of a setting, a panel for each view; over the number of stages a line for each ratio.
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -16,7 +15,7 @@ from PIL import Image
 from cprlib.data.flow import dequantise, estimate, flow_info
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
-from cprlib.report.figures.style import RC, data_uri, flow_colour, new_figure, show_image
+from cprlib.report.figures.style import data_uri, flow_colour, new_figure, show_image, styled
 from cprlib.report.names import view_label
 
 LMDB_BOUND = 20.0  # of the flow that CoCLR published
@@ -93,7 +92,7 @@ def look(manifest: Manifest, video: int | str = "", flow_method: str = "dis", co
     return Look(row, source.frames(row.video_id, "rgb", shown), torch.from_numpy(flow.copy()))
 
 
-@rc_context(RC)
+@styled
 def flow_arrows(frame: Any, flow: Any) -> Figure:
     """A frame with arrows for its motion, its flow in colour, and the wheel that explains the colours.
 

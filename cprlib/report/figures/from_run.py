@@ -17,7 +17,7 @@ from cprlib.methods import ALL_VIEWS, MEASURES
 from cprlib.report.figures.cascade_view import cascade_diagram, typical_query
 from cprlib.report.figures.classes import best_and_worst, class_videos, cmr_bars, confusion_figure
 from cprlib.report.figures.curves import ablation_curves, cotraining_curves, mining_curves
-from cprlib.report.figures.strips import common_queries, mined_figure, thumbnails
+from cprlib.report.figures.strips import Thumbnail, common_queries, mined_figure, thumbnails
 from cprlib.report.names import measures, method_look, method_order, view_label, within_line
 from cprlib.report.run import MEMORIES, Run
 from cprlib.report.tables.comparison import read_table
@@ -25,7 +25,7 @@ from cprlib.report.tables.comparison import read_table
 Found = Iterator[tuple[dict[str, str], Callable[[], Any]]]
 
 
-def _pictures(run: Run, view: str = "rgb") -> Callable:
+def _pictures(run: Run, view: str = "rgb") -> Thumbnail:
     return thumbnails(run.manifest, run.frames(view), view)
 
 
@@ -44,8 +44,10 @@ def cascades(run: Run, seed: int) -> Found:
 def mined(run: Run, seed: int) -> Found:
     for view, logs in run.logs.items():
         for number, query in enumerate(common_queries(logs, 3, seed)):
-            draw = partial(lambda v, q: mined_figure(run.logs[v], run.manifest, _pictures(run), q), view, query)
-            yield {"view": view, "number": str(number)}, draw
+            yield (
+                {"view": view, "number": str(number)},
+                lambda v=view, q=query: mined_figure(run.logs[v], run.manifest, _pictures(run), q),
+            )
 
 
 def curves(run: Run, seed: int) -> Found:

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 from torch import Tensor
 
 from cprlib.data.manifest import Manifest
 from cprlib.report.figures.flow_view import look, looping_clip
-from cprlib.report.figures.style import RC, WIDTH, draw_legend, new_figure
+from cprlib.report.figures.style import WIDTH, draw_legend, new_figure, styled
 
 # colour-blind-safe, of different lightness, not used for methods
 _LOOKS = [("#999999", ":", "v"), ("#0072b2", "--", "s"), ("#e69f00", "-", "o"), ("#111111", "-.", "D")]
@@ -65,7 +64,7 @@ def _shared(rows: np.ndarray, class_names: Sequence[str]) -> dict[str, np.ndarra
     return kinds | {"neither": ~moves & ~looks}
 
 
-@rc_context(RC)
+@styled
 def pull_figure(
     paths: Mapping[str, Tensor], points: Tensor, same: Tensor, found: Mapping[str, Sequence[float]]
 ) -> Figure:

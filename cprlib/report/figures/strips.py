@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -21,18 +20,19 @@ from torch import Tensor
 
 from cprlib.data.flow_file import dequantise
 from cprlib.data.manifest import Manifest
-from cprlib.report.figures.style import RC, WIDTH, WRONG, flow_colour, new_figure
+from cprlib.report.figures.style import WIDTH, WRONG, flow_colour, new_figure, styled
 from cprlib.report.names import method_look, view_label
 
 GAP = 0.06  # between thumbnails, in thumbnail widths
 LARGEST_CELL, FOOT = 1.25, 0.36  # inches: width of a thumbnail, height of its caption
 SMALLEST, LARGEST = 6.5, 9.0  # font size of captions, points
 LETTER = 0.6  # width of a letter, in font sizes
-LEAST = 0.05  # of the flow's bound: the speed from which on colours are saturated at the earliest
+LEAST = 0.05  # of the flow's bound: slower clips are drawn pale
+Thumbnail = Callable[[int], np.ndarray]  # video_id -> uint8 (H, W, 3)
 
 
-def thumbnails(manifest: Manifest, frames: Any, view: str = "rgb") -> Callable[[int], np.ndarray]:
-    """A function that gives the middle frame of a video, flow in colours: video_id -> uint8 (H, W, 3)."""
+def thumbnails(manifest: Manifest, frames: Any, view: str = "rgb") -> Thumbnail:
+    """A function that gives the middle frame of a video, flow in colours; it keeps the last 1024."""
     middles = dict(zip(manifest.table.video_id.tolist(), (manifest.table.num_frames // 2).tolist(), strict=True))
 
     @lru_cache(maxsize=1024)
@@ -61,7 +61,7 @@ class Strip(NamedTuple):
     captions: Sequence[str] = ()
 
 
-@rc_context(RC)
+@styled
 def strips_figure(strips: Sequence[Strip], shape: tuple[int, ...], above: float = 0.0) -> Figure:
     """Rows of thumbnails, all of one shape (H, W, 3); `above`: inches that stay free on top."""
     slots = max(5, *(len(strip.images) for strip in strips)) * (1 + GAP)
@@ -149,13 +149,12 @@ def clip_strip(clip: Mapping[str, Any], count: int = 8) -> Figure:
     return strips_figure(strips, strips[0].images[0].shape)
 
 
-def examples_figure(query: Any, found: Mapping[str, pd.DataFrame], thumbnail: Callable[[int], np.ndarray]) -> Figure:
+def examples_figure(query: Any, found: Mapping[str, pd.DataFrame], thumbnail: Thumbnail) -> Figure:
     """A query and what was found for it; videos of another class are marked.
 
     Args:
         query: a row of a manifest: video_id, label, class_name.
         found: name of a row of thumbnails -> rows of a manifest, best first.
-        thumbnail: see :func:`thumbnails`.
     """
     strips = []
     for name, rows in ({"Query": pd.DataFrame([query])} | found).items():
@@ -164,9 +163,7 @@ def examples_figure(query: Any, found: Mapping[str, pd.DataFrame], thumbnail: Ca
     return strips_figure(strips, strips[0].images[0].shape)
 
 
-def mined_figure(
-    logs: Mapping[str, pd.DataFrame], manifest: Manifest, thumbnail: Callable[[int], np.ndarray], query: int
-) -> Figure:
+def mined_figure(logs: Mapping[str, pd.DataFrame], manifest: Manifest, thumbnail: Thumbnail, query: int) -> Figure:
     """What each method (-> mining log of one network) mined for a query (a video_id) in its last epoch."""
     videos = manifest.table.set_index("video_id", drop=False)
     if not manifest.is_labelled:
@@ -185,7 +182,7 @@ def common_queries(logs: Mapping[str, pd.DataFrame], count: int, seed: int = 0) 
 
 
 def neighbour_figure(
-    neighbours: Mapping[str, Tensor], query: int, queries: Manifest, gallery: Manifest, thumbnail: Callable
+    neighbours: Mapping[str, Tensor], query: int, queries: Manifest, gallery: Manifest, thumbnail: Thumbnail
 ) -> Figure:
     """A test video (row of `queries`) and its neighbours: view -> rows of the gallery (k,), nearest first."""
     found = {view_label(view, neighbours): gallery.table.iloc[rows.tolist()] for view, rows in neighbours.items()}

@@ -23,7 +23,6 @@ WRONG = "#c1121f"
 BAR = {"edgecolor": "white", "linewidth": 0.5}
 
 RC = {
-    # for matplotlib.rc_context around every public figure function
     "text.parse_math": False,  # names of classes and videos are text: "$a$" is no formula
     "font.size": 10,
     "axes.titlesize": 11,
@@ -43,6 +42,7 @@ RC = {
     "hatch.linewidth": 0.8,
     "image.interpolation": "antialiased",
 }
+styled = rc_context(RC)  # decorator of every function that makes a figure
 
 
 def new_figure(width: float, height: float, placed: bool = False) -> Figure:

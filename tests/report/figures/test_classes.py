@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from cprlib.data.manifest import Manifest
-from cprlib.report.figures.classes import best_and_worst, class_videos, cmr_bars
+from cprlib.report.figures.classes import MOST, best_and_worst, class_videos, cmr_bars
 from tests.report.figures.test_curves import legend_texts, line
 
 
@@ -39,17 +39,17 @@ def test_best_and_worst_classes_with_their_pictures(classes):
     cpr, coclr = (table(draw.permutation(classes), [classes] * classes) for _ in range(2))
     videos = {label: [label, label + 101] for label in range(classes)}
     cmr = {"cpr": cpr, "coclr": coclr}
-    figure = best_and_worst(cmr, videos, lambda video: np.full((3, 4, 3), video, np.uint8), count=2)
-    order = sorted(range(classes), key=lambda label: -cpr.cmr[label])
+    figure = best_and_worst(cmr, videos, lambda video: np.full((3, 4, 3), video, np.uint8))
+    order, count = sorted(range(classes), key=lambda label: -cpr.cmr[label]), min(MOST, classes // 2)
     expected = {
         f"{kind}: C{i}\nCoCLR {100 * coclr.cmr[i]:.1f} %\nCPR {100 * cpr.cmr[i]:.1f} %": [i, i + 101]
-        for kind, some in (("Best", order[:2]), ("Worst", order[-2:]))
+        for kind, some in (("Best", order[:count]), ("Worst", order[-count:]))
         for i in some
     }
     assert shown(figure) == expected and list(shown(figure)) == list(expected)
-    other = best_and_worst(cmr, videos, lambda video: np.zeros((3, 4, 3), np.uint8), method="coclr", count=1)
+    other = best_and_worst(cmr, videos, lambda video: np.zeros((3, 4, 3), np.uint8), method="coclr")
     named = [name.split("\n")[0] for name in shown(other)]
-    assert named == [f"Best: C{coclr.cmr.idxmax()}", f"Worst: C{coclr.cmr.idxmin()}"]
+    assert (named[0], named[-1]) == (f"Best: C{coclr.cmr.idxmax()}", f"Worst: C{coclr.cmr.idxmin()}")
 
 
 def test_no_class_is_both_best_and_worst():

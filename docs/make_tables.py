@@ -241,7 +241,7 @@ def main() -> None:
         if not check:
             page.write_text(made, encoding="utf-8")
     if check and stale:
-        sys.exit(f"not as docs/results.csv says: {', '.join(stale)}; run python -m docs.make_tables")
+        sys.exit(f"out of date with docs/results.csv: {', '.join(stale)}; run python -m docs.make_tables")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def training_centre(training: str | Path, view: str | None = None) -> Centre:
             kept = {"fingerprint": made_from, **_make(folder, saved["config"], view)._asdict()}
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"{folder} has no {path.name} yet, the mean that is subtracted from features, and this fails: {error}"
+                f"{folder} has no {path.name} yet, the mean to subtract from features, and computing it failed: {error}"
             ) from error
         save_tensors(path, kept)
     return Centre(kept["mean"], kept["flow"])

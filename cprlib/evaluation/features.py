@@ -53,7 +53,7 @@ class Windows(Dataset):
         middle: bool = False,
     ):
         if not len(videos.table):
-            raise ValueError("no videos to look at: the manifest's split is empty")
+            raise ValueError("no videos to encode: the manifest's split is empty")
         self.frames, self.view, self.size, self.crops = frames, view, size, crops
         self.video_ids = [int(i) for i in videos.table["video_id"]]
         self.lengths = [int(n) for n in videos.table["num_frames"]]

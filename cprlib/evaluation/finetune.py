@@ -79,7 +79,7 @@ class FinetuneConfig:
         check_settings(self)
         if self.batch_size % self.devices:
             raise ValueError(
-                f"devices: {self.devices} share a batch equally; batch_size {self.batch_size} is no multiple"
+                f"devices: {self.devices} share a batch equally; batch_size {self.batch_size} is not a multiple"
             )
 
 
@@ -187,10 +187,10 @@ def predicted(run: str | Path, videos: Manifest, frames: Any, crops: str, batch_
     """:func:`predict` with frames that are already open; several processes share the videos."""
     saved = load_checkpoint(run)
     if "best" not in saved:
-        raise ValueError(f"{run} is no classifier; give a folder that finetune() made")
+        raise ValueError(f"{run} is not a classifier; give a folder made by finetune()")
     settings, weights, classes = saved["config"], saved["best"]["classifier"], len(videos.class_names)
     if classes != (known := len(weights["linear.bias"])):
-        raise ValueError(f"{run} knows {known} classes, the manifest has {classes}; give the one it was trained on")
+        raise ValueError(f"{run} has {known} classes, the manifest {classes}; give the manifest it was trained on")
     model = Classifier(load_encoder(run), classes, settings["frozen"], settings["dropout"])
     model.load_state_dict(weights)
     view = settings["view"]

@@ -32,12 +32,12 @@ def check_judged(training: str | Path, manifest: Manifest, view: str) -> None:
         if any(seen):
             raise ValueError(
                 f"{folder} was trained on {sum(seen)} of the {len(seen)} test videos, {test.path[seen.index(True)]} "
-                "among them, as the split was another one then; train it again, or judge it on other videos"
+                "among them, because the split has changed; train it again, or evaluate it on other videos"
             )
     if VIEWS[view].source == "flow" and parts.get("flow"):
         now = Fingerprint(flow_settings(manifest))
         told = Fingerprint({k: v for k, v in parts["flow"].items() if k != "files"}).differences(now)
         if told:
             raise ValueError(
-                f"{folder} was trained on other flow ({'; '.join(told.values())}); extract flow as it was in training"
+                f"{folder} was trained on other flow ({'; '.join(told.values())}); extract flow as in training"
             )

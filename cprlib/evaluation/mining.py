@@ -34,7 +34,7 @@ def read_mining_log(run_folder: str | Path) -> pd.DataFrame:
     """
     folder = resolve(run_folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"no run folder {folder}: train this network first (notebook 03 for CoCLR, 04 for CPR)")
+        raise FileNotFoundError(f"no training in {folder}: train it first (notebook 03 for CoCLR, 04 for CPR)")
     parts = sorted((folder / "mining.parquet").glob("[!._]*.parquet"))
     if not parts:
         raise FileNotFoundError(

@@ -89,7 +89,7 @@ def nearest_neighbours(query: Any, gallery: Any, k: int, chunk: int = 256) -> tu
         )
     if not 1 <= k <= len(gallery):
         raise ValueError(
-            f"k={k} neighbours asked of a gallery of {len(gallery)} videos: choose k from 1 to {len(gallery)}"
+            f"k={k} neighbours requested from a gallery of {len(gallery)} videos: choose k from 1 to {len(gallery)}"
         )
     tops = [(part @ gallery.T).topk(k, dim=1) for part in query.split(chunk)]
     return torch.cat([top.indices for top in tops]), torch.cat([top.values for top in tops])

@@ -123,7 +123,7 @@ class VideoEncoder:
         if isinstance(videos, str | Path):
             return find_videos(videos) if Path(videos).is_dir() else [videos]
         if not isinstance(videos, Iterable):
-            raise ValueError(f"{videos!r} is no video; give a path, frames, or a list of such")
+            raise ValueError(f"{videos!r} is not a video; give a path, frames, or a list of these")
         return [videos] if isinstance(videos, Tensor | np.ndarray) else list(videos)
 
     def _joined(self, raw: dict[str, Tensor]) -> Tensor:

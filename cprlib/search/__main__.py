@@ -24,7 +24,7 @@ def main(args: Sequence[str] | None = None) -> None:
     except (ValueError, OSError, RuntimeError) as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit("stopped; what was finished is kept, the same command goes on") from None
+        raise SystemExit("stopped; finished vectors are kept, run the same command to resume") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,7 +69,7 @@ def _index(options: argparse.Namespace, tell=print) -> Index:
 
 def _query(options: argparse.Namespace) -> None:
     if options.html and (Path(options.html).is_dir() or Path(options.html).suffix.lower() not in (".html", ".htm")):
-        raise ValueError(f"--html {options.html}: name the page that is to be written, ….html")
+        raise ValueError(f"--html {options.html}: name the page to write, ….html")
     if (Path(options.index) / ABOUT).is_file():
         index = open_index(options.index)
     elif Path(options.index).exists() and options.run:

@@ -120,7 +120,7 @@ def read_about(folder: Path) -> dict:
     """
     about = read_json(folder / ABOUT)
     if not isinstance(about, dict) or not {"source", "root", "encoder", "fingerprint", "parts"} <= about.keys():
-        raise ValueError(f"{folder / ABOUT} is not that of an index; delete {folder} and make the index again")
+        raise ValueError(f"{folder / ABOUT} does not describe an index; delete {folder} and make the index again")
     return about
 
 

@@ -74,7 +74,7 @@ def update_index(
         listed = videos_of(source)
         paths = [path for path in listed if path.is_file()]
         if not paths:
-            raise FileNotFoundError(f"{source}: none of its videos is there, such as {listed[0]}; correct the paths")
+            raise FileNotFoundError(f"{source}: none of its videos exists, e.g. {listed[0]}; correct the paths")
         _open(folder, source, paths, encoder)
         table, old = _state_of(paths), read_table(folder)
         table = _with_content(table, old)
@@ -107,7 +107,7 @@ def videos_of(source: Path) -> list[Path]:
     if "lmdb" in set(table.get("reader", ())):
         raise ValueError(f"{source}: videos in an LMDB cannot be searched; give a folder of video files")
     if not len(table):
-        raise ValueError(f"{source}: no row; it needs a path in each")
+        raise ValueError(f"{source}: no rows; list one video path per row")
     return [Path(path) for path in sorted({place_of(text, source) for text in table.path})]
 
 

@@ -114,16 +114,14 @@ class TrainingConfig(Phases):
         check_settings(self)
         if self.devices > 1 and (self.batch_size % self.devices or self.bn_groups > 1 or self.compile):
             raise ValueError(
-                f"devices: {self.devices} share a batch equally and have batch statistics in common; batch_size is "
+                f"devices: {self.devices} share a batch equally and synchronise batch norm; batch_size is "
                 f"{self.batch_size}, bn_groups {self.bn_groups}, compile {self.compile}: choose a multiple, 1 and False"
             )
         for view in self.samplers:
             if view not in VIEWS:
                 raise ValueError(f"samplers: {view!r} is not one of {', '.join(VIEWS)}")
         if self.view in self.samplers:
-            raise ValueError(
-                f"samplers: {self.view!r} is the view that is trained; name frozen networks of other views"
-            )
+            raise ValueError(f"samplers: {self.view!r} is the trained view; name frozen networks of other views")
         if METHODS[self.method].build_miner:  # fail now if the cascade is impossible
             stages, keeps = (1, ()) if self.method == "coclr" else (self.num_stages, self.keeps)
             for top_k in self.phases:

@@ -135,7 +135,7 @@ def new_state(config: TrainingConfig) -> TrainState:
         fresh, encoder = encoder, load_encoder(resolve(config.init), config.view).train()
         if [x.shape for x in encoder.parameters()] != [x.shape for x in fresh.parameters()]:
             raise ValueError(
-                f"init: {config.init} is another network than backbone {config.backbone!r} with dim {config.dim}; give "
+                f"init: {config.init} is not a network with backbone {config.backbone!r} and dim {config.dim}; give "
                 "the backbone and dim of its config.json"
             )
     encoder = encoder.to(device)

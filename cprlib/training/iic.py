@@ -104,7 +104,7 @@ class IICConfig(Phases):
         check_settings(self)
         if self.batch_size % self.devices:
             raise ValueError(
-                f"devices: {self.devices} share a batch equally; batch_size {self.batch_size} is no multiple"
+                f"devices: {self.devices} share a batch equally; batch_size {self.batch_size} is not a multiple"
             )
         if self.view == self.other_view:
             raise ValueError(f"other_view: {self.other_view!r} is the view itself; name two views")

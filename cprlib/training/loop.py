@@ -113,7 +113,7 @@ def _go_on(folder: Path, config: Any, state: Any) -> list[dict]:
     def take(saved: dict) -> list[dict]:
         other = [name for name in TELLING if saved["config"].get(name, was := getattr(config, name, None)) != was]
         if other:
-            raise ValueError(f"it is of another training: {other[0]} is {saved['config'][other[0]]!r}")
+            raise ValueError(f"it belongs to another training: {other[0]} is {saved['config'][other[0]]!r}")
         epoch = saved["epoch"]
         lines = saved["metrics"] if "metrics" in saved else read_lines(folder / LINES)[:epoch]
         if [line["epoch"] for line in lines] != list(range(epoch)) or not 0 < epoch <= config.all_epochs:

@@ -23,9 +23,9 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(("cuda" if gpus else "cpu") if name == "auto" else name)
     except RuntimeError as error:
-        raise ValueError(f"device: {name!r} is no device; give auto, cpu, cuda or cuda:0") from error
+        raise ValueError(f"device: {name!r} is not a device; give auto, cpu, cuda or cuda:0") from error
     if device.type not in kinds or (device.type == "cuda" and (device.index or 0) >= gpus):
-        raise ValueError(f"device: {name!r} does not exist here, torch sees {gpus} GPUs; give auto or cpu")
+        raise ValueError(f"device: {name!r} is not available, torch sees {gpus} GPUs; give auto or cpu")
     return device
 
 
@@ -57,8 +57,8 @@ def check_losses(losses: Sequence[torch.Tensor], epoch: int) -> None:
     """Raise a FloatingPointError if a loss of an epoch is not finite."""
     if losses and not (values := torch.stack(list(losses))).isfinite().all():
         raise FloatingPointError(
-            f"the loss became {values[~values.isfinite()][0].item()} in epoch {epoch}; the checkpoint of the epoch "
-            "before is kept: go on from it with a lower lr (continue_with: [lr]), or with precision fp32"
+            f"the loss became {values[~values.isfinite()][0].item()} in epoch {epoch}; the checkpoint of the "
+            "previous epoch is kept: resume with a lower lr (continue_with: [lr]), or with precision fp32"
         )
 
 

@@ -159,7 +159,7 @@ def test_log_is_read_from_its_parts(tmp_path):
 
 
 def test_a_missing_log_says_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no run folder .*cpr_rgb.*notebook"):
+    with pytest.raises(FileNotFoundError, match="no training in .*cpr_rgb.*notebook"):
         read_mining_log(tmp_path / "cpr_rgb")
     with pytest.raises(FileNotFoundError, match="no mining log.*only CoCLR and CPR mine"):
         read_mining_log(tmp_path)

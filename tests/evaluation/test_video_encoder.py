@@ -93,7 +93,7 @@ def test_input_that_is_not_a_video_is_named(encoder, tmp_path):
         encoder.embed(torch.zeros(4, 8, 8, 3, dtype=torch.uint8), fps=0)
     with pytest.raises(ValueError, match="the list holds no video"):
         encoder.embed([])
-    with pytest.raises(ValueError, match="3 is no video; give a path, frames, or a list of such"):
+    with pytest.raises(ValueError, match="3 is not a video; give a path, frames, or a list of these"):
         encoder.embed(3)
 
 

@@ -141,7 +141,7 @@ def test_an_index_of_other_networks_or_without_videos_is_refused(run, small_run,
         (["query", str(tmp_path / "nothing"), str(videos / "2.mp4")], "no index at"),
         (["query", str(tmp_path / "index"), str(tmp_path / "gone.mp4")], "is no file; correct the path"),
         (["query", str(tmp_path / "index"), str(videos)], "is a folder; query with one of its files"),
-        (["query", str(tmp_path / "index"), query, "--html", query], "name the page that is to be written"),
+        (["query", str(tmp_path / "index"), query, "--html", query], "name the page to write"),
         (
             ["query", str(tmp_path / "index"), query, "--run", str(small_run / "infonce_rgb")],
             "made with other networks",
@@ -164,7 +164,7 @@ def test_a_table_of_videos_is_searched_like_their_folder(run, toy_manifest, vide
     for content, message in (
         ("class_name\nx\n", "no column 'path'"),
         ("path\n", "no row"),
-        ("path\nnowhere.mp4\n", "none of its videos is there, such as .*nowhere.mp4; correct the paths"),
+        ("path\nnowhere.mp4\n", "none of its videos exists, e.g. .*nowhere.mp4; correct the paths"),
     ):
         table.write_text(content)
         with pytest.raises(SystemExit, match=message):

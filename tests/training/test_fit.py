@@ -205,7 +205,7 @@ def test_one_step_of_the_papers_recipe(name):
         (dict(lr=-1.0), "lr: -1.0 must be greater than 0"),
         (dict(momentum=1.5), "momentum: 1.5 must lie between 0 and 1"),
         (dict(method="cpr", K=64, num_stages=9), "use at most 6 stages"),
-        (dict(samplers={"rgb": "x"}), "samplers: 'rgb' is the view that is trained"),
+        (dict(samplers={"rgb": "x"}), "samplers: 'rgb' is the trained view"),
     ],
 )
 def test_bad_settings_fail_before_anything_starts(config, change, message):

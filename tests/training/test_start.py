@@ -29,7 +29,7 @@ def test_a_training_starts_from_another_network_of_the_same_kind(small_run, toy_
     assert Fingerprint.read(tmp_path / "on").parts["init"]
     assert same(from_released(replace(config, out=str(tmp_path / "taken")), start), start)
     for other in ({"dim": 9}, {"backbone": "r3d_18"}):
-        with pytest.raises(ValueError, match="is another network than backbone"):
+        with pytest.raises(ValueError, match="is not a network with backbone"):
             fit(replace(config, out=str(tmp_path / "other"), **other))
     with pytest.raises(FileNotFoundError, match="has no finished flow network; its views are rgb"):
         network_of(start, "flow")

@@ -19,7 +19,7 @@ PARTS = ("paper", "miners", "methods", "store", "data", "training", "evaluation"
 PLACES = dict.fromkeys(PAPER, "paper") | {
     "features": "evaluation",
     "runner": "notebook",
-}  # of the modules beside the parts' folders
+}  # parts of the modules outside the parts' folders
 MODULE_LINES, FUNCTION_LINES = 250, 60
 
 

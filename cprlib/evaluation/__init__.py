@@ -1,1 +1,1 @@
-"""What a representation is worth: features of whole videos, retrieval, mining quality."""
+"""Evaluation of representations: features of whole videos, retrieval, classification, mining quality."""

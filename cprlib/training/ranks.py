@@ -142,7 +142,7 @@ def parallel(network: nn.Module, *others: nn.Module) -> nn.Module:
 
 
 class SynchronisedBatchNorm(_BatchNorm):
-    """Batch norm over all processes, also on the CPU, where torch's works on GPUs only; running statistics optional."""
+    """Batch norm over all processes, also on the CPU, unlike torch's; running statistics are optional."""
 
     def _check_input_dim(self, x: Tensor) -> None:
         pass

@@ -39,7 +39,7 @@ def test_flip_negates_u_and_keeps_v():
     levels = torch.tensor([0, 100, 255], dtype=torch.uint8).view(1, 1, 3, 1).expand(1, 3, 3, 2).contiguous()
     flipped = resized_crop(levels, WHOLE._replace(flip=True), 3, "flow")
     assert flipped[0, 0, :, 0].tolist() == [0, 155, 255]  # mirrored, then 255 - level
-    assert flipped[0, 0, :, 1].tolist() == [255, 100, 0]  # mirrored alone
+    assert flipped[0, 0, :, 1].tolist() == [255, 100, 0]  # only mirrored
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])

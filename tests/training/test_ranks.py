@@ -53,7 +53,7 @@ def test_two_processes_equal_one_and_a_killed_one_ends_both(config, tmp_path):
     killer.join()
     assert time.monotonic() - killed[0] < 30
     assert len(read_metrics(two.out)) < 4
-    fit(two)  # goes on
+    fit(two)  # resumes
     a, b = read_metrics(one), read_metrics(two.out)
     assert (a.loss - b.loss).abs().max() < 1e-5 and a.pmr.equals(b.pmr) and len(b) == 4
     one, two = load_checkpoint(one)["queue"], load_checkpoint(two.out)["queue"]
@@ -111,7 +111,7 @@ def test_two_machines_equal_one_and_a_killed_one_ends_the_other(config, tmp_path
     second.communicate()
     assert first.returncode == 1 and "RuntimeError: process 0 lost another process of the training (" in said, said
     assert len(read_metrics(two.out)) < 4
-    first, second = start_machines(two)  # goes on
+    first, second = start_machines(two)  # resumes
     said, nothing = first.communicate()[0], second.communicate()[0]
     assert first.returncode == second.returncode == 0 and "two: " in said and not nothing, said + nothing
     assert (read_metrics(fit(config)).loss - read_metrics(two.out).loss).abs().max() < 1e-5

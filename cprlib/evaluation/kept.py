@@ -22,7 +22,7 @@ def kept(path: Path, count: int, made_from: str) -> Tensor | None:
         saved = {"features": saved, "made_from": made_from}
     features = saved.get("features") if isinstance(saved, dict) and saved.get("made_from") == made_from else None
     if not isinstance(features, Tensor) or len(features) != count:
-        print(f"{path}: features were made from something else; extracting them again", flush=True)
+        print(f"{path}: not the features of these videos and network; extracting them again", flush=True)
         return None
     return features
 

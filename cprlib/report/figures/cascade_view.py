@@ -17,7 +17,7 @@ from cprlib.report.names import view_label, within_line
 from cprlib.report.tables.text import percent
 from cprlib.training.snapshots import Memory
 
-SIMILARITIES = 2**19  # most of a view to compute for PMR, so that a slider is followed at once
+SIMILARITIES = 2**19  # at most, for PMR in a view: fast enough for a slider
 SHOWN = 8  # mined rows drawn below a funnel
 KEPT, REMOVED = 4, 3  # rows drawn of a stage
 MOST = 7  # stages drawn; if there are more, some in the middle are left out
@@ -155,7 +155,7 @@ def cascade_diagram(
 
     views = sorted({stage.view for stage in stages}, reverse=True)  # rgb before flow
     asked = [picture(query, view) for view in views]
-    strips = [Strip(f"Query\n{names[int(memory.label[query])]}", asked, [True] * len(asked))]
+    strips = [Strip(f"Query\n{names[int(memory.label[query])]}", asked)]
     count = len(stages)
     for stage in range(count) if count <= MOST else [*range(4), *range(count - 3, count)]:
         view, kept = stages[stage].view, _distinct(memory, found.rows[stage + 1])

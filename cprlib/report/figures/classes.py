@@ -59,8 +59,8 @@ def best_and_worst(
         for row in classes.itertuples():
             recalls = {m: cmr[m].set_index("label").cmr[row.label] for m in sorted(cmr, key=method_order)}
             words = [f"{method_look(m).label} {100 * recall:.1f} %" for m, recall in recalls.items()]
-            images = [thumbnail(video) for video in videos[row.label]]
-            strips.append(Strip("\n".join([f"{kind}: {row.class_name}", *words]), images, [True] * len(images)))
+            words.insert(0, f"{kind}: {row.class_name}")
+            strips.append(Strip("\n".join(words), [thumbnail(video) for video in videos[row.label]]))
     return strips_figure(strips, strips[0].images[0].shape)
 
 

@@ -51,13 +51,13 @@ class Strip(NamedTuple):
     Attributes:
         name: text on the left.
         images: uint8 (H, W, 3) each; None leaves a place free.
-        correct: for each image whether it is right; wrong ones get a red frame and a cross, visible in grey.
+        correct: whether each image is right (None: all); wrong ones get a red frame and a cross, visible in grey.
         captions: text under each image; left out if it does not fit.
     """
 
     name: str
     images: Sequence[np.ndarray | None]
-    correct: Sequence[bool]
+    correct: Sequence[bool] | None = None
     captions: Sequence[str] = ()
 
 
@@ -85,9 +85,9 @@ def strips_figure(strips: Sequence[Strip], shape: tuple[int, ...], above: float 
 def _draw(axes: Axes, strip: Strip, shape: tuple[int, ...], cell: float) -> None:
     """Draw the thumbnails, one unit wide each, with marks and captions; `cell`: inches in a unit."""
     height = shape[0] / shape[1]
-    lefts = [i * (1 + GAP) for i in range(len(strip.images))]
-    wrong = []
-    for left, image, right in zip(lefts, strip.images, strip.correct, strict=True):
+    lefts, wrong = [i * (1 + GAP) for i in range(len(strip.images))], []
+    correct = [True] * len(lefts) if strip.correct is None else strip.correct
+    for left, image, right in zip(lefts, strip.images, correct, strict=True):
         if image is not None:
             axes.imshow(fitted(image, shape), extent=(left, left + 1, height, 0))
             look = {"edgecolor": "#777777", "linewidth": 0.6} if right else {"edgecolor": WRONG, "linewidth": 2.5}
@@ -145,7 +145,7 @@ def clip_strip(clip: Mapping[str, Any], count: int = 8) -> Figure:
     length = min(map(len, clip.values()))
     shown = np.unique(np.linspace(0, length - 1, min(count, length)).round().astype(int))
     captions = [f"frame {index}" for index in shown]
-    strips = [Strip(view_label(v), list(x[shown]), [True] * len(shown), captions) for v, x in clip.items()]
+    strips = [Strip(view_label(view), list(frames[shown]), captions=captions) for view, frames in clip.items()]
     return strips_figure(strips, strips[0].images[0].shape)
 
 

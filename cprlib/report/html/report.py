@@ -67,7 +67,7 @@ def _about(run: Run) -> str:
     what = f"evaluates the networks of {pretrained}" if pretrained else "trains and evaluates its networks"
     on, seed = f" on {run.dataset}" * bool(run.dataset), f", seed {settings.get('seed')}" * ("seed" in settings)
     count = int((run.videos.table.split == "test").sum()) if run.videos and run.is_labelled else 0
-    tests = f", with {count} test videos: one of them is {100 / count:.1f} points" if count else ""
+    tests = f", with {count} test videos, each worth {100 / count:.1f} points" if count else ""
     return f"The run {name} {what}{on}{seed}{tests}."
 
 
@@ -94,7 +94,7 @@ def _row(run: Run, outputs: Path) -> dict:
 
 
 def _numbers(pairs: pd.DataFrame) -> dict[str, str]:
-    """The two methods that are compared, and their main numbers in percent."""
+    """The two methods compared, and their main numbers in percent."""
     if pairs.empty:
         return {}
     against, method = pairs.columns[2:4]

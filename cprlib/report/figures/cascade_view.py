@@ -98,7 +98,7 @@ def cascade_figure(
         words = f"{name}\n{int(correct.sum())} of {len(correct)} true\nPMR {_percent(one.pmr)}"
         strips.append(Strip(words, images, correct[:SHOWN].tolist(), captions))
     picture = thumbnail(int(memory.video_id[query]))
-    above = 1.0 + 0.29 * len(found.rows)
+    above = max(1.85, 1.0 + 0.29 * len(found.rows))  # inches: the query's picture ends at 1.75
     figure = strips_figure(strips, picture.shape, above)
     height = figure.get_figheight()
     funnel = figure.add_axes((0.95 / WIDTH, 1 - (above - 0.15) / height, 4.7 / WIDTH, (above - 1.0) / height))

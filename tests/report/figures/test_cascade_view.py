@@ -127,6 +127,13 @@ def test_cascade_figure_shows_the_funnel_and_both_strips(monkeypatch):
     assert texts == [f"PMR of 40 queries: {100 * found.pmr:.1f} %", "Flow 20 → RGB 10 → Flow 4"]
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_query_stands_above_the_strips(count):
+    *strips, funnel, query = cascade_figure(random_memory(), plan_stages(40, num_stages=count), 7, NAMES, picture).axes
+    lowest = min(axes.get_position().y0 for axes in (funnel, query))
+    assert len(strips) == 2 and lowest > max(axes.get_position().y1 for axes in strips)
+
+
 def test_cascade_figure_of_a_query_without_candidates():
     memory = random_memory()._replace(source_id=torch.zeros(40, dtype=torch.long))
     figure = cascade_figure(memory, plan_stages(40, num_stages=2), 0, NAMES, picture)

@@ -116,7 +116,7 @@ def search_explorer(index: Index, known: pd.DataFrame | None = None) -> Explorer
 
 
 def _clips(video: str, found: Mapping[str, pd.DataFrame]) -> str:
-    parts = [f"<b>Asked for: {html.escape(Path(video).name)}</b>", f'<div style="{STRIP}">{_clip(video)}</div>']
+    parts = [f"<b>Query: {html.escape(Path(video).name)}</b>", f'<div style="{STRIP}">{_clip(video)}</div>']
     for view, rows in found.items():
         items = [
             _clip(row.path, row.start, row.end)

@@ -46,7 +46,7 @@ def test_a_control_shows_clips_and_a_dropped_file_replaces_the_video(index, toy_
     path = Path(index.videos.path[3])
     about = {"type": "video/mp4", "size": path.stat().st_size, "last_modified": datetime.now(UTC)}
     control(box, "or a file").value = ({"name": "drop<ped.mp4", "content": path.read_bytes(), **about},)
-    assert "Asked for: drop&lt;ped.mp4" in shown(box)
+    assert "Query: drop&lt;ped.mp4" in shown(box)
     control(box, "video").value = index.videos.path[5]  # the control used last counts
-    assert f"Asked for: {Path(index.videos.path[5]).name}" in shown(box)
+    assert f"Query: {Path(index.videos.path[5]).name}" in shown(box)
     control(box, "class").value = "any"

@@ -5,8 +5,8 @@ processes, and the batch that fits a GPU. CPU seconds of this process, the media
 loading is in wall-clock time and needs a quiet machine. Prints tables in Markdown.
 """
 
+import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -133,8 +133,13 @@ def main() -> None:
         "loading": loading_table,
         "card": card_table,
     }
+    parser = argparse.ArgumentParser(description="Print tables of costs.")
+    parser.add_argument("table", nargs="*", help=f"{', '.join(tables)}; default: all")
+    names = parser.parse_args().table or list(tables)
+    if unknown := set(names) - set(tables):
+        parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(tables)}")
     print(", ".join(f"{name} {value}" for name, value in machine(CPU).items()))
-    for name in sys.argv[1:] or tables:
+    for name in names:
         tables[name]()
 
 

@@ -3,7 +3,7 @@
 python -m bench.faiss_search 100000      vectors of 256 numbers; needs `pip install -e '.[faiss]' -c constraints.txt`
 """
 
-import sys
+import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -61,4 +61,6 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("count", type=int, nargs="?", default=100_000, help="vectors")
+    main(parser.parse_args().count)

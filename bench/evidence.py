@@ -3,7 +3,7 @@
     python -m bench.evidence params/ucf101_12.yaml --seeds 0 1 2 --methods coclr cpr:5 --jobs 8 --out results.csv
 
 It calls the functions of the pipeline in the same folders, so an interrupted call is resumed, and the pipeline finds
-what is finished. "cpr:5" is CPR with five stages; InfoNCE and random weights are included for every seed.
+what is finished; a training made with other settings is refused, not replaced: `--set run=NAME` names another run. "cpr:5" is CPR with five stages; InfoNCE and random weights are included for every seed.
 """
 
 import argparse
@@ -61,13 +61,13 @@ class Run:
         epochs = {"epochs": self.params["infonce_epochs"], "lr_milestones": tuple(self.params["infonce_milestones"])}
         config = self.config(view=view, method=method, out=training_folder(self.folder, method, view), **epochs)
         if method == "infonce":
-            untrained(self.config(view=view, out=training_folder(self.folder, "random", view), **epochs), redo=True)
-        fit(config, redo=True)
+            untrained(self.config(view=view, out=training_folder(self.folder, "random", view), **epochs))
+        fit(config)
 
     def cotrain(self, method: str) -> None:
         folder, name, stages = self.place(method)
         inits = {view: training_folder(self.folder, "infonce", view) for view in self.views}
-        cotrain(self.config(method=name, num_stages=stages, out=folder), self.params["cycles"], inits, redo=True)
+        cotrain(self.config(method=name, num_stages=stages, out=folder), self.params["cycles"], inits)
 
     def finetune(self, method: str, view: str) -> None:
         folder, name, _ = self.place(method)
@@ -77,7 +77,7 @@ class Run:
         given |= {"lr": 1e-3, "weight_decay": 1e-3, "seed": self.seed, "network": network}
         if name == "random":
             given["backbone_lr"] = 1.0
-        finetune(FinetuneConfig(**(given | {"out": f"{folder}/finetune_{name}_{view}"})), redo=True)
+        finetune(FinetuneConfig(**(given | {"out": f"{folder}/finetune_{name}_{view}"})))
 
     def measure(self, method: str) -> pd.DataFrame:
         """All measures of a method, one per row."""
@@ -161,8 +161,9 @@ def main() -> None:
 
     def do(*task) -> None:
         command = [sys.executable, "-m", "bench.evidence", args.params, "--set", *args.set, "--task", *map(str, task)]
-        done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1", "CPR_BATCH": "1"})
-        print("done" if done.returncode == 0 else "FAILED", *task, flush=True)
+        if subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1", "CPR_BATCH": "1"}).returncode:
+            raise SystemExit(f"failed: {' '.join(map(str, task))}")  # nothing that needs it is begun
+        print("done", *task, flush=True)
 
     def seed_of(seed: int) -> None:
         run, methods = Run(params, seed), [*args.methods, *(args.first if seed == args.seeds[0] else [])]

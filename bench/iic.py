@@ -92,9 +92,9 @@ def main() -> None:
             config = configuration(args.params, trained, seed, args.phases, args.outputs, others)
             if method == "random":
                 config = from_notebook(IICConfig, vars(config) | {"out": str(Path(config.out).with_name("random"))})
-                untrained(config, redo=True)
+                untrained(config)
             else:
-                fit_iic(config, redo=True)
+                fit_iic(config)
             tables.append(measure(config, method, args.phases).assign(dataset=dataset.lower()))
             print(method, seed, tables[-1].set_index(["view", "measure"])["value"].to_dict(), flush=True)
     command = "python -m bench.iic " + " ".join(a for a in sys.argv[1:] if not a.startswith("/"))

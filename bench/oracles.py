@@ -103,7 +103,7 @@ def measure(params: dict, seed: int, kind: str) -> pd.DataFrame:
     oracle = Oracle(kind, [tuple(name.split("_", 1)) for name in names], "", params["top_k"], seed)
     inits = {view: training_folder(run.folder, "infonce", view) for view in run.views}
     with told(oracle):
-        networks = cotrain(run.config(method="cpr", out=folder), 1, inits, miner=oracle, redo=True)
+        networks = cotrain(run.config(method="cpr", out=folder), 1, inits, miner=oracle)
     frames = open_frames(manifest, run.views, params["short_side"], resolve(params["cache"]))
     networks = {view: str(path) for view, path in networks.items()}
     rows = run.features_worth("cpr", networks, manifest, frames)

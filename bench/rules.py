@@ -104,7 +104,7 @@ def train(params: dict, run: str, rule: str) -> dict[str, float]:
     job = Run(params, int(run.rsplit("-seed", 1)[1]))
     inits = {view: training_folder(run, "infonce", view) for view in job.views}
     config = job.config(method="cpr", out=f"{job.folder}/{rule}")
-    networks = {v: str(path) for v, path in cotrain(config, 1, inits, RULES[rule], redo=True).items()}
+    networks = {v: str(path) for v, path in cotrain(config, 1, inits, RULES[rule]).items()}
     manifest = Manifest.read(resolve(params["manifest"]))
     frames = open_frames(manifest, job.views, params["short_side"] or None, resolve(params["cache"]))
     rows = [*job.features_worth("cpr", networks, manifest, frames), *mined("cpr", networks, manifest)]

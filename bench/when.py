@@ -80,7 +80,7 @@ def measure(params: dict, seed: int, point: str, methods: list[str]) -> pd.DataF
         networks = {view: training_folder(base.folder, "infonce", view) for view in base.views}
         if method != "infonce":
             out = f"{base.folder}/when/{point}"
-            networks = cotrain(run.config(method=method, out=out), run.params["cycles"], networks, redo=True)
+            networks = cotrain(run.config(method=method, out=out), run.params["cycles"], networks)
             networks = {view: str(path) for view, path in networks.items()}
         rows = [*run.features_worth(method, networks, manifest, frames), *mined(method, networks, manifest)]
         stages = {"coclr": 1, "cpr": run.params["num_stages"]}.get(method, 0)

@@ -10,10 +10,10 @@ from cprlib.encoders import build_encoder
 from cprlib.miners import Miner
 from cprlib.store.checkpoints import load_checkpoint, load_encoder, load_released, save_checkpoint
 from cprlib.store.files import locked, resolve
-from cprlib.store.fingerprint import Fingerprint, deciding_settings, hash_weights
+from cprlib.store.fingerprint import Fingerprint, hash_weights
 from cprlib.store.folders import METRICS, is_finished, open_training, training_folder
 from cprlib.store.sealed import write_sealed
-from cprlib.training.config import TrainingConfig
+from cprlib.training.config import TrainingConfig, training_settings
 from cprlib.training.fit import fit
 
 
@@ -26,7 +26,7 @@ def untrained(config: TrainingConfig, redo: bool = False) -> Path:
     """
     torch.manual_seed(config.seed)
     encoder = build_encoder(config.backbone, config.dim).state_dict()
-    return _write_network(config, {"settings": deciding_settings(config)}, encoder, {"epochs": 0}, redo)
+    return _write_network(config, {"settings": training_settings(config)}, encoder, {"epochs": 0}, redo)
 
 
 def from_released(config: TrainingConfig, path: str | Path, part: str = "encoder_q", redo: bool = False) -> Path:
@@ -48,7 +48,7 @@ def from_released(config: TrainingConfig, path: str | Path, part: str = "encoder
     if encoder.dim != config.dim:
         raise ValueError(f"{path}: its features have length {encoder.dim}; set dim to {encoder.dim}, not {config.dim}")
     weights = encoder.state_dict()
-    parts = {"settings": deciding_settings(config), "released": hash_weights(weights)}
+    parts = {"settings": training_settings(config), "released": hash_weights(weights)}
     return _write_network(config, parts, weights, {"epochs": 0, "released": str(path)}, redo)
 
 

@@ -3,7 +3,8 @@
     python -m bench.evidence params/ucf101_12.yaml --seeds 0 1 2 --methods coclr cpr:5 --jobs 8 --out results.csv
 
 It calls the functions of the pipeline in the same folders, so an interrupted call is resumed, and the pipeline finds
-what is finished; a training made with other settings is refused, not replaced: `--set run=NAME` names another run. "cpr:5" is CPR with five stages; InfoNCE and random weights are included for every seed.
+what is finished; a training made with other settings is refused, not replaced: `--set run=NAME` names another run.
+"cpr:5" is CPR with five stages; InfoNCE and random weights are included for every seed.
 """
 
 import argparse

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cprlib.methods import MEASURES, METHODS
+from cprlib.methods import ALL_VIEWS, MEASURES, METHODS, VIEWS
 from cprlib.report.figures import from_run
 from cprlib.report.figures.style import save_figure
 from cprlib.report.names import measures, method_look, view_label, within_line
@@ -128,13 +128,26 @@ FIGURES = [
         "The nearest training videos of one test video in every view, example {number}.",
         _STRIPS,
     ),
+    Figure(
+        "choice",
+        "mining",
+        "Which cascade, without labels: PMR over the agreement of the views, for each number of stages, ratio and order.",
+        "A panel for each network, with a point for each plan; its marker shows the number of stages.",
+    ),
+    Figure("iic_mining", "mining", "IIC + CPR: PMR and mining R@1 over the epochs.", "Two panels with a line each."),
+    Figure(
+        "iic_retrieval",
+        "retrieval",
+        "IIC: the share of test videos with a training video of their class among the k nearest, in each view.",
+        "A panel for each view with groups of bars for each k, a bar for each method.",
+    ),
     Figure("search", "other", "The videos most like one drawn at random, in each view and in all views.", _STRIPS),
     Figure("{method}_loss", "training", "Co-training with {method}: loss over the epochs.", _LINES),
     Figure("{method}_{view}", "training", "Training with {method}: loss of the {view} network.", _LINES),
 ]
 FIELDS = {  # what may fill a name -> its pattern, and its words in a caption
     "method": ("|".join(map(re.escape, METHODS)), lambda name, views: method_look(name).label),
-    "view": ("[^_]+", lambda name, views: within_line(view_label(name, views))),
+    "view": ("|".join([*VIEWS, ALL_VIEWS]), lambda name, views: within_line(view_label(name, views))),
     "by": ("source|video", lambda name, views: {"source": "recordings", "video": "videos"}[name]),
     "number": (r"\d+", lambda number, views: str(int(number) + 1)),
     "protocol": ("|".join(measures("classification")), lambda name, views: within_line(MEASURES[name].label)),

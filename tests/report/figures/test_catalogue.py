@@ -1,6 +1,7 @@
 """The paper's figures of a synthetic run: which are drawn, what they show, and why others are missing."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -20,9 +21,11 @@ from cprlib.report.figures.catalogue import describe, save_figures
 from cprlib.report.figures.strips import thumbnails
 from cprlib.report.figures.style import flow_colour
 from cprlib.report.run import Run
+from cprlib.store.files import project_root
 from cprlib.store.fingerprint import Fingerprint
 from cprlib.training.snapshots import read_memory, write_memory
 
+NOTEBOOKS = sorted(project_root().glob("notebooks/*.ipynb"))
 PLAN = {"num_stages": 3, "ratio": 0.5, "top_k": 4}
 
 
@@ -171,6 +174,11 @@ def test_notebook_figures_are_in_the_same_catalogue():
     assert told("confusion_probe_cpr_both", "rgb", "flow", "residual")[1].startswith("CPR, linear probe, all views: ")
     assert told("infonce_flow") == ("training", "Training with InfoNCE: loss of the flow network.")
     assert told("cpr_loss")[0] == "training" and told("my_own") == ("other", "My own.")
+    assert told("iic_loss")[0] == "training" and "PMR" in told("iic_mining")[1]
+    saved = [re.findall(r'save_figure\(.*\\"(\w+)\\"\)', path.read_text()) for path in NOTEBOOKS]
+    names = sorted({name for found in saved for name in found})
+    assert {"choice", "flow", "iic_retrieval"} <= {*names}
+    assert [name for name in names if describe(name)[0] == len(catalogue.FIGURES)] == []
 
 
 def test_a_folder_that_is_not_a_run_is_refused(tmp_path, monkeypatch, capsys):

@@ -131,7 +131,7 @@ FIGURES = [
     Figure(
         "choice",
         "mining",
-        "Which cascade, without labels: PMR over the agreement of the views, for each number of stages, ratio and order.",
+        "Which cascade, without labels: PMR over the agreement of the views, a point for each plan of the cascade.",
         "A panel for each network, with a point for each plan; its marker shows the number of stages.",
     ),
     Figure("iic_mining", "mining", "IIC + CPR: PMR and mining R@1 over the epochs.", "Two panels with a line each."),

@@ -18,7 +18,8 @@ from cprlib.evaluation.retrieval import join_views, prepare_features
 from cprlib.evaluation.video_encoder import find_networks
 from cprlib.methods import ALL_VIEWS, VIEWS
 from cprlib.store.checkpoints import load_checkpoint
-from cprlib.store.files import atomic_path, resolve
+from cprlib.store.errors import one_line
+from cprlib.store.files import atomic_path, check_place, resolve
 from cprlib.store.folders import recorded_path
 
 COLUMNS = {"path": "path", "source_id": "recording", "class_name": "label", "split": "split"}
@@ -77,9 +78,10 @@ def write_features(table: pd.DataFrame, out: str | Path) -> Path:
 
 
 def check_out(out: str | Path) -> Path:
-    """The path of the file; raise a ValueError unless it ends in .parquet or .npz."""
+    """The path of the file; an error unless it ends in .parquet or .npz and can be written."""
     if Path(out).suffix not in (".parquet", ".npz"):
         raise ValueError(f"{out}: features are written as .parquet or .npz")
+    check_place(out)
     return Path(out)
 
 
@@ -89,12 +91,10 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("run", help="a run (outputs/toy), a method of it (outputs/toy/cpr) or a training")
     parser.add_argument("--out", required=True, help="features.parquet or features.npz")
     options = parser.parse_args(args)
-    try:
+    with one_line():
         check_out(options.out)  # before minutes of work
         table = feature_table(options.run)
         print(f"{write_features(table, options.out)}: {len(table)} vectors of {table.path.nunique()} videos")
-    except (ValueError, OSError, RuntimeError) as error:
-        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

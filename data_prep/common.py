@@ -13,6 +13,7 @@ from cprlib.data.files import printable
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import VideoInfo, fingerprint, probe
+from cprlib.store.errors import one_line
 from cprlib.store.files import atomic_path, resolve
 from data_prep.remembered import Remembered, beside
 
@@ -214,7 +215,5 @@ def run(parser: argparse.ArgumentParser, build: Callable[[argparse.Namespace], t
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     args = parser.parse_args()
     args.memory = beside(resolve(args.out))
-    try:
+    with one_line():
         save(*build(args), args.out)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None

@@ -14,6 +14,7 @@ import pandas as pd
 
 from cprlib.data.files import find_videos
 from cprlib.data.manifest import Manifest
+from cprlib.data.text_table import read_text
 from cprlib.store.files import resolve
 from data_prep.common import Listed, describe, match, run
 
@@ -37,7 +38,7 @@ def build(
     listed = []
     for path in lists:
         class_name = path.name.removesuffix(f"_test_split{split}.txt")
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
         listed += [_listed(line, class_name, path) for line in lines if line.strip()]
     aside: list[dict] = []
     entries, problems = match(find_videos(resolve(videos), aside), listed, folder)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from cprlib.data.files import find_videos
 from cprlib.data.manifest import Manifest
+from cprlib.data.text_table import read_text
 from cprlib.store.files import resolve
 from data_prep.common import Listed, describe, match, run
 
@@ -65,7 +66,7 @@ def _lines(path: Path) -> list[str]:
             f"no {path.name} in {path.parent}; give the folder of the official UCF101 lists "
             "(ucfTrainTestlist) and --split 1, 2 or 3"
         )
-    return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def _listed(line: str, split: str, classes: list[str], path: Path) -> Listed:

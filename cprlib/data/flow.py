@@ -25,6 +25,7 @@ from cprlib.data.flow_file import (
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import check_shard, parallel_map, read_shard
 from cprlib.data.video import fingerprint, resize
+from cprlib.store.errors import one_line
 from cprlib.store.files import link, locked, remove_leftovers, resolve
 
 __all__ = [
@@ -104,11 +105,11 @@ def extract_flow(
         The manifest with `flow_path` filled in.
 
     Raises:
-        ValueError: unknown method, bound not positive, short_side negative, or videos in an LMDB.
+        ValueError: unknown method, bound not positive or infinite, short_side negative, or videos in an LMDB.
         RuntimeError: some videos failed; raised after all others were done, naming them.
     """
     estimate_flow, (number, of) = estimator(method, device, weights), check_shard(shard)
-    if not bound > 0:
+    if not 0 < bound < float("inf"):
         raise ValueError(f"bound is {bound}; expected a positive number of pixels per frame")
     if short_side < 0:
         raise ValueError(f"short_side is {short_side}; expected a number of pixels, or 0")
@@ -229,12 +230,10 @@ def main() -> None:
     parser.add_argument("--shard", default="0/1", help="i/n: only every n-th video, from the i-th on")
     parser.add_argument("--others", nargs="*", default=[], help="flow folders in which the same videos may be")
     args = parser.parse_args()
-    try:
+    with one_line():
         manifest, folder = Manifest.read(resolve(args.manifest)), resolve(args.folder)
         place = (args.short_side, args.device, args.weights, read_shard(args.shard), args.others)
         extract_flow(manifest, folder, args.method, args.bound, args.workers, *place)
-    except (ValueError, OSError, RuntimeError) as error:
-        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

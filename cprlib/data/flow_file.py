@@ -79,7 +79,7 @@ def write_flow(
     Raises:
         ValueError: no flow frame, or a bound that is not positive.
     """
-    if not bound > 0:
+    if not 0 < bound < float("inf"):
         raise ValueError(f"bound is {bound}; expected a positive number of pixels per frame")
     frames = iter(flow)
     first = next(frames, None)

@@ -21,6 +21,7 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import check_shard, parallel_map, read_shard
 from cprlib.data.video import resize, resize_to, resized_size
 from cprlib.methods import VIEWS, sources_of
+from cprlib.store.errors import one_line
 from cprlib.store.files import allocate, locked, resolve, writing
 from cprlib.store.sealed import read_sealed, write_sealed
 
@@ -52,10 +53,12 @@ def build_cache(
             call for all videos then copies their frames from there and deletes these folders.
 
     Raises:
-        ValueError: no flow yet, an unknown view, or an impossible shard.
+        ValueError: no flow yet, an unknown view, a negative short_side or an impossible shard.
         RuntimeError: some videos failed; raised after all others were done, naming them.
     """
     views, whole, (number, of) = sources_of(views), Path(folder), check_shard(shard)
+    if short_side and short_side < 0:
+        raise ValueError(f"short_side is {short_side}; expected a number of pixels, or 0")
     place = whole / f"part{number}of{of}" if of > 1 else whole
     if of > 1:
         manifest = Manifest(manifest.table[number::of].reset_index(drop=True), manifest.table)
@@ -235,11 +238,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--shard", default="0/1", help="i/n: every n-th video from the i-th on, to be joined")
     args = parser.parse_args()
-    try:
+    with one_line():
         manifest, size = Manifest.read(resolve(args.manifest)), args.short_side or None
         build_cache(manifest, resolve(args.folder), args.views, size, args.workers, read_shard(args.shard))
-    except (ValueError, OSError, RuntimeError) as error:
-        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pandas as pd
 from cprlib.data.lmdb_frames import check_lmdbs, lmdb_file
 from cprlib.data.text_table import read_text_table
 from cprlib.store.files import atomic_path, project_root
+from cprlib.store.tables import read_parquet
 
 COLUMNS = {
     "video_id": "int64",  # the row's number, 0..N-1
@@ -125,16 +126,14 @@ class Manifest:
         if not path.is_file():
             raise FileNotFoundError(f"no manifest at {path}; make it with python -m data_prep.ucf101 (or own_videos …)")
         try:
-            if path.suffix == ".csv":
-                table = read_text_table(path, strip=False)[0]
-            else:
-                table = pd.read_parquet(path)
+            is_text = path.suffix == ".csv"
+            table = read_text_table(path, strip=False)[0] if is_text else read_parquet(path, "make the manifest again")
             table = cls(table).validate().table
             for column in PATHS:
                 table[column] = [os.path.normpath(path.parent / text) if text else "" for text in table[column]]
             return cls(table)
-        except (ValueError, OSError) as error:  # pandas and pyarrow errors derive from them
-            raise ValueError(f"{path}: {error}") from error
+        except (ValueError, OSError) as error:
+            raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
     def check_files(self, views: tuple[str, ...] = ("rgb",)) -> "Manifest":
         """Check that the files of the views are there, before hours of work begin.

@@ -123,6 +123,8 @@ def parallel_map(
     machine out of memory) gives an exception as well: the items being worked on are then run again, each in a process
     of its own.
     """
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers is {workers}; expected a number of processes")
     workers = min(workers or cores(), len(items))
     if workers <= 1:
         for item in progress(items, description):

@@ -10,7 +10,6 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
@@ -18,9 +17,11 @@ from cprlib.evaluation.classification import classification_table, probe_with_ch
 from cprlib.evaluation.features import network_features
 from cprlib.evaluation.mining import compare_methods, join_cycles, read_mining_log
 from cprlib.evaluation.retrieval import retrieval_table
+from cprlib.store.errors import one_line
 from cprlib.store.files import atomic_path, resolve
 from cprlib.store.folders import cotrained_networks, is_finished, read_config, recorded_path
 from cprlib.store.progress import progress
+from cprlib.store.settings import read_params
 
 PROBE = {"probe_lr": "rates", "probe_epochs": "epochs", "probe_milestones": "milestones"}  # as in notebook 06
 SETTINGS = ("num_stages", "ratio", "top_k", "anchor", "K", "seed")
@@ -46,7 +47,7 @@ def measure_ablation(run: str | Path) -> pd.DataFrame:
     networks = {point: by_view for point, by_view in networks.items() if by_view}
     if not networks:
         raise FileNotFoundError(f"no CPR network in {run} or {run / 'ablation'}; run the pipeline with `ablation` set")
-    given = yaml.safe_load((run / "params.yaml").read_text()) if (run / "params.yaml").exists() else {}
+    given = read_params(run / "params.yaml") if (run / "params.yaml").exists() else {}
     probe = {name: given[key] for key, name in PROBE.items() if key in given}
     points = progress(networks, f"ablation of {run.name}")
     rows = [_measure(networks[point], probe).assign(point=point) for point in points]
@@ -90,8 +91,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("run", help="run folder, e.g. outputs/toy")
     run = resolve(parser.parse_args().run)
-    with atomic_path(run / "tables" / "ablation.csv") as path:
-        measure_ablation(run).to_csv(path, index=False)
+    with one_line():
+        table = measure_ablation(run)
+        with atomic_path(run / "tables" / "ablation.csv") as path:
+            table.to_csv(path, index=False)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import read_shard
 from cprlib.evaluation.features import network_features
+from cprlib.store.errors import one_line
 from cprlib.store.files import resolve
 from cprlib.store.folders import read_config
 
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--shard", required=True, help="i/n: every n-th video, from the i-th on")
     args = parser.parse_args()
-    try:
+    with one_line():
         manifest, shard = Manifest.read(resolve(args.manifest)), read_shard(args.shard)
         cache = resolve(args.cache) if args.cache else None
         for training in args.trainings:
@@ -37,8 +38,6 @@ def main() -> None:
                 for split in ("test", "train"):
                     sizes = args.batch_size, args.workers
                     network_features(training, manifest, frames, split, *sizes, view, shard=shard)
-    except (ValueError, OSError, RuntimeError) as error:
-        raise SystemExit(f"error: {error}") from None
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from cprlib.evaluation.on_devices import on_devices
 from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.methods import COTRAINED
 from cprlib.store.checkpoints import load_encoder
+from cprlib.store.errors import one_line
 from cprlib.store.files import atomic_path, resolve
 from cprlib.store.folders import (
     CHECKPOINT,
@@ -156,8 +157,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("run", help="run folder, e.g. outputs/toy")
     run = resolve(parser.parse_args().run)
-    with atomic_path(run / "tables" / "cotraining.csv") as path:
-        measure_run(run).to_csv(path, index=False)
+    with one_line():
+        table = measure_run(run)
+        with atomic_path(run / "tables" / "cotraining.csv") as path:
+            table.to_csv(path, index=False)
 
 
 if __name__ == "__main__":

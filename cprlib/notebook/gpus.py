@@ -4,6 +4,7 @@ A command gets the GPUs that the fewest other commands use, in ``CUDA_VISIBLE_DE
 however it ends. It never waits: the pipeline decides how many steps run at once.
 """
 
+import argparse
 import itertools
 import os
 import re
@@ -63,8 +64,13 @@ def _locked(path: Path) -> bool:
 
 def main() -> None:
     """Become the command, with GPUs of its own if there are any."""
-    number, *command = sys.argv[1:]
-    if gpus := take(int(number)):
+    parser = argparse.ArgumentParser("python -m cprlib.notebook.gpus", description=main.__doc__)
+    parser.add_argument("number", type=int, help="how many GPUs")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    number, command = vars(parser.parse_args()).values()
+    if not command or not shutil.which(command[0]):
+        parser.error(f"no command {' '.join(command[:1])}; give one after the number")
+    if gpus := take(number):
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     if os.name == "nt":
         sys.exit(subprocess.run(command).returncode)

@@ -22,8 +22,9 @@ import yaml
 from cprlib.notebook.kernel import this_python
 from cprlib.notebook.page import write_page
 from cprlib.notebook.parameters import ALLOWED, DATA_PARAMETERS
+from cprlib.store.errors import STOPPED, in_one_line, told
 from cprlib.store.files import atomic_path, project_root, resolve, socket_folder
-from cprlib.store.settings import check_range, coerce, unknown
+from cprlib.store.settings import check_range, coerce, read_params, unknown
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
@@ -33,7 +34,9 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
     except FileNotFoundError:
         there = ", ".join(sorted(p.name for p in path.parent.glob("*.ipynb"))) or "no notebook"
         raise FileNotFoundError(f"{path}: no such notebook; in that folder: {there}") from None
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+    except OSError as error:
+        raise told(error, path) from error
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a notebook ({type(error).__name__})") from error
 
 
@@ -81,33 +84,6 @@ def check_shared(values: Mapping[str, Any], folder: Path | None = None) -> None:
             raise ValueError(unknown(name, known))
         for hint in known[name].values():
             check_range(name, coerce(name, value, hint), ALLOWED.get(name, {}))
-
-
-class _EachOnce(yaml.SafeLoader):
-    """YAML in which a name that is given twice is an error: the last would win silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        if merged := [key for key, _ in node.value if key.tag.endswith(":merge")]:
-            line = merged[0].start_mark.line + 1
-            raise yaml.YAMLError(f"line {line}: '<<' is not supported; write each setting on a line of its own")
-        names = [self.construct_object(key, deep) for key, _ in node.value]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise yaml.YAMLError(f"'{twice[0]}' is given twice; keep one")
-        return super().construct_mapping(node, deep)
-
-
-def read_params(path: Path) -> dict[str, Any]:
-    """Read a flat YAML file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such parameter file")
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _EachOnce) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        found = f"a {type(values).__name__}" if not isinstance(values, dict) else "a name that is not text"
-        raise ValueError(f"{path}: expected lines 'name: value', got {found}")
-    return values
 
 
 def choose(notebook: Path, files: Iterable = (), options: Iterable = ()) -> dict[str, Any]:
@@ -218,15 +194,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--html", action="store_true", help="also write a page beside OUT")
     args = parser.parse_args(argv)
     notebook, out = resolve(args.notebook), resolve(args.out)
-    if notebook == out:
-        parser.error("OUT is the notebook itself; name another file")
+    if notebook == out or out.suffix != ".ipynb":
+        parser.error("OUT is the notebook itself; name another file" if notebook == out else "OUT must end in .ipynb")
     start = time.monotonic()
     try:
         parameters = choose(notebook, map(resolve, args.file), args.param)
         print(f"{out.stem} | started", flush=True)
         run_notebook(notebook, out, parameters, args.html)
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(in_one_line(error), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
         return 1
     print(f"{out.stem} | finished in {time.monotonic() - start:.0f} s", flush=True)
     return 0

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-import yaml
 
 from cprlib.cascade import Stage, plan_stages
 from cprlib.data.frames import open_frames
@@ -18,6 +17,7 @@ from cprlib.methods import COTRAINED
 from cprlib.store.files import resolve
 from cprlib.store.folders import cotrained_networks, is_finished, read_config, recorded_path, training_folder
 from cprlib.store.sealed import read_lines, read_sealed
+from cprlib.store.settings import read_params
 from cprlib.training.fit import check_same_videos
 from cprlib.training.snapshots import Memory, read_memory
 
@@ -53,13 +53,7 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """The settings in params.yaml, {} if there is none."""
         path = self.folder / "params.yaml"
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.exists() else {}
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: not YAML: {error}") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"{path}: expected lines 'name: value', got a {type(values).__name__}")
-        return values
+        return read_params(path) if path.exists() else {}
 
     @property
     def views(self) -> list[str]:

@@ -14,17 +14,14 @@ import pandas as pd
 
 from cprlib.search.index import ABOUT, Index, check_file, default_index, open_index
 from cprlib.search.query import KINDS, search
+from cprlib.store.errors import one_line
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """The commands ``index`` and ``query``."""
     options = _parser().parse_args(args)
-    try:
+    with one_line():
         _index(options) if options.command == "index" else _query(options)
-    except (ValueError, OSError, RuntimeError) as error:
-        raise SystemExit(f"error: {error}") from None
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; finished vectors are kept, run the same command to resume") from None
 
 
 def _parser() -> argparse.ArgumentParser:

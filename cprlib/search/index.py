@@ -19,11 +19,13 @@ from cprlib.search.flat import Flat
 from cprlib.search.shards import Vectors, best_of_each, read_vectors
 from cprlib.store.files import read_json, resolve
 from cprlib.store.fingerprint import Fingerprint
+from cprlib.store.tables import read_parquet
 
 if TYPE_CHECKING:
     from cprlib.evaluation.video_encoder import VideoEncoder
 
 ABOUT, VIDEOS = "index.json", "videos.parquet"
+ENTRIES = {"source": str, "root": str, "encoder": str, "fingerprint": dict, "parts": dict}  # of index.json
 PLACE = ["shard", "row", "first", "count"]
 COLUMNS = ["path", "content", "size", "time", "problem", *PLACE]
 
@@ -119,7 +121,7 @@ def read_about(folder: Path) -> dict:
         ValueError: the file is damaged.
     """
     about = read_json(folder / ABOUT)
-    if not isinstance(about, dict) or not {"source", "root", "encoder", "fingerprint", "parts"} <= about.keys():
+    if not isinstance(about, dict) or not all(isinstance(about.get(name), kind) for name, kind in ENTRIES.items()):
         raise ValueError(f"{folder / ABOUT} does not describe an index; delete {folder} and make the index again")
     return about
 
@@ -142,7 +144,7 @@ def default_index(videos: str | Path, encoder: VideoEncoder | None = None) -> Pa
         videos: its folder of videos; if that was moved, the index stays where it is.
         encoder: its networks; None: the most recently updated index of these videos.
     """
-    place, indexes = Path(videos).resolve(), resolve("outputs/search")
+    place, indexes = Path(os.path.realpath(videos)), resolve("outputs/search")
     there = [about.parent for about in indexes.glob(f"*/{ABOUT}") if _is_of(about, place, encoder)]
     parts = {"folder": str(place), "encoder": encoder and encoder.fingerprint.hash}
     new = indexes / f"{place.name}-{Fingerprint(parts).hash[:8]}"
@@ -182,13 +184,10 @@ def cached_encoder(path: str) -> VideoEncoder:
 
 def read_table(folder: Path) -> pd.DataFrame:
     """The table of all files, including copies and files left out."""
-    path, error = folder / VIDEOS, None
+    path, remedy = folder / VIDEOS, f"delete {folder} and make the index again"
     if not path.exists():
         return pd.DataFrame(columns=COLUMNS)
-    try:
-        table = pd.read_parquet(path)
-        if set(COLUMNS) <= set(table):  # pandas also reads a folder of this name, without columns
-            return table
-    except (ValueError, OSError) as caught:  # pyarrow's errors derive from these
-        error = caught
-    raise ValueError(f"{path} is damaged; delete {folder} and make the index again") from error
+    table = read_parquet(path, remedy)
+    if not set(COLUMNS) <= set(table):  # pandas also reads a folder of this name, without columns
+        raise ValueError(f"{path} is damaged; {remedy}")
+    return table

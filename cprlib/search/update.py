@@ -64,8 +64,8 @@ def update_index(
         FileNotFoundError: no such folder, no video in it, or no network.
         ValueError: the index was made by other networks, or of another folder that still exists.
     """
-    source, encoder = Path(videos).resolve(), cached_encoder(str(run))
-    folder = Path(out).resolve() if out else default_index(source, encoder)
+    source, encoder = Path(os.path.realpath(videos)), cached_encoder(str(run))
+    folder = Path(os.path.realpath(out)) if out else default_index(source, encoder)
     if file := next((place for place in (folder, *folder.parents) if place.is_file()), None):
         raise ValueError(f"{file} is a file; name a folder for the index")
     if workers is None and torch.cuda.is_available():

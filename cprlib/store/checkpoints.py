@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from cprlib.encoders import Encoder, ReleasedFlowInput, build_encoder
+from cprlib.store.errors import one_line
 from cprlib.store.files import link, resolve
 from cprlib.store.fingerprint import Fingerprint
 from cprlib.store.folders import BEFORE, CHECKPOINT, METRICS
@@ -72,7 +73,7 @@ def resume(folder: str | Path, take: Callable[[dict], T]) -> T | None:
             continue
         try:
             taken = take(load_checkpoint(path))
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             lacks = f"{path} lacks {error}" if isinstance(error, KeyError) else str(error)
             told.append(lacks if str(path) in lacks else f"{path} does not fit: {lacks}")
             continue
@@ -180,13 +181,11 @@ def main(args: list[str] | None = None) -> None:
     export.add_argument("run_folder", help="folder of a pretraining run, or its checkpoint.pt")
     export.add_argument("out", help="the .pth.tar file to write")
     options = parser.parse_args(args)
-    try:
+    with one_line():
         run = load_checkpoint(options.run_folder)
         last_epoch = max(run.get("epoch", 1) - 1, 0)  # the run counts finished epochs
         encoder, view = load_encoder(options.run_folder), run["config"]["view"]
         print(export_released(encoder, options.out, last_epoch, view=view))
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

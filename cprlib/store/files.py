@@ -12,21 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cprlib.store.errors import CLOSED, FULL, told
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
 LEFTOVER, YOUNG = ".tmp-", 60  # prefix of temporary files; seconds after which a writer has certainly locked its own
-FULL = {
-    errno.ENOSPC: "no space left on the disk; free some and run again, what was finished is kept",
-    errno.EDQUOT: "your disk quota is used up; free some space and run again, what was finished is kept",
-    errno.EFBIG: "too large a file there (ulimit -f, or a limit of the file system); choose another folder, run again",
-}
-CLOSED = {
-    errno.EROFS: "the disk is read-only; choose a folder that can be written (`outputs` in the parameter file)",
-    errno.EACCES: "no permission to write there; choose another folder (`outputs` in the parameter file)",
-}
 MEGABYTE = 2**20
 SOCKET_BYTES = 104  # longest path of a socket, with its final zero, on the strictest system
 
@@ -77,12 +70,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         A path in the same folder with the same suffix, to be written.
 
     Raises:
-        OSError: the disk is full, or nothing may be written there; in one line.
+        OSError: the disk is full, or nothing can be written there; in one line.
     """
     path = Path(path)
     handle = tmp = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        check_place(path)
         handle, name = tempfile.mkstemp(
             prefix=f"{LEFTOVER}{path.stem[:20]}-", suffix=path.suffix[-20:], dir=path.parent
         )
@@ -106,6 +99,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             tmp.unlink(missing_ok=True)
 
 
+def check_place(path: str | Path) -> None:
+    """Make the folder of a file that is to be written; an OSError if it is impossible, or if the file is a folder."""
+    if Path(path).is_dir():
+        raise told(IsADirectoryError(errno.EISDIR, "", str(path)))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
 def link(path: Path, name: Path) -> None:
     """Give a file a second name (a hard link), or copy it where that is impossible."""
     with atomic_path(name) as tmp:
@@ -117,12 +117,12 @@ def link(path: Path, name: Path) -> None:
 
 
 def _told(path: Path, error: OSError, begun: bool) -> OSError:
-    """A write error as one line with file and remedy; any other error stays as it is."""
+    """A write error as one line with file and remedy; once writing has begun, any other error stays as it is."""
     code = error.errno
     if code is None and begun and shutil.disk_usage(path.parent).free < MEGABYTE:
         code = errno.ENOSPC  # NumPy and PyAV do not say why they could not write
-    told = FULL.get(code) or ("" if begun else CLOSED.get(code))
-    return OSError(f"{path} not written: {told}") if told else error
+    words = FULL.get(code) or ("" if begun else CLOSED.get(code))
+    return OSError(f"{path} not written: {words}") if words else error if begun else told(error)
 
 
 @contextmanager
@@ -199,7 +199,7 @@ def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
         file = open(path.with_name(f".{path.name}.lock"), "ab+", buffering=0)
     except OSError as error:
         if error.errno not in CLOSED:
-            raise
+            raise told(error) from error
         yield
         return
     with file:
@@ -228,9 +228,17 @@ def write_json(path: str | Path, obj: object) -> None:
         tmp.write_text(json.dumps(obj, indent=2, sort_keys=True) + "\n")
 
 
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file; an OSError in one line if it is missing, a folder or a link to itself."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise told(error, path) from error
+
+
 def read_json(path: str | Path) -> dict:
     """Read a JSON file; an error names it."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:  # not JSON, or not even text
         raise ValueError(f"{path}: not a JSON file ({error}); delete it and run the step again") from error

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cprlib.store.files import atomic_path, read_json, write_json
+from cprlib.store.files import atomic_path, read_bytes, read_json, write_json
 from cprlib.store.fingerprint import hash_of
 
 HASH = "hash"
@@ -54,7 +54,7 @@ def read_lines(path: str | Path) -> list[dict]:
     """
     path, texts, lines = Path(path), [], []
     try:
-        texts = path.read_bytes().decode().splitlines() if path.exists() else []
+        texts = read_bytes(path).decode().splitlines() if path.exists() else []
         lines.extend(map(json.loads, texts))
     except (ValueError, RecursionError) as error:
         which = "its last line" if len(lines) == len(texts) - 1 else "a line"

@@ -9,6 +9,10 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import yaml
+
+from cprlib.store.files import read_bytes
+
 
 def setting(
     default: Any = MISSING, *, factory: Any = MISSING, choices: Iterable[str] = (), decides=True, **bounds: float
@@ -123,3 +127,30 @@ def check_range(name: str, value: Any, allowed: Mapping[str, Any]) -> None:
         raise ValueError(f"{name}: {value} must be a finite number")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError(f"{name}: {value} is too large")
+
+
+class _EachOnce(yaml.SafeLoader):
+    """YAML in which a name that is given twice is an error: the last would win silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        if merged := [key for key, _ in node.value if key.tag.endswith(":merge")]:
+            line = merged[0].start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: '<<' is not supported; write each setting on a line of its own")
+        names = [self.construct_object(key, deep) for key, _ in node.value]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise yaml.YAMLError(f"'{twice[0]}' is given twice; keep one")
+        return super().construct_mapping(node, deep)
+
+
+def read_params(path: Path) -> dict[str, Any]:
+    """Read a flat YAML file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such parameter file")
+    try:
+        values = yaml.load(read_bytes(path).decode(), _EachOnce) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        found = f"a {type(values).__name__}" if not isinstance(values, dict) else "a name that is not text"
+        raise ValueError(f"{path}: expected lines 'name: value', got {found}")
+    return values

@@ -1,7 +1,9 @@
-"""Tables of numbers with a hash of their values, checked whenever they are read."""
+"""Tables of numbers with a hash of their values, checked whenever they are read; and tables of results as CSV."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -36,6 +38,27 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if not fits:
         raise _damaged(path)
     return table
+
+
+def read_csv(path: str | Path, needed: Sequence[str] = (), **options: Any) -> pd.DataFrame:
+    """A table of results, as :func:`pandas.read_csv` reads it; a ValueError if it is damaged or lacks a column."""
+    try:
+        table = pd.read_csv(path, **options)
+    except (ValueError, OSError) as error:  # pandas' errors derive from these
+        raise ValueError(
+            f"{path} is no table ({' '.join(str(error).split())}); delete it and run its step again"
+        ) from error
+    if missing := [name for name in needed if name not in table]:
+        raise ValueError(f"{path} has no column {missing[0]}; delete it and run its step again")
+    return table
+
+
+def read_parquet(path: str | Path, remedy: str) -> pd.DataFrame:
+    """A table of texts and numbers; a ValueError with a remedy if it is damaged."""
+    try:
+        return pd.read_parquet(path)
+    except (ValueError, OSError) as error:  # pyarrow's errors derive from these
+        raise ValueError(f"{path} is damaged; {remedy}") from error
 
 
 def _damaged(path: str | Path) -> ValueError:

@@ -5,7 +5,6 @@ function returns are written beside it, as result.pt.
 """
 
 import io
-import json
 import os
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from cprlib.store.files import read_json
 from cprlib.store.tensors import save_tensors
 from cprlib.training.launch import RESULT, SAID, call, join
 from cprlib.training.ranks import rank
@@ -33,11 +33,13 @@ class _Said(io.TextIOBase):
 
 def main() -> None:
     """Call the function; report an error in one line and end."""
+    if len(sys.argv) != 2:
+        raise SystemExit(__doc__)
     file = Path(sys.argv[1])
-    given = json.loads(file.read_text())
-    join(given["device"])
-    sys.stdout = _Said(sys.stdout)
     try:
+        given = read_json(file)
+        join(given["device"])
+        sys.stdout = _Said(sys.stdout)
         result = call(given["function"], given["arguments"])
         if isinstance(result, torch.Tensor | list) and not rank():
             save_tensors(file.with_name(RESULT), result)

@@ -56,6 +56,14 @@ def test_commands_get_free_gpus(tmp_path):
             process.communicate()
 
 
+@pytest.mark.parametrize("words", [[], ["x", "echo"], ["1"], ["1", "no-such-command"]])
+def test_a_wrong_command_is_told(monkeypatch, capsys, words):
+    monkeypatch.setattr(sys, "argv", ["gpus", *words])
+    with pytest.raises(SystemExit):
+        gpus.main()
+    assert "python -m cprlib.notebook.gpus: error: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("gpus", "config", "expected"),
     [

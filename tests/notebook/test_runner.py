@@ -154,8 +154,17 @@ def test_missing_and_broken_files_are_named(notebook, tmp_path, capsys):
     (tmp_path / "broken.ipynb").write_text("no JSON")
     assert main([str(tmp_path / "broken.ipynb"), str(tmp_path / "out.ipynb")]) == 1
     assert "broken.ipynb: not a notebook" in error_of(capsys)
-    with pytest.raises(SystemExit):
-        main([str(notebook), str(notebook)])
+    (tmp_path / "broken.ipynb").write_bytes(b"\xff\xfe\x00")
+    assert main([str(tmp_path / "broken.ipynb"), str(tmp_path / "out.ipynb")]) == 1
+    assert "broken.ipynb: not a notebook" in error_of(capsys)
+    assert main([str(tmp_path), str(tmp_path / "out.ipynb")]) == 1
+    assert f"{tmp_path}: a folder, where a file is needed" in error_of(capsys)
+    (tmp_path / "out.ipynb").mkdir()
+    assert main([str(notebook), str(tmp_path / "out.ipynb")]) == 1
+    assert "out.ipynb: a folder, where a file is needed" in error_of(capsys)  # before anything runs
+    for out in (notebook, tmp_path / "out.html"):  # --html would replace the executed notebook
+        with pytest.raises(SystemExit):
+            main([str(notebook), str(out)])
 
 
 def test_parameters_equal_those_of_papermill(notebook):

@@ -227,7 +227,8 @@ def test_a_damaged_index_names_the_file(run, videos, tmp_path):
     shard = next((tmp_path / "index/shards").glob("*.whole.npy"))
     for path in (shard, tmp_path / "index/videos.parquet", tmp_path / "index/index.json"):
         whole = path.read_bytes()
-        for content in (b"", whole[: len(whole) // 2], b"{}"):
+        wrong = json.dumps({"source": 3, "root": [], "encoder": None, "fingerprint": 4, "parts": {}}).encode()
+        for content in (b"", whole[: len(whole) // 2], b"{}", wrong):
             path.write_bytes(content)
             with pytest.raises(ValueError, match=f"{path.name}.*(delete|is damaged)"):
                 search(open_index(tmp_path / "index"), videos / "deep/1.mp4")

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -91,6 +92,39 @@ def test_a_flipped_bit_is_named_or_changes_nothing(copy, name):
     path.write_bytes(data[:middle] + bytes(64) + data[middle + 64 :])
     with pytest.raises(ValueError, match=path.name):
         read(folder)
+
+
+def test_a_folder_in_the_place_of_a_checkpoint_is_put_aside(copy, whole):
+    path = Path(copy.out) / "checkpoint.pt"
+    path.unlink()
+    path.mkdir()
+    fit(copy)
+    assert same_end(copy, whole) and (Path(copy.out) / "checkpoint-damaged.pt").is_dir()
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "metrics.jsonl", "config.json", "videos.json", "fingerprint.json"])
+def test_a_folder_or_a_link_to_itself_in_the_place_of_a_file_costs_nothing(copy, whole, name):
+    path = Path(copy.out) / name
+    aside = path.rename(path.with_suffix(".aside"))
+    path.mkdir()
+    with pytest.raises(OSError, match=f"{name}: a folder, where a file is needed; move it away"):
+        fit(copy)
+    path.rmdir()
+    path.symlink_to(path)
+    with (
+        pytest.raises((OSError, ValueError), match="delete the link|it has no fingerprint.json")
+        if name
+        in (
+            "metrics.json",
+            "fingerprint.json",
+        )
+        else nullcontext()
+    ):
+        fit(copy)
+    path.unlink()
+    aside.rename(path)
+    fit(copy)
+    assert same_end(copy, whole)
 
 
 def change(path, alter):

@@ -4,6 +4,8 @@ import argparse
 
 from cprlib.report.figures.catalogue import save_figures
 from cprlib.report.run import find_run
+from cprlib.store.errors import one_line
+from cprlib.store.settings import check_range
 
 
 def main() -> None:
@@ -14,10 +16,9 @@ def main() -> None:
     parser.add_argument("--formats", nargs="+", default=["png", "pdf"], choices=("png", "pdf", "svg"))
     parser.add_argument("--seed", type=int, default=0, help="for the draw of queries in figures 1 and 2")
     given = parser.parse_args()
-    try:
+    with one_line():
+        check_range("seed", given.seed, {"least": 0, "most": 2**32 - 1})
         paths, left_out = save_figures(find_run(given.run), given.out, tuple(given.formats), given.seed)
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(1, f"error: {error}\n")
     print(*paths, sep="\n")
     for name, reason in left_out.items():
         print(f"{name} is left out: {reason}")

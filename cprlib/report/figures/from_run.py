@@ -20,7 +20,9 @@ from cprlib.report.figures.curves import ablation_curves, cotraining_curves, min
 from cprlib.report.figures.strips import Thumbnail, common_queries, mined_figure, thumbnails
 from cprlib.report.names import measures, method_look, method_order, view_label, within_line
 from cprlib.report.run import MEMORIES, Run
+from cprlib.report.tables.ablation import read_ablation
 from cprlib.report.tables.comparison import read_table
+from cprlib.store.tables import read_csv
 
 Found = Iterator[tuple[dict[str, str], Callable[[], Any]]]
 
@@ -84,7 +86,7 @@ def ablation(run: Run, seed: int) -> Found:
     path = run.folder / "tables" / "ablation.csv"
     if not path.is_file():
         raise FileNotFoundError("no tables/ablation.csv; name its points (`ablation`) in the parameters, `make tables`")
-    yield from ablation_figures(pd.read_csv(path))
+    yield from ablation_figures(read_ablation(path))
 
 
 def ablation_figures(points: pd.DataFrame) -> Found:
@@ -101,7 +103,7 @@ def confusions(run: Run, seed: int) -> Found:
     """Of every method, in all views together."""
 
     def draw(path: Path, title: str) -> Any:
-        predictions = pd.read_csv(path)
+        predictions = read_csv(path)
         names = [column.removeprefix("p_") for column in predictions if column.startswith("p_")]
         return confusion_figure(confusion_matrix(predictions, names), title)
 

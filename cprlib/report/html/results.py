@@ -9,9 +9,10 @@ from cprlib.report.html.page import Section, Table
 from cprlib.report.names import in_order, measures, method_look
 from cprlib.report.run import Run
 from cprlib.report.tables import comparison as tables
-from cprlib.report.tables.ablation import ablation_summary, ablation_words
+from cprlib.report.tables.ablation import ablation_summary, ablation_words, read_ablation
 from cprlib.report.tables.published import TITLES
 from cprlib.report.tables.text import labelled, percents
+from cprlib.store.tables import read_csv
 
 PMR_WORDS = (
     "PMR is the share of mined clips that show the query's class; mining R@1 the share of queries whose first mined "
@@ -35,7 +36,7 @@ def differences_of(run: Run, table: pd.DataFrame | None, pair: tuple[str, ...] =
     """`differences` of two methods: of this pair, else those of differences.csv, else of the comparison."""
     path = run.folder / "differences.csv"
     if not pair and path.exists():
-        return pd.read_csv(path)
+        return read_csv(path, ["measure", "view", "difference", "error", "runs"])
     return pd.DataFrame() if table is None else tables.differences(table, *pair)
 
 
@@ -109,7 +110,7 @@ def _paper(folder: Path) -> Section:
     for number, title in TITLES.items():
         path, title = folder / f"paper_{number}.csv", f"Table {number}. {title}"
         if path.exists():
-            table = Table(title, pd.read_csv(path, dtype=str, keep_default_na=False))
+            table = Table(title, read_csv(path, dtype=str, keep_default_na=False))
             section.folded.append(Section(f"paper-{number}", title, tables=[table]))
             section.text = ["The tables of the paper with this run's results; data and networks differ."]
     return section
@@ -130,7 +131,7 @@ def _accuracies(folder: Path) -> pd.DataFrame | None:
 
 def _ablation(folder: Path) -> pd.DataFrame | None:
     path = folder / "ablation.csv"
-    return ablation_words(ablation_summary(pd.read_csv(path))).drop(columns="Runs") if path.exists() else None
+    return ablation_words(ablation_summary(read_ablation(path))).drop(columns="Runs") if path.exists() else None
 
 
 def _words(shares: pd.DataFrame) -> pd.DataFrame:

@@ -4,12 +4,15 @@ An ablation is a table with a row for each point, seed and view: `point` (its na
 `SETTINGS` of the point, `view`, `seed`, and measures in [0, 1], NaN where a view has none.
 """
 
+from pathlib import Path
+
 import pandas as pd
 
 from cprlib.methods import MEASURES
 from cprlib.report.tables.comparison import mean_and_spread
 from cprlib.report.tables.published import our_results
 from cprlib.report.tables.text import labelled, measured, percents
+from cprlib.store.tables import read_csv
 
 SETTINGS = {
     "num_stages": "Number of stages",
@@ -19,6 +22,11 @@ SETTINGS = {
     "cycles": "Cycles",
     "K": "Memory size",
 }
+
+
+def read_ablation(path: Path) -> pd.DataFrame:
+    """The table ablation.csv of a run."""
+    return read_csv(path, ["point", *SETTINGS, "view", "seed"])
 
 
 def ablation_summary(frame: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,9 @@ from cprlib.methods import COTRAINED, MEASURES
 from cprlib.report.names import in_order, measures, method_look, method_order, view_label, view_order
 from cprlib.report.tables.notes import notes
 from cprlib.report.tables.text import UNKNOWN, labelled, measured, percents, to_markdown, write_texts
+from cprlib.store.errors import one_line
 from cprlib.store.files import resolve
+from cprlib.store.tables import read_csv
 
 KEYS = ["method", "view"]
 MINING, CLASSIFIED = measures("mining"), measures("classification")
@@ -43,7 +45,7 @@ def read_table(path: Path, columns: list[str], notebook: str) -> pd.DataFrame:
     """Read a table of a run; if it or a column is missing, the error names the notebook that makes it."""
     if not path.exists():
         raise FileNotFoundError(f"no table {path}: run notebook {notebook} for this run first")
-    table = pd.read_csv(path)
+    table = read_csv(path)
     missing = [column for column in columns if column not in table]
     if missing:
         raise ValueError(f"{path} has no column {missing[0]}: run notebook {notebook} again")
@@ -88,7 +90,13 @@ def differences(table: pd.DataFrame, method: str | None = None, against: str | N
     Returns:
         measure, view, `against`, `method` (means over the runs that have both), `difference`, `error` (its standard
         error, NaN for one run), `runs`; empty if the table does not have two methods to compare.
+
+    Raises:
+        ValueError: no results of a method that was named.
     """
+    known = set(table["method"])
+    if other := {method, against} - {None, *known}:
+        raise ValueError(f"no results of method {min(other)!r}; there are those of {', '.join(sorted(known))}")
     mine = table["method"].isin(COTRAINED) | table.get("pmr_end", pd.Series(dtype=float)).notna()
     mining = sorted(set(table.loc[mine, "method"]), key=method_order) or [""]
     method, against = method or mining[-1], against or mining[0]
@@ -168,5 +176,6 @@ def main() -> None:
     parser.add_argument("--out", help="folder for comparison.csv, .md, .txt; default: that of the first run")
     parser.add_argument("--compare", nargs=2, default=(), metavar=("METHOD", "AGAINST"), help="default: e.g. cpr coclr")
     args = parser.parse_args()
-    *_, text = write_comparison(args.runs, args.out or args.runs[0], *args.compare)
-    print(text.read_text(encoding="utf-8"), end="")
+    with one_line():
+        *_, text = write_comparison(args.runs, args.out or args.runs[0], *args.compare)
+        print(text.read_text(encoding="utf-8"), end="")

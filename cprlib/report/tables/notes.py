@@ -9,6 +9,7 @@ from cprlib.evaluation.retrieval import SMALL
 from cprlib.methods import COTRAINED, METHODS
 from cprlib.report.names import in_order, method_look, view_label, view_order, within_line
 from cprlib.store.files import resolve
+from cprlib.store.tables import read_csv
 
 UNTRAINED, START = "random", "infonce"
 ADVICE = {
@@ -20,7 +21,7 @@ ADVICE = {
 def notes(run_folders: list[str | Path]) -> list[str]:
     """The lines for runs with the same test videos; none before retrieval has run."""
     paths = [resolve(folder) / "tables" / "retrieval.csv" for folder in run_folders]
-    tables = [pd.read_csv(path) for path in paths if path.exists()]
+    tables = [read_csv(path, ["method", "view", "k"]) for path in paths if path.exists()]
     if not tables:
         return []
     table = pd.concat(tables).groupby(["method", "view", "k"], as_index=False).mean()
@@ -41,7 +42,7 @@ def notes(run_folders: list[str | Path]) -> list[str]:
 
 def _left_out(paths: list[Path]) -> list[str]:
     """R@1 with every video as query, for data with few test videos; in all views together if there are several."""
-    tables = [pd.read_csv(path) for path in paths if path.exists()]
+    tables = [read_csv(path, ["method", "view"]) for path in paths if path.exists()]
     if not any(map(len, tables)):
         return []
     table = pd.concat(tables).groupby(["method", "view"], as_index=False).mean()

@@ -91,7 +91,8 @@ def test_any_two_methods_can_be_compared():
     level = tables.difference_words(tables.differences(make_table(coclr=0.50031, cpr=0.50012)))
     assert level.iloc[-1, -1] == "0.0"  # a difference that rounds to 0 has no sign
     assert tables.differences(make_table(cpr=0.5, random=0.1)).empty
-    assert tables.difference_words(tables.differences(table, "cpr", "unknown")).empty
+    with pytest.raises(ValueError, match="no results of method 'unknown'; there are those of coclr, cpr, mine, random"):
+        tables.differences(table, "cpr", "unknown")
 
 
 def test_views_side_by_side():

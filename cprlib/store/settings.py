@@ -148,7 +148,7 @@ def read_params(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such parameter file")
     try:
         values = yaml.load(read_bytes(path).decode(), _EachOnce) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2026-13-01 is a ValueError
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         found = f"a {type(values).__name__}" if not isinstance(values, dict) else "a name that is not text"

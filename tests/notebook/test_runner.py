@@ -122,6 +122,7 @@ def test_a_killed_kernel_gives_one_line_too(tmp_path):
         ("dataset: imagenet", "dataset: expected one of 'toy', 'ucf101', 'hmdb51', 'kinetics'"),
         ("- epochs", "expected lines 'name: value', got a list"),
         ("epochs: [", "not YAML"),
+        ("seed: 2026-13-01", "not YAML: month must be in 1..12"),
         ("seed: 0\n<<: {epochs: 3}", "not YAML: line 2: '<<' is not supported"),
     ],
 )

@@ -206,7 +206,7 @@ def save(manifest: Manifest, problems: pd.DataFrame, out: str | Path) -> None:
     for line in summary(problems):
         print(f"  {line}")
     if len(problems):
-        print(f"{len(problems)} remarks, listed in {listed}")
+        print(f"{len(problems)} remark{'s' * (len(problems) > 1)}, listed in {listed}")
 
 
 def run(parser: argparse.ArgumentParser, build: Callable[[argparse.Namespace], tuple]) -> None:

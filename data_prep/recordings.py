@@ -30,7 +30,7 @@ def with_near_copies(
     found = near_copies(manifest, workers)
     if found:
         print(
-            f"{len(found)} videos for testing look like one for training, so measures will be too good; give both the "
+            f"test videos that look like a training video: {len(found)}; measures will be too good, so give both the "
             "same recording or group (docs/recordings.md)"
         )
     return manifest, pd.concat([problems, pd.DataFrame(found, columns=["path", "reason"])], ignore_index=True)

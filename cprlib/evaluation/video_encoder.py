@@ -18,7 +18,7 @@ from cprlib.encoders import Encoder
 from cprlib.evaluation.centre import training_centre
 from cprlib.evaluation.features import clip_shape
 from cprlib.evaluation.stream import Window, stream_windows, timed_frames
-from cprlib.methods import METHODS, VIEWS, sources_of, views_of
+from cprlib.methods import METHODS, VIEWS, sources_of
 from cprlib.store.checkpoints import load_checkpoint, load_released
 from cprlib.store.checkpoints import load_encoder as load_network
 from cprlib.store.files import resolve
@@ -186,7 +186,8 @@ def find_networks(place: Path) -> dict[str, Path]:
         raise FileNotFoundError(f"{place} is a file; give the folder of a training, of a run, or a method of a run")
     if is_finished(place):
         config = load_checkpoint(place)["config"]
-        return dict.fromkeys(views_of(config["method"], (config["view"],)), place)
+        method = METHODS.get(config["method"])  # None: its line was removed from the table
+        return dict.fromkeys((method and method.views) or (config["view"],), place)
     for run, methods in ((place.parent, [place.name]), (place, dict.fromkeys((*PREFERRED, *METHODS)))):
         for method in methods:
             if method in METHODS and (found := method_networks(run, method)):

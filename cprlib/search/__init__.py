@@ -1,9 +1,9 @@
 """Find videos like this one: an index of a folder, and queries to it."""
 
 from cprlib.search.index import Index, open_index
-from cprlib.search.query import search
+from cprlib.search.query import readable, search
 
-__all__ = ["Index", "open_index", "search", "update_index"]
+__all__ = ["Index", "open_index", "readable", "search", "update_index"]
 
 
 def __getattr__(name: str):

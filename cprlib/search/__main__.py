@@ -10,10 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from cprlib.search.index import ABOUT, Index, check_file, default_index, open_index
-from cprlib.search.query import KINDS, search
+from cprlib.search.query import KINDS, readable, search
 from cprlib.store.errors import one_line
 
 
@@ -87,14 +85,6 @@ def _query(options: argparse.Namespace) -> None:
         print(write_results(Path(options.html), index, options.video, found, options.at))
     else:
         print(readable(found, index).to_string(index=False) if len(found) else "the index holds no other video")
-
-
-def readable(found: pd.DataFrame, index: Index) -> pd.DataFrame:
-    """Results for a terminal: paths relative to the folder, start and end in one column."""
-    table = found.assign(path=[os.path.relpath(path, index.root) for path in found["path"]])
-    table["at"] = [f"{start:.1f}–{end:.1f} s" for start, end in zip(found["start"], found["end"], strict=True)]
-    table = table.drop(columns=["start", "end", *(["copies"] if not found["copies"].any() else [])])
-    return table.round(3)
 
 
 if __name__ == "__main__":

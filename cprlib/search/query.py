@@ -1,5 +1,6 @@
 """Query an index: which videos are like this one, or like a moment of it, and where in them?"""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,10 @@ def search(
         FileNotFoundError, ValueError: no such file, not a video, a moment after its end, an impossible setting.
     """
     by = by or ("whole" if at is None else "windows")
-    if by not in KINDS or top < 1:
-        raise ValueError(f"by is {by!r} ({' or '.join(KINDS)}), top {top} (at least 1)")
+    if by not in KINDS:
+        raise ValueError(f"by is {by!r}; choose {' or '.join(KINDS)}")
+    if top < 1:
+        raise ValueError(f"top is {top}; ask for at least 1 video")
     if not len(index):
         raise ValueError(f"{index.folder} holds no video to search; {len(index.problems)} files are left out")
     if run is not None:
@@ -93,3 +96,11 @@ def _row(index: Index, video: pd.Series, query: np.ndarray, by: str, view: str |
     several = cosines if len(cosines) > 1 else {}
     copies = len(index.copies[video.content]) - 1
     return {"path": video.path, "similarity": similarity, **several, "start": start, "end": end, "copies": copies}
+
+
+def readable(found: pd.DataFrame, index: Index) -> pd.DataFrame:
+    """Results to look at: paths relative to the folder, start and end in one column, copies only if there are any."""
+    table = found.assign(path=[os.path.relpath(path, index.root) for path in found["path"]])
+    table["at"] = [f"{start:.1f}–{end:.1f} s" for start, end in zip(found["start"], found["end"], strict=True)]
+    table = table.drop(columns=["start", "end", *(["copies"] if not found["copies"].any() else [])])
+    return table.round(3)

@@ -29,7 +29,7 @@ def progress(
     if not os.environ.get("CPR_BATCH") and ("JPY_SESSION_NAME" in os.environ or sys.stderr.isatty()):
         from tqdm.auto import tqdm
 
-        bar = tqdm(iterable, description, total)
+        bar = tqdm(iterable, description, total, disable=total == 0)
         for item in bar:
             yield item
             if status:

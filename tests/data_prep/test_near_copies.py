@@ -23,7 +23,7 @@ def test_a_re_encoded_copy_on_the_other_side_is_found(tmp_path, capsys):
     made, problems = own_videos.with_near_copies(*own_videos.build(tmp_path / "own.csv", workers=1), workers=1)
     (remark,) = problems.itertuples()
     assert remark.path.endswith("copy.mp4") and remark.reason.startswith("looks like a training video")
-    assert "3.mp4" in remark.reason and "1 videos for testing look like" in capsys.readouterr().out
+    assert "3.mp4" in remark.reason and "look like a training video: 1;" in capsys.readouterr().out
     assert near_copies(made, workers=1, least=1.01) == []
 
 

@@ -142,6 +142,7 @@ def test_an_index_of_other_networks_or_without_videos_is_refused(run, small_run,
         (["query", str(tmp_path / "index"), str(tmp_path / "gone.mp4")], "is no file; correct the path"),
         (["query", str(tmp_path / "index"), str(videos)], "is a folder; query with one of its files"),
         (["query", str(tmp_path / "index"), query, "--html", query], "name the page to write"),
+        (["query", str(tmp_path / "index"), query, "--top", "0"], "top is 0; ask for at least 1 video"),
         (
             ["query", str(tmp_path / "index"), query, "--run", str(small_run / "infonce_rgb")],
             "made with other networks",

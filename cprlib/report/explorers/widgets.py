@@ -179,7 +179,10 @@ def retrieval_explorer(
 
     return explorer(
         draw,
-        method=widgets.Dropdown(options=[(method_look(m).label, m) for m in features], value=list(features)[-1]),
+        method=widgets.Dropdown(
+            options=[(method_look(m).label, m) for m in features],
+            value="cpr" if "cpr" in features else list(features)[-1],  # as in the figures of notebook 05
+        ),
         query=widgets.IntSlider(0, 0, len(test) - 1),
         k=widgets.IntSlider(min(5, most), 1, most),
     )

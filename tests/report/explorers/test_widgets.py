@@ -107,7 +107,7 @@ def test_retrieval_explorer_shows_neighbours_of_the_method(videos, monkeypatch):
     monkeypatch.setattr(widgets, "neighbour_figure", lambda *given: asked.append(given[:2]) or draw(*given))
     classes = torch.eye(18)
     features = {}
-    for method, shift in (("coclr", 0), ("cpr", 1)):  # cpr confuses every class with the next one
+    for method, shift in (("cpr", 1), ("coclr", 0)):  # cpr confuses every class with the next one
         pair = (classes[torch.tensor(test.table.label)].roll(shift, dims=1), classes[torch.tensor(train.table.label)])
         features[method] = {"rgb": pair, "flow": pair}
     box = widgets.retrieval_explorer(features, test, train, thumbnails(manifest, frames))

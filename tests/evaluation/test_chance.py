@@ -63,6 +63,9 @@ def test_notes_name_methods_no_better_than_untrained(tmp_path):
     assert worse == "Training made R@1 worse than random weights: InfoNCE RGB (22.0 against 30.0, perhaps by chance)."
     assert advice.startswith("What to try: more epochs, more videos; for RGB larger clips")
     assert bound == "UberNCE is no upper bound here: R@1 of others is higher (RGB)."
+    views = pd.concat([table.assign(view=view) for view in ("rgb", "flow", "residual", "both")])
+    views.to_csv(tmp_path / "tables/retrieval.csv", index=False)
+    assert notes([tmp_path])[1].endswith("InfoNCE residual, InfoNCE all views.")
 
 
 def test_notes_name_methods_worse_than_their_start(tmp_path):

@@ -163,13 +163,14 @@ def figures_of_run(run: str | Path | Run, seed: int = 0) -> tuple[list[Figure], 
     run = run if isinstance(run, Run) else Run(run)
     figures, left_out = [], {}
     for line in (line for line in FIGURES if line.draw):
+        name = line.name.split("_{")[0]  # without the fields, which nothing fills
         if line.needs_labels and not run.is_labelled:
-            left_out[line.name] = "no class is known"
+            left_out[name] = "no class is known"
             continue
         try:
             figures += [_filled(line, values, run.views)._replace(draw=draw) for values, draw in line.draw(run, seed)]
         except (FileNotFoundError, ValueError) as error:
-            left_out[line.name] = str(error)
+            left_out[name] = str(error)
     return figures, left_out
 
 

@@ -1,5 +1,6 @@
 """Lines below a comparison: chance, what is no better than untrained, what training made worse, what to try then."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -33,9 +34,9 @@ def notes(run_folders: list[str | Path]) -> list[str]:
     known = f"With {count} test videos the 95 % interval of a share of 50.0 is {_interval(0.5, count)}."
     lines = [f"Chance: {shown}. {known}"]
     first = table[table["k"] == 1]
-    weak = [_name(row) for row in _against(first, UNTRAINED) if not is_better(row.recall, row.base, count)]
+    weak = [row for row in _against(first, UNTRAINED) if not is_better(row.recall, row.base, count)]
     if weak:
-        lines.append(f"No better than untrained (R@1): {', '.join(weak)}.")
+        lines.append(f"No better than untrained (R@1): {', '.join(_name(row, first['view']) for row in weak)}.")
     left_out = _left_out([path.with_name("left_out.csv") for path in paths]) if count < SMALL else []
     return [*lines, *_worse(first, count), *_bounds(first), *left_out]
 
@@ -47,7 +48,8 @@ def _left_out(paths: list[Path]) -> list[str]:
         return []
     table = pd.concat(tables).groupby(["method", "view"], as_index=False).mean()
     rows = list(in_order(table[table["view"] == max(table["view"], key=view_order)]).itertuples())
-    told = [f"{_name(row)} {100 * row.recall:.1f} ({_interval(row.recall, int(row.groups))})" for row in rows]
+    views = table["view"]
+    told = [f"{_name(row, views)} {100 * row.recall:.1f} ({_interval(row.recall, int(row.groups))})" for row in rows]
     return [
         f"R@1 with all {rows[-1].videos:.0f} videos as queries, training videos included, each among the videos of "
         f"other recordings; the 95 % interval is that of {rows[-1].groups:.0f} recordings: {'; '.join(told)}."
@@ -71,7 +73,7 @@ def _worse(first: pd.DataFrame, count: int) -> list[str]:
         told = []
         for row in worse:
             sure = "" if is_better(row.base, row.recall, count) else ", perhaps by chance"
-            told.append(f"{_name(row)} ({100 * row.recall:.1f} against {100 * row.base:.1f}{sure})")
+            told.append(f"{_name(row, first['view'])} ({100 * row.recall:.1f} against {100 * row.base:.1f}{sure})")
         if told:
             lines.append(f"Training made R@1 worse than {name}: {'; '.join(told)}.")
     if lines:
@@ -80,8 +82,8 @@ def _worse(first: pd.DataFrame, count: int) -> list[str]:
     return lines
 
 
-def _name(row: tuple) -> str:
-    return f"{method_look(row.method).label} {within_line(view_label(row.view))}"
+def _name(row: tuple, views: Collection[str]) -> str:
+    return f"{method_look(row.method).label} {within_line(view_label(row.view, views))}"
 
 
 def _interval(share: float, count: int) -> str:
@@ -95,6 +97,6 @@ def _bounds(first: pd.DataFrame) -> list[str]:
     for name in (name for name, method in METHODS.items() if method.needs_labels and name in best):
         beaten = best.index[best.drop(columns=name).max(axis=1) > best[name]]
         if len(beaten):
-            views = ", ".join(within_line(view_label(view)) for view in beaten)
+            views = ", ".join(within_line(view_label(view, best.index)) for view in beaten)
             lines.append(f"{method_look(name).label} is no upper bound here: R@1 of others is higher ({views}).")
     return lines

@@ -148,7 +148,7 @@ def test_figures_are_written_and_missing_ones_explained(tmp_path, monkeypatch, c
     assert printed[:3] == [str(small / "figures" / "paper" / name) for name in written]
     reasons = dict(line.split(" is left out: ") for line in printed[3:])
     assert [name[:4] for name in reasons] == ["fig1", "fig2", "fig3", "cotr", "fig5", "fig6", "abla"]
-    assert "notebook 04" in reasons["fig1_cascade_{view}"] and "make tables" in reasons["ablation_{sweep}"]
+    assert "notebook 04" in reasons["fig1_cascade"] and "make tables" in reasons["ablation"]
 
 
 def test_a_figure_that_cannot_be_drawn_does_not_stop_the_others(run, tmp_path, monkeypatch):
@@ -181,12 +181,10 @@ def test_notebook_figures_are_in_the_same_catalogue():
     assert [name for name in names if describe(name)[0] == len(catalogue.FIGURES)] == []
 
 
-def test_a_folder_that_is_not_a_run_is_refused(tmp_path, monkeypatch, capsys):
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["paper_figures", str(tmp_path)])
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match=f"error: {tmp_path} holds no run; runs in"):
         command.main()
-    assert stop.value.code == 1
-    assert f"error: {tmp_path} holds no run; runs in" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from torch import Tensor
 
 from cprlib.data.augmentation import to_input
@@ -26,7 +25,9 @@ from cprlib.evaluation.features import network_features
 from cprlib.evaluation.finetune import FinetuneConfig, finetune, predict
 from cprlib.evaluation.retrieval import prepare_features, recall_at_k
 from cprlib.store.checkpoints import load_encoder
+from cprlib.store.errors import one_line
 from cprlib.store.files import project_root, resolve
+from cprlib.store.settings import read_pairs, read_params
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
 from cprlib.training.fit import fit, open_pairs
@@ -36,7 +37,7 @@ SHARED = "seed short_side backbone dim clip_len clip_stride clip_size batch_size
 
 def configuration(data: Path, out: Path, view: str, changes: Mapping[str, Any]) -> TrainingConfig:
     """InfoNCE as in params/toy.yaml."""
-    given = yaml.safe_load((project_root() / "params/toy.yaml").read_text())
+    given = read_params(project_root() / "params/toy.yaml")
     settings = {name: given[name] for name in SHARED} | {"epochs": given["infonce_epochs"]} | dict(changes)
     milestones = (int(0.8 * settings["epochs"]),)
     places = {"manifest": str(data / "manifest.csv"), "cache": str(data / "cache"), "out": str(out / f"infonce_{view}")}
@@ -113,6 +114,7 @@ def criteria(config: TrainingConfig) -> dict[str, float]:
     }
 
 
+@one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="folder with manifest.csv and cache/")
@@ -120,7 +122,7 @@ def main() -> None:
     parser.add_argument("changes", nargs="*", help="settings of InfoNCE, name=value")
     parser.add_argument("--held-out", action="store_true", help="InfoNCE only, on held-out training recordings")
     args = parser.parse_intermixed_args()
-    changes = {name: yaml.safe_load(value) for name, value in (change.split("=") for change in args.changes)}
+    changes = read_pairs(args.changes)
     data, out, rows = resolve(args.data), resolve(args.out), {}
     for view in ("rgb", "flow"):
         config = configuration(data, out, view, changes)

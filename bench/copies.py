@@ -17,6 +17,7 @@ import torch
 from cprlib.data.container import decode
 from cprlib.data.video import write_video
 from cprlib.search import Index, update_index
+from cprlib.store.errors import one_line
 
 COPIES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {  # change of the frames (T, H, W, 3), x264's crf
     "re-encoded": (lambda frames: frames, 34),
@@ -41,6 +42,7 @@ def recall_of_copies(index: Index, videos: list[str], copy: str) -> dict[str, fl
     return hits.astype(float).mean().to_dict()
 
 
+@one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="of videos")

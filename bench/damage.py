@@ -29,6 +29,7 @@ from cprlib.data.video import probe, read_clip
 from cprlib.evaluation.mining import read_mining_log
 from cprlib.notebook.runner import read_params
 from cprlib.store.checkpoints import load_checkpoint, load_encoder
+from cprlib.store.errors import one_line
 from cprlib.store.files import read_json
 from cprlib.store.fingerprint import Fingerprint
 from cprlib.store.folders import read_config, read_videos
@@ -211,6 +212,7 @@ def prepared(place: Path) -> tuple[Manifest, TrainingConfig]:
     return Manifest.read(place / "toy/manifest.csv"), config
 
 
+@one_line()
 def main() -> None:
     """Print the table, and write it to --out."""
     parser = argparse.ArgumentParser(prog="python -m bench.damage", description=__doc__.split("\n")[0])

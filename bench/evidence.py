@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
 
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
@@ -29,8 +28,10 @@ from cprlib.evaluation.mining import class_mining_recall, median_cmr, positive_m
 from cprlib.evaluation.progress import cotraining_progress
 from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.methods import COTRAINED
+from cprlib.store.errors import one_line
 from cprlib.store.files import atomic_path, resolve
 from cprlib.store.folders import training_folder
+from cprlib.store.settings import read_pairs, read_params
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import cotrain, untrained
 from cprlib.training.fit import fit
@@ -133,6 +134,7 @@ def mined(name: str, networks: dict, manifest: Manifest) -> list[dict]:
     return rows
 
 
+@one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("params", help="flat parameter file")
@@ -145,9 +147,7 @@ def main() -> None:
     parser.add_argument("--out", default="results.csv")
     parser.add_argument("--task", nargs="*", help=argparse.SUPPRESS)  # seed, step, arguments
     args = parser.parse_args()
-    params = yaml.safe_load(resolve(args.params).read_text()) | {
-        name: yaml.safe_load(value) for name, value in (pair.split("=", 1) for pair in args.set)
-    }
+    params = read_params(resolve(args.params)) | read_pairs(args.set)
     if args.task:
         torch.set_num_threads(1)
         seed, step, *rest = args.task

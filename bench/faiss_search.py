@@ -63,4 +63,6 @@ def main(count: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("count", type=int, nargs="?", default=100_000, help="vectors")
-    main(parser.parse_args().count)
+    if (count := parser.parse_args().count) < QUERIES:
+        parser.error(f"count: {count} must be at least {QUERIES}")
+    main(count)

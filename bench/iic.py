@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
 
 from bench.evidence import COLUMNS
 from cprlib.data.frames import open_frames
@@ -27,7 +26,9 @@ from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.methods import METHODS
 from cprlib.notebook.parameters import from_notebook
 from cprlib.notebook.runner import choose, read_params
+from cprlib.store.errors import one_line
 from cprlib.store.files import atomic_path, project_root, resolve
+from cprlib.store.settings import read_pairs
 from cprlib.training.cotrain import untrained
 from cprlib.training.iic import IICConfig, fit_iic
 
@@ -73,6 +74,7 @@ def measure(config: IICConfig, method: str, phases: list[int]) -> pd.DataFrame:
     return table.assign(value=(100 * table.value).round(3), date=date.today().isoformat())
 
 
+@one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("params", type=Path, help="flat parameter file")
@@ -85,7 +87,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     dataset = read_params(args.params).get("evaluated_on", "built-in")
-    others, tables = {name: yaml.safe_load(v) for name, v in (pair.split("=", 1) for pair in args.set)}, []
+    others, tables = read_pairs(args.set), []
     for seed in args.seeds:
         for method in args.methods if args.phases or others else ["random", *args.methods]:
             trained = "iic" if method == "random" else method

@@ -24,6 +24,7 @@ from bench.chain import PARTS, make_videos
 from bench.faults import tell
 from cprlib.store import files
 from cprlib.store.checkpoints import load_checkpoint
+from cprlib.store.errors import one_line
 from cprlib.store.files import remove_leftovers
 from cprlib.store.fingerprint import hash_weights
 
@@ -115,6 +116,7 @@ def a_round(videos: Path, place: Path, seconds: Mapping[int, float], rng: random
     return killed
 
 
+@one_line()
 def main() -> None:
     """Print the table, and write it to --out."""
     parser = argparse.ArgumentParser(prog="python -m bench.kill", description=__doc__.split("\n")[0])

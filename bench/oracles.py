@@ -16,15 +16,16 @@ from datetime import date
 
 import pandas as pd
 import torch
-import yaml
 from torch import Tensor
 
 from bench.evidence import Run, mined
 from cprlib.cascade import Retrieval
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
+from cprlib.store.errors import one_line
 from cprlib.store.files import atomic_path, resolve
 from cprlib.store.folders import training_folder
+from cprlib.store.settings import read_params
 from cprlib.training import step
 from cprlib.training.cotrain import cotrain
 
@@ -112,6 +113,7 @@ def measure(params: dict, seed: int, kind: str) -> pd.DataFrame:
     return table.assign(value=(100 * table.value).round(3))
 
 
+@one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("params", help="flat parameter file of the built-in data")
@@ -120,7 +122,7 @@ def main() -> None:
     parser.add_argument("--out", default="oracles.csv")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    params, tables = yaml.safe_load(resolve(args.params).read_text()), []
+    params, tables = read_params(resolve(args.params)), []
     for seed in args.seeds:
         for kind in args.kinds:
             tables.append(measure(params, seed, kind))

@@ -19,6 +19,7 @@ from cprlib.data import seeking
 from cprlib.data.container import decode
 from cprlib.data.files import find_videos
 from cprlib.data.video import probe, read_clip
+from cprlib.store.errors import one_line
 
 CLIP, CLIPS, SINGLE = 16, 2, 8  # frames of a clip; clips and single frames per video
 
@@ -66,6 +67,7 @@ def measure(path: Path, draw: np.random.Generator, counts: Counter) -> None:
             counts[kind, name, "frames"] += len(indices)
 
 
+@one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="videos, at any depth")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
 from torch import Tensor
 
 from bench.evidence import Run, mined
@@ -24,8 +23,10 @@ from cprlib.data.manifest import Manifest
 from cprlib.evaluation.choice import rank_plans, stages_of, true_share
 from cprlib.miners import fusion
 from cprlib.report.figures.curves import choice_figure
+from cprlib.store.errors import one_line
 from cprlib.store.files import resolve
 from cprlib.store.folders import cotrained_networks, training_folder
+from cprlib.store.settings import read_params
 from cprlib.training.cotrain import cotrain
 from cprlib.training.snapshots import Memory, read_memory
 
@@ -111,6 +112,7 @@ def train(params: dict, run: str, rule: str) -> dict[str, float]:
     return {f"{row['measure']} {row['view']}": 100 * row["value"] for row in rows}
 
 
+@one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", help="run folders with co-trained networks, one per seed")
@@ -119,7 +121,7 @@ def main() -> None:
     parser.add_argument("--rule", choices=RULES, default="sum")
     args = parser.parse_args()
     if args.train:
-        params = yaml.safe_load(resolve(args.train).read_text())
+        params = read_params(resolve(args.train))
         print(pd.DataFrame({run: train(params, run, args.rule) for run in args.runs}).round(1).to_markdown())
         return
     judged, ranked, figure = [], [], {}
@@ -136,6 +138,8 @@ def main() -> None:
                 chosen["5 stages, 0.5"] = plans.pmr[ours].iloc[0]
                 rho = plans[["agreement", "pmr"]].corr(method="spearman").iloc[0, 1]
                 ranked.append({"view": view, "spearman": rho, **{n: 100 * v for n, v in chosen.items()}})
+    if not judged:
+        raise ValueError(f"no CPR network in {', '.join(args.runs)}; train one in notebook 04")
     by_seed = pd.DataFrame(judged).groupby(["view", "run"]).mean().groupby("view")
     table = by_seed.mean().T.round(1)
     if len(args.runs) > 1:

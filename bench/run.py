@@ -9,14 +9,16 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-import torch
 
 from bench.pair import append_row, machine, measure, text_of
+from cprlib.store.errors import one_line
 from cprlib.store.files import resolve
+from cprlib.training.schedule import pick_device
 
 GROUPS = ("cascade", "samples", "step", "evaluation", "flow", "probe", "explorers")  # modules beside this one
 
 
+@one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"some of {', '.join(GROUPS)}; default: all")
@@ -26,7 +28,7 @@ def main() -> None:
     for name in args.names:
         if name not in GROUPS:
             parser.error(f"no benchmark {name!r}; choose from {', '.join(GROUPS)}")
-    device = torch.device(args.device)
+    device = pick_device(args.device)
     about = machine(device)
     print(", ".join(f"{name} {value}" for name, value in about.items()), flush=True)
     for name in args.names or GROUPS:

@@ -14,6 +14,7 @@ import psutil
 
 from bench.chain import PARTS, make_videos
 from bench.faults import tell
+from cprlib.store.errors import one_line
 
 
 def measured(minutes: float, chains: int) -> dict[str, float]:
@@ -31,6 +32,7 @@ def measured(minutes: float, chains: int) -> dict[str, float]:
     }
 
 
+@one_line()
 def main() -> None:
     """Print the table, and write it to --out."""
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__.split("\n")[0])

@@ -20,8 +20,10 @@ from cprlib.data.flow import extract_flow
 from cprlib.data.frame_cache import build_cache
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
+from cprlib.store.errors import one_line
 from cprlib.store.files import atomic_path, resolve
 from cprlib.store.folders import training_folder
+from cprlib.store.settings import read_params
 from cprlib.training.cotrain import cotrain
 from data_prep import toy_actions
 
@@ -92,6 +94,7 @@ def measure(params: dict, seed: int, point: str, methods: list[str]) -> pd.DataF
     return table.assign(value=(100 * table.value).round(3))
 
 
+@one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("params", help="flat parameter file")
@@ -101,7 +104,7 @@ def main() -> None:
     parser.add_argument("--out", default="when.csv")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    params, tables = yaml.safe_load(resolve(args.params).read_text()), []
+    params, tables = read_params(resolve(args.params)), []
     for seed in args.seeds:
         for point in args.points:
             tables.append(measure(params, seed, point, args.methods))

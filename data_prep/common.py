@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from cprlib.data.files import printable
-from cprlib.data.manifest import Manifest
+from cprlib.data.manifest import Manifest, check_suffix
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import VideoInfo, fingerprint, probe
 from cprlib.store.errors import one_line
-from cprlib.store.files import atomic_path, resolve
+from cprlib.store.files import atomic_path, check_place, resolve
 from data_prep.remembered import Remembered, beside
 
 MISSING = "listed but missing"
@@ -214,6 +214,8 @@ def run(parser: argparse.ArgumentParser, build: Callable[[argparse.Namespace], t
     parser.add_argument("out", help="manifest to write, .csv or .parquet")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     args = parser.parse_args()
-    args.memory = beside(resolve(args.out))
     with one_line():
+        check_suffix(out := resolve(args.out))
+        check_place(out)  # before all videos are inspected
+        args.memory = beside(out)
         save(*build(args), args.out)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cprlib.data.container import VideoError
 from cprlib.data.video import VideoInfo
-from cprlib.store.files import read_json, write_json
+from cprlib.store.sealed import read_sealed, write_sealed
 
 VERSION = 1  # of what `probe` finds; with another one, everything is inspected again
 
@@ -22,10 +22,11 @@ class Remembered:
         self.path, self.kept, self.used = path, {}, {}
         if path is not None and Path(path).is_file():
             try:
-                kept = read_json(path)
+                kept = read_sealed(path)
             except ValueError:  # damaged: everything is inspected again
                 kept = {}
-            self.kept = kept["files"] if kept.get("version") == VERSION else {}
+            files = kept.get("files") if kept.get("version") == VERSION else None
+            self.kept = files if isinstance(files, dict) else {}
 
     def get(self, name: str, files: Sequence[str | Path]) -> tuple[VideoInfo, str] | VideoError | None:
         """What was found in a video that is read from these files, or None."""
@@ -51,7 +52,7 @@ class Remembered:
     def save(self) -> None:
         """Write what was used, if it differs from the file."""
         if self.path is not None and self.used != self.kept:
-            write_json(self.path, {"version": VERSION, "files": self.used})
+            write_sealed(self.path, {"version": VERSION, "files": self.used})
 
 
 def beside(manifest: str | Path) -> Path:

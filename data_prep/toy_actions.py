@@ -28,7 +28,8 @@ from cprlib.data.frame_cache import build_cache
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import parallel_map
 from cprlib.data.video import VideoInfo, probe, write_video
-from cprlib.store.files import resolve
+from cprlib.store.errors import one_line
+from cprlib.store.files import check_place, resolve
 from data_prep.remembered import Remembered, beside
 from data_prep.toy_shapes import scene, thing, trajectory
 
@@ -106,6 +107,7 @@ def build(folder: Path, recordings: int = 16, takes: int = 2, seed: int = 0, wor
     """
     if recordings < 4 or takes < 1:
         raise ValueError(f"recordings is {recordings}, takes {takes}; at least 4 recordings and 1 take are needed")
+    check_place(Path(folder) / "videos.csv")
     jobs = list(itertools.product(range(len(CLASSES)), range(recordings), range(takes)))
     memory = Remembered(beside(Path(folder) / "videos.csv"))
     done = {job: _known(folder, seed, job, memory) for job in jobs}
@@ -185,6 +187,7 @@ def made_with_seed(path: str | Path) -> int | None:
     return about.get("seed") if about.get("drawing") == DRAWING else None
 
 
+@one_line()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", help="receives videos/ and videos.csv")

@@ -161,8 +161,11 @@ def _keep(path: Path) -> None:
 
 def main() -> None:
     if sys.argv[1:]:
+        known = {"cotraining": cotraining, "why": why, "classes": classes, "screenshots": screenshots}
+        if other := {*sys.argv[1:]} - {*known}:
+            sys.exit(f"error: no picture {min(other)!r}; there are {', '.join(known)}")
         for name in sys.argv[1:]:
-            {"cotraining": cotraining, "why": why, "classes": classes, "screenshots": screenshots}[name]()
+            known[name]()
         return
     needed = {run / "tables/ablation.csv": "make tables, for each seed" for run in SEEDS}
     needed[LESSON / "cpr_rgb_cycle1/metrics.json"] = "notebook 00"

@@ -101,7 +101,7 @@ class Manifest:
     def write(self, path: str | Path) -> None:
         """Validate and write as CSV or parquet, by the suffix of `path`; an identical file is left alone."""
         table, path = self.validate().table, Path(os.path.abspath(path))
-        _check_suffix(path)
+        check_suffix(path)
         for column in PATHS:
             table[column] = [_stored(text, path.parent) for text in table[column]]
         content = io.BytesIO()
@@ -122,7 +122,7 @@ class Manifest:
             ValueError: the file breaks a rule; the message names file, row and remedy.
         """
         path = Path(os.path.abspath(path))
-        _check_suffix(path)
+        check_suffix(path)
         if not path.is_file():
             raise FileNotFoundError(f"no manifest at {path}; make it with python -m data_prep.ucf101 (or own_videos …)")
         try:
@@ -173,7 +173,8 @@ def _stored(text: str, folder: Path) -> str:
     return os.path.relpath(path, folder) if together and path.is_absolute() else text
 
 
-def _check_suffix(path: Path) -> None:
+def check_suffix(path: Path) -> None:
+    """Raise a ValueError unless a manifest can have this name."""
     if path.suffix not in (".csv", ".parquet"):
         raise ValueError(f"{path}: a manifest ends in .csv or .parquet")
 

@@ -154,3 +154,18 @@ def read_params(path: Path) -> dict[str, Any]:
         found = f"a {type(values).__name__}" if not isinstance(values, dict) else "a name that is not text"
         raise ValueError(f"{path}: expected lines 'name: value', got {found}")
     return values
+
+
+def read_pairs(words: Iterable[str]) -> dict[str, Any]:
+    """Settings that a command line gives as NAME=VALUE, each value as YAML.
+
+    Raises:
+        ValueError: a word is no such pair.
+    """
+    pairs = {}
+    for word in words:
+        name, is_pair, value = word.partition("=")
+        if not is_pair:
+            raise ValueError(f"{word!r} is not NAME=VALUE")
+        pairs[name] = yaml.safe_load(value)
+    return pairs

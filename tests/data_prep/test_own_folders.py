@@ -140,6 +140,14 @@ def again(tmp_path, monkeypatch):
     return call
 
 
+@pytest.mark.parametrize("content", ["[1]", '{"version": 1}', '{"version": 1, "files": [1]}', "\xff"])
+def test_foreign_findings_are_not_used(tmp_path, again, content):
+    folder = videos(tmp_path / "own", *(f"{c}/{i}{c}.mp4" for c in ("jump", "run") for i in range(2)))
+    (tmp_path / "m_looked.json").write_text(content, encoding="latin-1")
+    assert again()[0] == [path.name for path in find_videos(folder)]
+    assert again()[0] == []
+
+
 def test_only_new_and_changed_videos_are_probed_again(tmp_path, again):
     folder = videos(tmp_path / "own", *(f"{c}/{i}{c}.mp4" for c in ("jump", "run") for i in range(3)))
     whole = (folder / "run/0run.mp4").read_bytes()

@@ -74,15 +74,24 @@ COMMANDS = {
     "cprlib.data.frame_cache MANIFEST cache --short-side -1": "short_side is -1",
     "cprlib.search index loop --run none": "no finished network at .*none",
     "data_prep.own_videos loop x.csv": "no video folder at .*loop",
+    "data_prep.own_videos folder x.txt": "x.txt: a manifest ends in .csv or .parquet",
+    "data_prep.own_videos folder folder.csv": "folder.csv: a folder, where a file is needed",
+    "data_prep.toy_actions file": "file: a file or a broken link, where a folder is needed",
+    "data_prep.toy_actions none --takes 0": "recordings is 16, takes 0",
+    "bench.when none": "none: no such parameter file",
+    "bench.evidence params/toy.yaml --set x": "'x' is not NAME=VALUE",
+    "bench.rules none": "no CPR network in .*none",
 }
 
 
 @pytest.mark.filterwarnings("ignore:'cprlib")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_ends_in_one_line(places, toy_manifest, monkeypatch, command):
-    (places / "folder.npz").mkdir()
+    for name in ("folder.npz", "folder.csv"):
+        (places / name).mkdir()
     module, *words = command.replace("MANIFEST", str(toy_manifest)).split()
-    at = {name: str(places / name) for name in ("none", "loop", "file", "file/x.npz", "folder.npz", "flow", "cache")}
+    names = ("none", "loop", "file", "file/x.npz", "folder", "folder.npz", "folder.csv", "flow", "cache")
+    at = {name: str(places / name) for name in names}
     monkeypatch.chdir(places)
     monkeypatch.setattr(sys, "argv", [module, *(at.get(word, word) for word in words)])
     with pytest.raises(SystemExit, match=f"^error: .*{COMMANDS[command]}") as caught:

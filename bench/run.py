@@ -9,7 +9,6 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-
 from bench.pair import append_row, machine, measure, text_of
 from cprlib.store.errors import one_line
 from cprlib.store.files import resolve

@@ -84,7 +84,7 @@ COMMANDS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:'cprlib")
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_ends_in_one_line(places, toy_manifest, monkeypatch, command):
     for name in ("folder.npz", "folder.csv"):

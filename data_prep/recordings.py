@@ -39,9 +39,10 @@ def with_near_copies(
 def tell_recordings(manifest: Manifest, problems: pd.DataFrame) -> tuple[Manifest, pd.DataFrame]:
     """Warn if no two videos share a recording (unnoticed siblings make any network look good), or if too many do."""
     if manifest.table.source_id.is_unique and manifest.table.group.is_unique:
+        folder = "belong in a folder of their own, <class>/<recording>/<clip>, or " if manifest.is_labelled else ""
         print(
-            "every video counts as a recording of its own; clips cut from one recording belong in a folder of "
-            "their own, <class>/<recording>/<clip>, or get the same source_id in a CSV"
+            f"every video counts as a recording of its own; clips cut from one recording {folder}get the same "
+            "source_id in a CSV"
         )
     if problems.reason.str.startswith(SEVERAL).any():
         print(

@@ -227,6 +227,8 @@ def test_own_videos_say_that_none_share_a_recording(tmp_path, monkeypatch, capsy
     monkeypatch.setattr("sys.argv", ["own_videos", str(folder), str(tmp_path / "m.csv"), "--workers", "1"])
     own_videos.main()
     assert ("every video counts as a recording of its own" in capsys.readouterr().out) == told
+    own_videos.tell_recordings(*own_videos.build(videos(tmp_path / "flat", "1.mp4", "2.mp4", "3.mp4"), workers=1))
+    assert "one recording get the same source_id in a CSV" in capsys.readouterr().out  # no class folder to put them in
 
 
 def test_own_videos_without_a_possible_test_split(tmp_path):

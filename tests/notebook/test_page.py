@@ -30,6 +30,7 @@ def test_formulas_are_rendered_and_code_is_not_changed(page):
     assert all(b"</svg>" in base64.b64decode(data) for _, data in drawn)
     assert "<code>$CPR_DATA/$a</code>" in text and "$5 and $6" in text
     assert "$HOME" in re.sub("<[^>]+>", "", text)
+    assert "<p><code>q</code> is" in page(v4.new_markdown_cell(f"## Loss\n$${loss}$$\n`q` is the query."))
 
 
 def test_formulas_that_cannot_be_rendered_stay_as_they_are(page):

@@ -58,7 +58,7 @@ def _draw_formula(match: re.Match) -> str:
     except ValueError:
         return match[0]
     data = base64.b64encode(image.getvalue()).decode()
-    style = "display:block; margin:auto" if match["block"] else f"vertical-align:-{depth:.1f}pt"
+    style = "display:block; margin:1ex auto" if match["block"] else f"vertical-align:-{depth:.1f}pt"
     alt = html.escape(tex).replace("|", "&#124;")  # a bar would end a cell of a Markdown table
     gap = "\n\n" if match["block"] else ""  # otherwise a line of text below it would be taken for HTML
     return f'{gap}<img style="{style}" alt="{alt}" src="data:image/svg+xml;base64,{data}">{gap}'

@@ -3,7 +3,7 @@
 import json
 import struct
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -42,7 +42,7 @@ def unreadable(path: str | Path) -> VideoError:
 def decode(path: str | Path) -> Iterator[np.ndarray]:
     """All frames of a video in order, (H, W, 3) uint8 RGB each."""
     with open_video(path) as (container, stream):
-        yield from rgb_frames(container.decode(stream))
+        yield from map(ToRGB(), container.decode(stream))
 
 
 @contextmanager
@@ -87,24 +87,21 @@ def encode(
         container.mux(stream.encode())
 
 
-def rgb_frames(pictures: Iterable[av.VideoFrame]) -> Iterator[np.ndarray]:
-    """(H, W, 3) uint8 of each picture of one file; all are turned as the first picture's matrix says.
+class ToRGB:
+    """Turns the pictures of one file into frames (H, W, 3) uint8, upright: phones store them turned or mirrored.
 
-    Asking a picture for its matrix keeps its pixels in memory until Python collects garbage, so only one is asked.
+    Asking a picture for its matrix keeps its pixels in memory until Python collects garbage, so one is asked.
     """
-    matrix = None
-    for picture in pictures:
-        matrix = matrix or display_matrix(picture)
-        yield rgb(picture, matrix)
 
+    matrix: tuple[int, int, int, int] | None = None
 
-def rgb(picture: av.VideoFrame, matrix: tuple[int, int, int, int]) -> np.ndarray:
-    """(H, W, 3) uint8, upright: phones store pictures turned or mirrored, and how to put them right."""
-    if not hasattr(_own, "reformatter"):
-        _own.reformatter = VideoReformatter()  # one for all frames: making its tables takes 3 ms
-    # no threads: a forked worker does not inherit this process's and would wait for them for ever
-    frame = _own.reformatter.reformat(picture, format="rgb24", threads=1).to_ndarray()
-    return upright(frame, matrix)
+    def __call__(self, picture: av.VideoFrame) -> np.ndarray:
+        self.matrix = self.matrix or display_matrix(picture)
+        if not hasattr(_own, "reformatter"):
+            _own.reformatter = VideoReformatter()  # one for all frames: making its tables takes 3 ms
+        # no threads: a forked worker does not inherit this process's and would wait for them for ever
+        frame = _own.reformatter.reformat(picture, format="rgb24", threads=1).to_ndarray()
+        return upright(frame, self.matrix)
 
 
 def in_places(frames: Iterable[np.ndarray], places: np.ndarray) -> np.ndarray | None:
@@ -115,6 +112,24 @@ def in_places(frames: Iterable[np.ndarray], places: np.ndarray) -> np.ndarray | 
             clip = np.empty((len(places), *frame.shape), np.uint8)
         clip[places == number] = frame
     return clip if number == places.max() else None
+
+
+def stored_numbers(name: str | Path, frame_indices: Sequence[int], stored: int, view: str) -> np.ndarray:
+    """Frame numbers (T,) int64 of a video as they are stored: its last frame has the flow of the one before.
+
+    Args:
+        name: of the video, for the error.
+        frame_indices: T frame numbers, in any order, repeats allowed.
+        stored: frames of this view that are stored.
+        view: "rgb" or "flow".
+
+    Raises:
+        IndexError: no frame number, or one outside the video.
+    """
+    asked, last = np.asarray(frame_indices, dtype=np.int64), stored - 1 + (view == "flow")
+    if asked.size == 0 or asked.min() < 0 or asked.max() > last:
+        raise IndexError(f"{name}: frames {asked.tolist()} requested, but valid are 0..{last}")
+    return asked.clip(max=stored - 1)
 
 
 def display_matrix(picture: av.VideoFrame) -> tuple[int, int, int, int]:

@@ -1,12 +1,11 @@
 """Hashes of the content of a manifest's files, wherever they lie."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from cprlib.data.files import fingerprint
+from cprlib.data.files import fingerprint, remembered
 from cprlib.data.flow import flow_info
 from cprlib.data.lmdb_frames import FLOW_BOUND
 from cprlib.data.manifest import Manifest, file_of
@@ -15,14 +14,15 @@ from cprlib.store.fingerprint import hash_of, hash_rows
 THREADS = 8
 
 
-def video_contents(manifest: Manifest) -> list[str]:
-    """A hash of each video's content, in the order of the table."""
-    return _contents(manifest, "path")
-
-
-def flow_contents(manifest: Manifest) -> list[str]:
-    """A hash of each video's flow file, in the order of the table."""
-    return _contents(manifest, "flow_path")
+def contents(manifest: Manifest, view: str = "rgb") -> list[str]:
+    """A hash of the content of each video or, for "flow", of its flow, in the order of the table."""
+    paths = manifest.table.path if view == "rgb" else manifest.table.flow_path
+    files = map(file_of, paths, manifest.table.reader)
+    inside = [  # the video in a file that holds many
+        "/".join(Path(path).parts[-2:]) if reader == "lmdb" else ""
+        for path, reader in zip(paths, manifest.table.reader, strict=True)
+    ]
+    return [f"{mark} {name}".strip() for mark, name in zip(_each(_content, files), inside, strict=True)]
 
 
 def training_rows(manifest: Manifest, labelled: bool = True) -> str:
@@ -34,7 +34,7 @@ def training_rows(manifest: Manifest, labelled: bool = True) -> str:
     """
     train = manifest.split("train")
     table = train.table if labelled else train.table.assign(label=0)
-    columns = (video_contents(train), table.video_id, table.label, train.source_codes, table.num_frames)
+    columns = (contents(train), table.video_id, table.label, train.source_codes, table.num_frames)
     return hash_rows(zip(*columns, strict=True))
 
 
@@ -68,49 +68,27 @@ def view_contents(manifest: Manifest, sources: Sequence[str]) -> dict[str, Any]:
         manifest: the videos, perhaps one split.
         sources: views whose frames are read, "rgb" or "flow".
     """
-    parts: dict[str, Any] = {"videos": hash_rows(zip(video_contents(manifest), manifest.table.num_frames, strict=True))}
+    parts: dict[str, Any] = {"videos": hash_rows(zip(contents(manifest), manifest.table.num_frames, strict=True))}
     if "flow" in sources:
-        parts["flow"] = {**flow_settings(manifest), "files": hash_of(flow_contents(manifest))}
+        parts["flow"] = {**flow_settings(manifest), "files": hash_of(contents(manifest, "flow"))}
     return parts
 
 
-def _contents(manifest: Manifest, column: str) -> list[str]:
-    table = manifest.table
-    files = [file_of(path, reader) for path, reader in zip(table[column], table.reader, strict=True)]
-    inside = [
-        "/".join(Path(path).parts[-2:]) if reader == "lmdb" else ""  # the video in a file that holds many
-        for path, reader in zip(table[column], table.reader, strict=True)
-    ]
-    return [f"{mark} {name}".strip() for mark, name in zip(_each(file_content, files), inside, strict=True)]
-
-
-def _each(function: Callable, items: Sequence) -> list:
+def _each(function: Callable, items: Iterable) -> list:
     """Apply `function` to each item, in threads, as files make it wait."""
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(function, items))
 
 
-def file_content(path: str | Path) -> str:
-    """Hash of a file's content; read again only if the file's size or time has changed."""
-    return _known(fingerprint, *_stamp(path))
+_fingerprint = remembered(fingerprint)
+
+
+def _content(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is in the manifest and not on disk; restore it or make the manifest again")
+    return _fingerprint(path)
 
 
 def _flow_settings(path: str) -> tuple:
-    return _known(_read_flow_settings, *_stamp(path))
-
-
-def _read_flow_settings(path: str) -> tuple:
     info = flow_info(path)._asdict()
     return tuple((name, info[name]) for name in ("method", "bound", "short_side") if info.get(name) is not None)
-
-
-def _stamp(path: str | Path) -> tuple[str, int, int]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is in the manifest and not on disk; restore it or make the manifest again")
-    stat = Path(path).stat()
-    return str(path), stat.st_size, stat.st_mtime_ns
-
-
-@lru_cache(maxsize=1_000_000)
-def _known(function: Callable, path: str, size: int, mtime: int) -> Any:
-    return function(path)

@@ -2,13 +2,18 @@
 
 import hashlib
 import os
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from pathlib import Path
+from typing import TypeVar
 
 BLOCK, BLOCKS = 65536, 16  # a fingerprint reads so many blocks of so many bytes
 SUFFIXES = {
     *(".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"),
     *(".mts", ".m2ts", ".3gp", ".3g2", ".ogv", ".vob", ".asf", ".mpe", ".m2v", ".divx", ".f4v"),
 }
+
+T = TypeVar("T")
 
 
 def find_videos(folder: str | Path, problems: list[dict] | None = None) -> list[Path]:
@@ -32,7 +37,7 @@ def find_videos(folder: str | Path, problems: list[dict] | None = None) -> list[
         if suffix not in SUFFIXES:
             kind = f"{suffix} file" if suffix else "file without suffix"
             problems.append({"path": printable(path), "reason": f"{kind} not looked at"})
-        elif not is_text(str(path)):
+        elif str(path).encode("utf-8", "ignore").decode() != str(path):
             problems.append({"path": printable(path), "reason": "name is not UTF-8; rename the file"})
         elif not path.is_file():
             problems.append({"path": printable(path), "reason": "no file (a broken link, a pipe or a device)"})
@@ -64,18 +69,25 @@ def walk(folder: Path, problems: list[dict]) -> list[Path]:
     return files
 
 
-def is_text(text: str) -> bool:
-    """Whether a name can be written to a text file."""
-    try:
-        return bool(text.encode()) or True
-    except UnicodeEncodeError:
-        return False
-
-
 def printable(path: str | Path) -> str:
     """A path in one line that can be written and printed: what is not text is escaped."""
     text = os.fspath(path).encode("utf-8", "backslashreplace").decode()
     return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
+
+
+def remembered(function: Callable[[str], T]) -> Callable[[str | Path], T]:
+    """Make a function of a file remember what it found, until the file's size or time changes."""
+
+    @lru_cache(1_000_000)
+    def found(path: str, size: int, mtime_ns: int) -> T:
+        return function(path)
+
+    @wraps(function)
+    def call(path: str | Path) -> T:
+        stat = os.stat(path)
+        return found(str(path), stat.st_size, stat.st_mtime_ns)
+
+    return call
 
 
 def fingerprint(path: str | Path) -> str:

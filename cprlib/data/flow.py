@@ -23,7 +23,7 @@ from cprlib.data.flow_file import (
     write_flow,
 )
 from cprlib.data.manifest import Manifest
-from cprlib.data.parallel import check_shard, parallel_map, read_shard
+from cprlib.data.parallel import check_done, check_shard, parallel_map, read_shard
 from cprlib.data.video import fingerprint, resize
 from cprlib.store.errors import one_line
 from cprlib.store.files import link, locked, remove_leftovers, resolve
@@ -128,12 +128,7 @@ def extract_flow(
         todo = [job for job in jobs if not _is_there(job, others, name, bound, short_side)]
         _forecast(todo, estimate_flow, short_side, workers)
         done = list(parallel_map(one, todo, workers, f"{method} flow"))
-    failed = [f"{job[0]} ({error})" for job, error in done if isinstance(error, Exception)]
-    if failed:
-        raise RuntimeError(
-            f"no flow for {len(failed)} of {len(jobs)} videos, the others are done: "
-            f"{'; '.join(sorted(failed)[:5])}; repair these or make the manifest again, then rerun"
-        )
+    check_done([f"{job[0]} ({error})" for job, error in done if isinstance(error, Exception)], len(jobs), "flow")
     return Manifest(table, manifest.whole)
 
 

@@ -6,7 +6,6 @@ the brightness plane of an H.264 file; colour stays empty, so nothing is lost to
 
 import json
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +22,9 @@ from cprlib.data.container import (
     grey_picture,
     in_places,
     open_video,
+    stored_numbers,
 )
+from cprlib.data.files import remembered
 from cprlib.data.seeking import frame_index, pictures_at
 
 CRF = 26  # TV-L1 and DIS files come out about as large as a compact RGB video
@@ -108,10 +109,8 @@ def read_flow_levels(path: str | Path, frame_indices: Sequence[int]) -> torch.Te
         FileNotFoundError, IndexError, VideoError: as for `read_clip`.
     """
     info = flow_info(path)
-    asked = np.asarray(frame_indices, dtype=np.int64)
-    if asked.size == 0 or asked.min() < 0 or asked.max() > info.num_frames:
-        raise IndexError(f"{path}: frames {asked.tolist()} requested, but its video has {info.num_frames + 1}")
-    indices, places = np.unique(asked.clip(max=info.num_frames - 1), return_inverse=True)
+    numbers = stored_numbers(path, frame_indices, info.num_frames, "flow")
+    indices, places = np.unique(numbers, return_inverse=True)
     pictures = pictures_at(path, indices.tolist(), frame_index(path))
     levels = in_places((_levels(brightness(picture), info) for picture in pictures), places)
     if levels is None:
@@ -134,12 +133,11 @@ def flow_info(path: str | Path) -> FlowInfo:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no flow at {path}; run notebook 01_flow_extraction again")
-    stat = Path(path).stat()
-    return _flow_info(str(path), stat.st_size, stat.st_mtime_ns)
+    return _flow_info(path)
 
 
-@lru_cache(4096)
-def _flow_info(path: str, size: int, mtime_ns: int) -> FlowInfo:
+@remembered
+def _flow_info(path: str) -> FlowInfo:
     try:
         with open_video(path) as (container, stream):
             about = json.loads(container.metadata.get("comment", "{}"))

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from cprlib.data.container import decode
-from cprlib.data.content import flow_contents, video_contents
+from cprlib.data.content import contents
 from cprlib.data.flow import read_flow_levels
 from cprlib.data.lmdb_frames import read_lmdb
 from cprlib.data.manifest import Manifest
-from cprlib.data.parallel import check_shard, parallel_map, read_shard
+from cprlib.data.parallel import check_done, check_shard, parallel_map, read_shard
 from cprlib.data.video import resize, resize_to, resized_size
 from cprlib.methods import VIEWS, sources_of
 from cprlib.store.errors import one_line
@@ -82,9 +82,8 @@ def find_places(manifest: Manifest, view: str, index: Path) -> dict[int, tuple]:
     if not _is_whole(index.with_suffix(".bin"), videos):
         raise CacheMismatch(f"{index.with_suffix('.bin')} was cut short; run build_cache again")
     known = {video["content"]: (video["offset"], video["shape"]) for video in videos}
-    contents = video_contents(manifest) if view == "rgb" else flow_contents(manifest)
     places = {}
-    for row, content in zip(manifest.table.itertuples(index=False), contents, strict=True):
+    for row, content in zip(manifest.table.itertuples(index=False), contents(manifest, view), strict=True):
         places[row.video_id] = place = known.get(content)
         if place is None or place[1][0] != _file(row, view)[1]:
             raise CacheMismatch(
@@ -121,8 +120,7 @@ def _file(row, view: str) -> tuple[str, int]:
 def _layout(manifest: Manifest, view: str, short_side: int | None) -> list[dict]:
     """What the cache of one view holds, video after video."""
     videos, offset = [], 0
-    contents = video_contents(manifest) if view == "rgb" else flow_contents(manifest)
-    for row, content in zip(manifest.table.itertuples(index=False), contents, strict=True):
+    for row, content in zip(manifest.table.itertuples(index=False), contents(manifest, view), strict=True):
         path, count = _file(row, view)
         shape = [count, *resized_size(row.height, row.width, short_side), CHANNELS[view]]
         videos.append({"path": path, "content": content, "shape": shape, "offset": offset})
@@ -154,11 +152,7 @@ def _build_view(manifest: Manifest, folder: Path, view: str, short_side, workers
                 print(number, file=notes, flush=True)
             else:
                 failed.append(f"{video['path']} ({error})")
-    if failed:
-        raise RuntimeError(
-            f"{len(failed)} of {len(videos)} videos could not be cached, the others are done: "
-            f"{'; '.join(sorted(failed)[:5])}; repair these or make the manifest again, then rerun"
-        )
+    check_done(failed, len(videos), f"{view} frame cache")
     index.unlink(missing_ok=True)  # an index never stands beside frames that it does not describe
     part.replace(data)
     write_sealed(index, {"short_side": short_side, "videos": videos})

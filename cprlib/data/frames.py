@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cprlib.data.container import stored_numbers
 from cprlib.data.flow import read_flow_levels
 from cprlib.data.frame_cache import CacheMismatch, build_cache, cache_files, find_places
 from cprlib.data.lmdb_frames import read_lmdb
@@ -75,13 +76,10 @@ class CachedFrames:
     def frames(self, video_id: int, view: str, frame_indices: Sequence[int]) -> torch.Tensor:
         """(T, H, W, C) uint8 of the frames with these numbers: C = 3 for rgb, 2 for flow levels."""
         offset, (count, *frame) = self.places[view][video_id]
-        indices = np.asarray(frame_indices, dtype=np.int64)
-        last = count - 1 + (view == "flow")  # the last frame has the flow of the one before
-        if indices.size == 0 or indices.min() < 0 or indices.max() > last:
-            raise IndexError(f"video {video_id}: frames {indices.tolist()} requested, but valid are 0..{last}")
+        numbers = stored_numbers(f"video {video_id}", frame_indices, count, view)
         size = count * frame[0] * frame[1] * frame[2]
         video = self.bytes[view][offset : offset + size].reshape(count, *frame)
-        return torch.from_numpy(np.asarray(video[indices.clip(max=count - 1)]))
+        return torch.from_numpy(np.asarray(video[numbers]))
 
 
 def open_frames(
@@ -99,6 +97,5 @@ def open_frames(
     try:
         return CachedFrames(manifest, cache_folder, views, short_side)
     except (FileNotFoundError, CacheMismatch):
-        whole = manifest if manifest.whole is None else Manifest(manifest.whole)
-        build_cache(whole, cache_folder, views, short_side)
+        build_cache(Manifest(manifest.all_rows), cache_folder, views, short_side)
         return CachedFrames(manifest, cache_folder, views, short_side)

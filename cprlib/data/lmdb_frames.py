@@ -17,7 +17,7 @@ import lmdb
 import msgpack
 import numpy as np
 
-from cprlib.data.container import VideoError
+from cprlib.data.container import VideoError, stored_numbers
 
 FLOW_BOUND = 20.0  # pixels per frame
 AGAIN = "download it again, or make it whole with mdb_copy -c"
@@ -43,10 +43,7 @@ def read_lmdb(path: str | Path, view: str, frame_indices: Sequence[int]) -> np.n
         VideoError: the LMDB, the record or a JPEG in it is missing, truncated or broken.
     """
     jpegs = read_jpegs(path)
-    asked, last = np.asarray(frame_indices, dtype=np.int64), len(jpegs) - 1 + (view == "flow")
-    if asked.size == 0 or asked.min() < 0 or asked.max() > last:
-        raise IndexError(f"{path}: frames {asked.tolist()} requested, but valid are 0..{last}")
-    indices, places = np.unique(asked.clip(max=len(jpegs) - 1), return_inverse=True)
+    indices, places = np.unique(stored_numbers(path, frame_indices, len(jpegs), view), return_inverse=True)
     frames = [_decode(path, index, jpegs[index]) for index in indices.tolist()]
     if any(frame.shape != frames[0].shape for frame in frames):
         raise VideoError(path, "frame size changes")

@@ -55,10 +55,14 @@ class Manifest:
         return len(self.table)
 
     @property
+    def all_rows(self) -> pd.DataFrame:
+        """The table of the whole data set."""
+        return self.table if self.whole is None else self.whole
+
+    @property
     def class_names(self) -> list[str]:
         """Class names of the whole data set, indexed by label."""
-        whole = self.table if self.whole is None else self.whole
-        return whole.drop_duplicates("label").sort_values("label").class_name.tolist()
+        return self.all_rows.drop_duplicates("label").sort_values("label").class_name.tolist()
 
     @property
     def is_labelled(self) -> bool:
@@ -82,7 +86,7 @@ class Manifest:
         if name not in SPLITS or rows.empty:
             counts = self.table.split.value_counts().to_dict()
             raise ValueError(f"no video in split {name!r}; the manifest holds {counts}")
-        return Manifest(rows, self.table if self.whole is None else self.whole)
+        return Manifest(rows, self.all_rows)
 
     def validate(self) -> "Manifest":
         """Check every rule a manifest obeys.

@@ -141,6 +141,15 @@ def parallel_map(
     )
 
 
+def check_done(failed: Sequence[str], total: int, missing: str) -> None:
+    """Raise a RuntimeError if some of `total` videos failed ("file (reason)" each); to be called after all others."""
+    if failed:
+        raise RuntimeError(
+            f"no {missing} for {len(failed)} of {total} videos, the others are done: "
+            f"{'; '.join(sorted(failed)[:5])}; repair these or make the manifest again, then rerun"
+        )
+
+
 def _pooled(function: Callable, items: Sequence, workers: int, start: Callable) -> Iterator[tuple[Any, Any]]:
     """Submit only as many items as there are workers, to know which ones a killed worker may have been at."""
     rest, running, pool = iter(items), {}, start(workers)

@@ -10,7 +10,7 @@ from zlib import crc32
 import av
 import numpy as np
 
-from cprlib.data.container import VideoError, display_matrix, open_video, rgb, rgb_frames, unreadable
+from cprlib.data.container import ToRGB, VideoError, open_video, unreadable
 from cprlib.data.seeking import FrameIndex, IndexMaker, pictures_at
 
 SEEK_CHECKS = 8  # frames read singly as a test, each behind another key frame
@@ -71,7 +71,7 @@ class _Found(NamedTuple):
 def _scan(path: Path, container, stream) -> _Found:
     """Decode everything, one frame in memory at a time."""
     marks, stamps, known, size, complete, end = array("I"), array("q"), True, (0, 0), True, 0.0
-    index, matrix = IndexMaker(), None
+    index, to_rgb = IndexMaker(), ToRGB()
     try:
         for packet in container.demux():
             end = max(end, _end(packet))
@@ -80,8 +80,7 @@ def _scan(path: Path, container, stream) -> _Found:
             complete &= not packet.is_corrupt
             index.add(packet)
             for picture in packet.decode():
-                matrix = matrix or display_matrix(picture)
-                frame = rgb(picture, matrix)
+                frame = to_rgb(picture)
                 size = size if marks else frame.shape[:2]
                 if frame.shape[:2] != size:
                     raise VideoError(path, "frame size changes")
@@ -154,6 +153,6 @@ def _seek_agrees(path: Path, found: _Found) -> bool:
     numbers = starts[draw.permutation(len(starts))[:SEEK_CHECKS]]
     numbers = np.minimum(numbers + draw.integers(0, 12, len(numbers)), len(index.stamps) - 1)
     for number in [*numbers.tolist(), len(index.stamps) - 1]:
-        if [_mark(frame) for frame in rgb_frames(pictures_at(path, [number], index))] != [found.marks[number]]:
+        if [_mark(frame) for frame in map(ToRGB(), pictures_at(path, [number], index))] != [found.marks[number]]:
             return False
     return True

@@ -6,7 +6,7 @@ function, so training, cache and flow see the same pixels. decord is optional: s
 """
 
 from collections.abc import Iterator, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 import av
@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import torch
 
-from cprlib.data.container import VideoError, decode, encode, in_places, is_upright, open_video, rgb_frames
-from cprlib.data.files import fingerprint
+from cprlib.data.container import ToRGB, VideoError, decode, encode, in_places, is_upright, open_video
+from cprlib.data.files import fingerprint, remembered
 from cprlib.data.probing import VideoInfo, probe
 from cprlib.data.seeking import frame_index, pictures_at
 
@@ -56,7 +56,7 @@ def read_clip(
     # each frame is decoded once, in order
     indices, places = np.unique(np.asarray(frame_indices, dtype=np.int64), return_inverse=True)
     try:
-        frames = _read_decord(path, indices.tolist()) if reader == "decord" and _suits_decord(path) else None
+        frames = _read_decord(path, indices.tolist()) if reader == "decord" and _decord() and _suits(path) else None
         if frames is None:
             frames = _read(path, indices.tolist(), reader)
         clip = in_places((resize(frame[None], short_side)[0] for frame in frames), places)
@@ -135,17 +135,12 @@ def _read_decord(path: str | Path, indices: list[int]) -> np.ndarray | None:
         return None
 
 
-@lru_cache(4096)
-def _suits(path: str, size: int, mtime_ns: int) -> bool:
+@remembered
+def _suits(path: str) -> bool:
+    """Whether decord gives the same pixels: it differs for 10 bits and for turned pictures."""
     with open_video(path) as (container, stream):
         first = next(container.decode(stream), None)
     return first is not None and first.format.name == "yuv420p" and is_upright(first)
-
-
-def _suits_decord(path: str | Path) -> bool:
-    """Whether decord is installed and gives the same pixels: it differs for 10 bits and for turned pictures."""
-    stat = Path(path).stat()
-    return _decord() is not None and _suits(str(path), stat.st_size, stat.st_mtime_ns)
 
 
 def _read(path: str | Path, indices: list[int], reader: str) -> Iterator[np.ndarray]:
@@ -153,7 +148,7 @@ def _read(path: str | Path, indices: list[int], reader: str) -> Iterator[np.ndar
     index = None if reader == "pyav" else frame_index(path, any_container=reader == "seek")
     if index is not None or indices[0] < 0:
         _check_range(path, indices, _count(path) if index is None else len(index.stamps))
-    return rgb_frames(pictures_at(path, indices, index))
+    return map(ToRGB(), pictures_at(path, indices, index))
 
 
 def _count(path: str | Path) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cprlib.data.content import training_rows, video_contents, view_contents
+from cprlib.data.content import contents, training_rows, view_contents
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import clip_loader
@@ -129,7 +129,7 @@ def _finetune(config: FinetuneConfig, redo: bool) -> Path:
         folder = resolve(config.out)
         if not ranks.rank():  # it empties a folder in which nothing is finished
             open_training(folder, _made_from(config, videos, network), config, redo)
-        keep_sealed(folder / VIDEOS, {"videos": video_contents(videos.split("train"))})
+        keep_sealed(folder / VIDEOS, {"videos": contents(videos.split("train"))})
         metrics, best = resume(folder, take) or ([], {"held_out": -1.0})
         restore_lines(folder / LINES, metrics)
     if is_finished(folder) and len(metrics) == config.epochs:
@@ -194,7 +194,7 @@ def predicted(run: str | Path, videos: Manifest, frames: Any, crops: str, batch_
     model = Classifier(load_encoder(run), classes, settings["frozen"], settings["dropout"])
     model.load_state_dict(weights)
     view = settings["view"]
-    check_judged(run, Manifest(videos.table if videos.whole is None else videos.whole), view)
+    check_judged(run, Manifest(videos.all_rows), view)
     windows = Windows(frames, videos, view, *clip_shape(run), crops)
     return _predict(model.to(pick_device(settings["device"])), windows, batch_size, workers)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cprlib.data.content import flow_settings, trained_on, video_contents
+from cprlib.data.content import contents, flow_settings, trained_on
 from cprlib.data.manifest import Manifest
 from cprlib.methods import VIEWS
 from cprlib.store.files import resolve
@@ -28,7 +28,7 @@ def check_judged(training: str | Path, manifest: Manifest, view: str) -> None:
     if trained and not trained_on(trained, manifest):
         known = read_videos(folder)
         test = manifest.table[manifest.table.split == "test"].reset_index(drop=True)
-        seen = [c in known for c in video_contents(Manifest(test, manifest.table))]
+        seen = [c in known for c in contents(Manifest(test, manifest.table))]
         if any(seen):
             raise ValueError(
                 f"{folder} was trained on {sum(seen)} of the {len(seen)} test videos, {test.path[seen.index(True)]} "

@@ -33,7 +33,7 @@ def on_devices(
         raise ValueError("devices: frames of your own cannot be sent to other processes; set devices to 1")
     with TemporaryDirectory(prefix="cprlib-") as folder:
         manifest = Path(folder) / "manifest.parquet"
-        Manifest(videos.table if videos.whole is None else videos.whole).write(manifest)
+        Manifest(videos.all_rows).write(manifest)
         rows = None if videos.whole is None else videos.table.video_id.tolist()
         sent = {"manifest": str(manifest), "rows": rows, "opened": frames.opened, "training": str(resolve(training))}
         return launch("cprlib.evaluation.on_devices:call", {"function": function, **sent, **given}, devices, device)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cprlib.data.container import VideoError, display_matrix, open_video, rgb, unreadable
+from cprlib.data.container import ToRGB, VideoError, open_video, unreadable
 from cprlib.data.flow import flow_frames, quantise
 from cprlib.data.sampling import clip_indices
 from cprlib.data.video import resize, resize_to, resized_size
@@ -34,14 +34,14 @@ def timed_frames(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no video at {path}; correct the path")
-    first = size = matrix = None
+    first, size, to_rgb = None, None, ToRGB()
     try:
         with open_video(path) as (container, stream):
             rate = float(stream.guessed_rate or 25)
             for number, picture in enumerate(container.decode(stream)):
                 seconds = number / rate if picture.time is None else picture.time
-                first, matrix = seconds if first is None else first, matrix or display_matrix(picture)
-                frame = rgb(picture, matrix)
+                first = seconds if first is None else first
+                frame = to_rgb(picture)
                 size = size or frame.shape
                 if frame.shape != size:
                     raise VideoError(path, "frame size changes")

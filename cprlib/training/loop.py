@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from torch.utils.data import DataLoader, Dataset
 
-from cprlib.data.content import video_contents
+from cprlib.data.content import contents
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import clip_loader, short_sockets
 from cprlib.data.sampling import EpochSampler
@@ -74,7 +74,7 @@ def run_epochs(
             folder = resolve(config.out)
             if not ranks.rank():  # it empties a folder in which nothing is finished
                 open_training(folder, fingerprint, config, redo, continue_with)
-            keep_sealed(folder / VIDEOS, {"videos": video_contents(train)})
+            keep_sealed(folder / VIDEOS, {"videos": contents(train)})
             metrics = _go_on(folder, config, state)
         if is_finished(folder) and state.epoch == config.all_epochs:
             return folder

@@ -197,10 +197,10 @@ def test_a_finished_cache_is_kept_and_a_changed_video_rebuilds_it(tmp_path, monk
 def test_a_broken_video_is_named_and_the_others_are_not_read_twice(tmp_path, monkeypatch):
     manifest, filled = make(tmp_path, with_flow=False), []
     good = Path(manifest.table.path[1]).read_bytes()
-    contents = store.video_contents(manifest)
-    monkeypatch.setattr(store, "video_contents", lambda manifest: contents)
+    contents = store.contents(manifest)
+    monkeypatch.setattr(store, "contents", lambda manifest, view: contents)
     Path(manifest.table.path[1]).write_bytes(good[:-300])
-    with pytest.raises(RuntimeError, match="1 of 3 videos .*v1.mp4"):
+    with pytest.raises(RuntimeError, match="1 of 3 videos.*v1.mp4"):
         build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     with pytest.raises(FileNotFoundError):
         CachedFrames(manifest, tmp_path / "c", ["rgb"], 16)

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cprlib.data.frames import open_frames
+from cprlib.data.frames import recorded_frames
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.centre import training_centre
 from cprlib.evaluation.features import network_features
 from cprlib.evaluation.retrieval import join_views, prepare_features
 from cprlib.evaluation.video_encoder import find_networks
-from cprlib.methods import ALL_VIEWS, VIEWS
-from cprlib.store.checkpoints import load_checkpoint
+from cprlib.methods import ALL_VIEWS, sources_of
 from cprlib.store.errors import one_line
 from cprlib.store.files import atomic_path, check_place, resolve
 from cprlib.store.folders import recorded_path
@@ -41,9 +40,7 @@ def feature_table(path: str | Path) -> pd.DataFrame:
     networks, parts = find_networks(resolve(path)), []
     first = next(iter(networks.values()))
     manifest = Manifest.read(recorded_path(first, "manifest"))
-    config, cache = load_checkpoint(first)["config"], recorded_path(first, "cache")
-    sources = tuple(dict.fromkeys(VIEWS[view].source for view in networks))
-    frames = open_frames(manifest.check_files(sources), sources, config["short_side"] or None, cache)
+    frames = recorded_frames(first, manifest.check_files(sources_of(networks)), list(networks))
     means = {view: training_centre(folder, view).mean for view, folder in networks.items()}
     for split in (name for name in ("train", "test") if (manifest.table.split == name).any()):
         rows = manifest.split(split).table[list(COLUMNS)].rename(columns=COLUMNS)

@@ -17,6 +17,8 @@ from cprlib.data.lmdb_frames import read_lmdb
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import read_clip, resize, resize_to, resized_size
 from cprlib.methods import sources_of
+from cprlib.store.files import resolve
+from cprlib.store.folders import read_config, recorded_path
 
 
 class VideoFrames:
@@ -86,16 +88,29 @@ def open_frames(
     manifest: Manifest,
     views: Sequence[str],
     short_side: int | None = None,
-    cache_folder: str | Path | None = None,
+    cache: str | Path | None = None,
 ) -> VideoFrames | CachedFrames:
-    """Frames of the views' sources, decoded from the files or, if `cache_folder` is given, from the cache there.
+    """Frames of the views' sources, decoded from the files or, if there is to be a cache, from that.
 
     A cache that is missing or out of date is built first.
+
+    Args:
+        manifest: the videos.
+        views: names of :data:`cprlib.methods.VIEWS`.
+        short_side: of the frames, in pixels; None or 0: as they are.
+        cache: its folder; None or "": no cache.
     """
-    if cache_folder is None:
+    short_side = short_side or None
+    if not cache:
         return VideoFrames(manifest, views, short_side)
+    cache = resolve(cache)
     try:
-        return CachedFrames(manifest, cache_folder, views, short_side)
+        return CachedFrames(manifest, cache, views, short_side)
     except (FileNotFoundError, CacheMismatch):
-        build_cache(Manifest(manifest.all_rows), cache_folder, views, short_side)
-        return CachedFrames(manifest, cache_folder, views, short_side)
+        build_cache(Manifest(manifest.all_rows), cache, views, short_side)
+        return CachedFrames(manifest, cache, views, short_side)
+
+
+def recorded_frames(training: str | Path, manifest: Manifest, views: Sequence[str]) -> VideoFrames | CachedFrames:
+    """The frames that a network was trained with: at its short side, from its cache."""
+    return open_frames(manifest, views, read_config(training)["short_side"], recorded_path(training, "cache"))

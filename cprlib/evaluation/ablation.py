@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from cprlib.data.frames import open_frames
+from cprlib.data.frames import recorded_frames
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.classification import classification_table, probe_with_chosen_lr
 from cprlib.evaluation.features import network_features
 from cprlib.evaluation.mining import compare_methods, join_cycles, read_mining_log
 from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.store.errors import one_line
-from cprlib.store.files import atomic_path, resolve
+from cprlib.store.files import resolve, write_csv
 from cprlib.store.folders import cotrained_networks, is_finished, read_config, recorded_path
 from cprlib.store.progress import progress
 from cprlib.store.settings import read_params
@@ -68,7 +68,7 @@ def _measure(networks: dict[str, list[Path]], probe: dict) -> pd.DataFrame:
     training = next(iter(networks.values()))[-1]
     config = read_config(training)
     videos = Manifest.read(recorded_path(training, "manifest")).check_files(tuple(networks))
-    frames = open_frames(videos, list(networks), config["short_side"] or None, recorded_path(training, "cache"))
+    frames = recorded_frames(training, videos, list(networks))
     train, test = videos.split("train"), videos.split("test")
     features = {
         view: tuple(network_features(runs[-1], videos, frames, split) for split in ("test", "train"))
@@ -92,9 +92,7 @@ def main() -> None:
     parser.add_argument("run", help="run folder, e.g. outputs/toy")
     run = resolve(parser.parse_args().run)
     with one_line():
-        table = measure_ablation(run)
-        with atomic_path(run / "tables" / "ablation.csv") as path:
-            table.to_csv(path, index=False)
+        write_csv(run / "tables" / "ablation.csv", measure_ablation(run))
 
 
 if __name__ == "__main__":

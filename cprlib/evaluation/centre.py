@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from cprlib.data.content import flow_settings
-from cprlib.data.frames import open_frames
+from cprlib.data.frames import recorded_frames
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.features import network_features
 from cprlib.methods import VIEWS
@@ -41,7 +41,7 @@ def training_centre(training: str | Path, view: str | None = None) -> Centre:
     kept = load_kept(path)
     if not isinstance(kept, dict) or kept.get("fingerprint") != made_from or not {"mean", "flow"} <= kept.keys():
         try:
-            kept = {"fingerprint": made_from, **_make(folder, saved["config"], view)._asdict()}
+            kept = {"fingerprint": made_from, **_make(folder, view)._asdict()}
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{folder} has no {path.name} yet, the mean to subtract from features, and computing it failed: {error}"
@@ -58,11 +58,11 @@ def _made_from(folder: Path, saved: dict, view: str) -> str:
     return Fingerprint({"network": hash_weights(saved["encoder"]), "clips": clips, **trained}).hash
 
 
-def _make(folder: Path, config: dict, view: str) -> Centre:
-    source, cache = VIEWS[view].source, recorded_path(folder, "cache")
+def _make(folder: Path, view: str) -> Centre:
+    source = VIEWS[view].source
     manifest = Manifest.read(recorded_path(folder, "manifest")).check_files((source,))
     check_same_videos(folder, manifest)
     train = manifest.split("train")
-    frames = open_frames(manifest, [source], config["short_side"] or None, cache)
+    frames = recorded_frames(folder, manifest, [source])
     mean = network_features(folder, train, frames, "train", view=view).mean(dim=0)
     return Centre(mean, flow_settings(train) if source == "flow" else None)

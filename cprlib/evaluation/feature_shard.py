@@ -29,11 +29,10 @@ def main() -> None:
     args = parser.parse_args()
     with one_line():
         manifest, shard = Manifest.read(resolve(args.manifest)), read_shard(args.shard)
-        cache = resolve(args.cache) if args.cache else None
         for training in args.trainings:
             config = read_config(training)
             views = [config["view"], *([config["other_view"]] if "other_view" in config else [])]
-            frames = open_frames(manifest, views, args.short_side or None, cache)
+            frames = open_frames(manifest, views, args.short_side, args.cache)
             for view in views:
                 for split in ("test", "train"):
                     sizes = args.batch_size, args.workers

@@ -175,7 +175,7 @@ def predict(
         float (N, C) on the CPU; rows sum to 1.
     """
     settings = load_checkpoint(run)["config"]
-    frames = _frames(settings["cache"], settings["short_side"], videos, settings["view"])
+    frames = open_frames(videos, (settings["view"],), settings["short_side"], settings["cache"])
     given = {"crops": crops, "batch_size": batch_size, "workers": settings["workers"] if workers is None else workers}
     if devices == 1:
         return predicted(run, videos, frames, **given)
@@ -211,13 +211,9 @@ def _made_from(config: FinetuneConfig, videos: Manifest, network: dict) -> Finge
     )
 
 
-def _frames(cache: str | None, short_side: int, videos: Manifest, view: str) -> Any:
-    return open_frames(videos, (VIEWS[view].source,), short_side or None, resolve(cache) if cache else None)
-
-
 def _parts(config: FinetuneConfig, videos: Manifest, view: str, shape: tuple[int, int, int]) -> tuple[ClipPairs, tuple]:
     """The clips to train on; and windows and labels of the held-out videos, () without any."""
-    train, frames = videos.split("train"), _frames(config.cache, config.short_side, videos, view)
+    train, frames = videos.split("train"), open_frames(videos, (view,), config.short_side, config.cache)
     rows = held_out(train, config.held_out, config.seed)
     part, held = (Manifest(train.table[chosen].reset_index(drop=True), train.whole) for chosen in (~rows, rows))
     clips = ClipPairs(part.table, part.source_codes, frames, (view,), (), *shape)

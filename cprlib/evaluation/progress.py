@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cprlib.data.frames import open_frames
+from cprlib.data.frames import recorded_frames
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.features import Windows, clip_shape, extract_features
 from cprlib.evaluation.judged import check_judged
@@ -24,13 +24,12 @@ from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.methods import COTRAINED
 from cprlib.store.checkpoints import load_encoder
 from cprlib.store.errors import one_line
-from cprlib.store.files import atomic_path, resolve
+from cprlib.store.files import resolve, write_csv
 from cprlib.store.folders import (
     CHECKPOINT,
     METRICS,
     cotrained_networks,
     is_finished,
-    read_config,
     recorded_path,
     training_folder,
 )
@@ -142,14 +141,10 @@ def measure_run(run: str | Path) -> pd.DataFrame:
     found = {method: by_view for method, by_view in found.items() if by_view}
     if not found:
         raise FileNotFoundError(f"no co-trained network in {resolve(run)}; train some in notebooks 03 and 04")
-    by_view = next(iter(found.values()))
-    training = next(iter(by_view.values()))[0]
-    manifest, short_side = (
-        Manifest.read(recorded_path(training, "manifest")),
-        read_config(training)["short_side"],
-    )
-    frames = open_frames(manifest, list(by_view), short_side or None, recorded_path(training, "cache"))
-    return cotraining_progress(run, list(found), manifest, frames)
+    training = next(paths[0] for by_view in found.values() for paths in by_view.values())
+    manifest = Manifest.read(recorded_path(training, "manifest"))
+    views = {view for by_view in found.values() for view in by_view}
+    return cotraining_progress(run, list(found), manifest, recorded_frames(training, manifest, sorted(views)))
 
 
 def main() -> None:
@@ -158,9 +153,7 @@ def main() -> None:
     parser.add_argument("run", help="run folder, e.g. outputs/toy")
     run = resolve(parser.parse_args().run)
     with one_line():
-        table = measure_run(run)
-        with atomic_path(run / "tables" / "cotraining.csv") as path:
-            table.to_csv(path, index=False)
+        write_csv(run / "tables" / "cotraining.csv", measure_run(run))
 
 
 if __name__ == "__main__":

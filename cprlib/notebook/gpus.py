@@ -14,10 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from cprlib.store.files import lock
 
 
 def visible() -> list[str]:
@@ -39,8 +36,8 @@ def take(number: int) -> list[str]:
     folder.mkdir(exist_ok=True)
     for others in itertools.count():  # first GPUs that no other process has, then those that one has, …
         for gpu in gpus:
-            lock = folder / f"{gpu.replace('/', '-')}.{others}"
-            if len(mine) < min(number, len(gpus)) and gpu not in mine and _locked(lock):
+            file = folder / f"{gpu.replace('/', '-')}.{others}"
+            if len(mine) < min(number, len(gpus)) and gpu not in mine and _locked(file):
                 mine.append(gpu)
         if len(mine) >= min(number, len(gpus)):
             return mine
@@ -49,15 +46,9 @@ def take(number: int) -> list[str]:
 def _locked(path: Path) -> bool:
     """Lock a file until this process ends; False if another process has it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT)
-    if not fcntl:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if lock(handle) is False:
         os.close(handle)
         return False
-    except OSError:
-        return True  # a file system without locks
     os.set_inheritable(handle, True)  # the lock stays with the command
     return True
 

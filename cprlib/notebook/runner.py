@@ -7,7 +7,6 @@ Python from any directory, and reports a failure in one line where papermill pri
 
 import argparse
 import ast
-import io
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from cprlib.notebook.page import write_page
 from cprlib.notebook.parameters import ALLOWED, DATA_PARAMETERS
 from cprlib.store.errors import STOPPED, in_one_line, told
 from cprlib.store.files import atomic_path, project_root, resolve, socket_folder
+from cprlib.store.progress import Marked
 from cprlib.store.settings import check_range, coerce, read_params, unknown
 
 
@@ -146,7 +146,7 @@ def run_notebook(notebook: Path, out: Path, parameters: Mapping, page: bool = Fa
                 kernel_name="python3",
                 language="python",
                 progress_bar=False,
-                stdout_file=_Prefixed(out.stem),
+                stdout_file=Marked(sys.stdout, f"{out.stem} | "),
                 cwd=project_root(),
                 kernel_manager_class=this_python(sockets),
             )
@@ -169,19 +169,6 @@ def _finish(tmp: Path, out: Path, failure: str | None) -> None:
     if failure:
         executed.cells.insert(0, nbformat.v4.new_markdown_cell(f"**Stopped:** `{failure}`"))
     nbformat.write(executed, tmp)
-
-
-class _Prefixed(io.TextIOBase):
-    """Prints whole lines, each headed by the notebook that printed it."""
-
-    def __init__(self, name: str):
-        self.name, self.rest = name, ""
-
-    def write(self, text: str) -> int:
-        *lines, self.rest = (self.rest + text).split("\n")
-        for line in lines:
-            print(f"{self.name} | {line}", flush=True)
-        return len(text)
 
 
 def main(argv: list[str] | None = None) -> int:

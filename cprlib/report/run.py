@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from cprlib.cascade import Stage, plan_stages
-from cprlib.data.frames import open_frames
+from cprlib.data.frames import recorded_frames
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.mining import class_mining_recall, join_cycles, read_mining_log, with_labels
 from cprlib.methods import COTRAINED
@@ -144,9 +144,7 @@ class Run:
 
     def frames(self, view: str) -> Any:
         """The frames that the networks were trained with, see :func:`cprlib.data.frames.open_frames`."""
-        config = read_config(self._miner)
-        cache = recorded_path(self._miner, "cache")
-        return open_frames(self.manifest, [view], config["short_side"] or None, cache)
+        return recorded_frames(self._miner, self.manifest, [view])
 
     @cached_property
     def logs(self) -> dict[str, dict[str, pd.DataFrame]]:

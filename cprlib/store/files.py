@@ -1,5 +1,7 @@
 """Paths relative to the project, and files that are written whole or not at all."""
 
+from __future__ import annotations
+
 import errno
 import json
 import os
@@ -11,8 +13,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cprlib.store.errors import CLOSED, FULL, told
+
+if TYPE_CHECKING:  # the pipeline imports this module at every start
+    import pandas as pd
 
 try:
     import fcntl
@@ -80,7 +86,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             prefix=f"{LEFTOVER}{path.stem[:20]}-", suffix=path.suffix[-20:], dir=path.parent
         )
         tmp = Path(name)
-        _lock(handle, wait=False)  # as long as this process lives
+        lock(handle)  # as long as this process lives
         yield tmp
         with tmp.open("rb+") as file:
             os.fsync(file.fileno())  # the content must be on the disk before its name
@@ -157,30 +163,25 @@ def remove_leftovers(folder: str | Path) -> None:
     """Delete the temporary files below a folder whose writers were killed; those of living writers stay."""
     for path in Path(folder).rglob(f"{LEFTOVER}*"):
         with suppress(OSError), path.open("rb+") as file:
-            if fcntl and time.time() - path.stat().st_mtime > YOUNG and _lock(file.fileno(), wait=False):
+            if time.time() - path.stat().st_mtime > YOUNG and lock(file.fileno()):
                 path.unlink()
 
 
-def _lock(handle: int, wait: bool) -> bool:
-    """Lock an open file until it is closed, or its process ends, however that ends; False if another process has it."""
-    try:
-        if fcntl:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        return True
-    except OSError:  # taken, or a file system without locks
-        return False
+def lock(handle: int) -> bool | None:
+    """Lock an open file until it is closed, or its process ends, however that ends.
 
-
-def _is_taken(handle: int) -> bool:
-    """Lock an open file; True if another process has it, False also where there are no locks."""
+    Returns:
+        False if another process has it, None if there are no locks here.
+    """
     try:
         if fcntl:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
     except BlockingIOError:
-        return True
-    except OSError:
+        return False
+    except OSError:  # a file system without locks
         pass
-    return False
+    return None
 
 
 @contextmanager
@@ -203,13 +204,13 @@ def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
         yield
         return
     with file:
-        if _is_taken(file.fileno()):
+        if lock(file.fileno()) is False:
             file.seek(0)
             owner = file.read().decode().strip() or "another process"
             if not wait:
                 raise BlockingIOError(f"{path} is being made by {owner}; wait for its end, then run again")
             print(f"{path}: waiting for {owner}", flush=True)
-            _lock(file.fileno(), wait=True)
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
         owner = f"process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}"
         with suppress(OSError):  # a full disk
             file.truncate(0)
@@ -220,6 +221,12 @@ def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
             if fcntl:  # closing is not enough: a worker of this process may hold the file, too
                 with suppress(OSError):
                     fcntl.flock(file.fileno(), fcntl.LOCK_UN)
+
+
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, without its index, atomically; a relative path starts at the project root."""
+    with atomic_path(resolve(path)) as tmp:
+        table.to_csv(tmp, index=False)
 
 
 def write_json(path: str | Path, obj: object) -> None:

@@ -1,7 +1,6 @@
 """Folders: a run is all that one parameter file makes; a training, a folder in it, is one network."""
 
 import dataclasses
-import fnmatch
 import json
 import os
 import platform
@@ -156,7 +155,7 @@ def empty_training(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise FileExistsError(f"{folder}: {error.filename} is a file, no folder; choose another place") from None
-    foreign = [path.name for path in folder.iterdir() if not fnmatch_any(path.name, OWN_FILES)]
+    foreign = [path.name for path in folder.iterdir() if not any(map(path.match, OWN_FILES))]
     if foreign:
         raise FileExistsError(
             f"{folder} holds {foreign[0]}, which no training wrote; move it away or delete the folder"
@@ -164,11 +163,6 @@ def empty_training(folder: Path) -> None:
     (folder / METRICS).unlink(missing_ok=True)  # first: what is half deleted must not look finished
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def fnmatch_any(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a file name fits one of the patterns."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def recorded_path(training: str | Path, name: str) -> Path | None:

@@ -1,9 +1,11 @@
-"""Progress: a bar in JupyterLab or a terminal, sparse lines elsewhere."""
+"""Progress: a bar in JupyterLab or a terminal, sparse lines elsewhere, marked if they come from another process."""
 
+import io
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import TextIO
 
 
 def progress(
@@ -43,3 +45,21 @@ def progress(
             last = now
             left = f"/{total}, {(now - start) * (total - done) / done:.0f} s left" if total else ""
             print(f"{description}: {done}{left}{', ' + status() if status else ''}", flush=True)
+
+
+class Marked(io.TextIOBase):
+    """Passes on whole lines, each behind a mark that says where it comes from.
+
+    Args:
+        stream: that they are written to.
+        mark: put before each line.
+    """
+
+    def __init__(self, stream: TextIO, mark: str):
+        self.stream, self.mark, self.rest = stream, mark, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.rest = (self.rest + text).split("\n")
+        self.stream.writelines(f"{self.mark}{line}\n" for line in lines)
+        self.stream.flush()
+        return len(text)

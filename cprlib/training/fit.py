@@ -120,8 +120,8 @@ def open_pairs(
         ValueError, FileNotFoundError: no manifest, no flow yet, or no frame cache.
     """
     manifest = manifest or read_manifest(config)
-    train, cache = manifest.split("train"), resolve(config.cache) if config.cache else None
-    frames = open_frames(manifest, sources_of(config.views), config.short_side or None, cache)
+    train = manifest.split("train")
+    frames = open_frames(manifest, config.views, config.short_side, config.cache)
     shape = config.clip_len, config.clip_stride, config.clip_size
     return ClipPairs(train.table, train.source_codes, frames, *(views or ((config.view,), config.views)), *shape)
 

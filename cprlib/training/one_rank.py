@@ -4,7 +4,6 @@
 function returns are written beside it, as result.pt.
 """
 
-import io
 import os
 import sys
 from pathlib import Path
@@ -13,22 +12,10 @@ import torch
 from torch import distributed
 
 from cprlib.store.files import read_json
+from cprlib.store.progress import Marked
 from cprlib.store.tensors import save_tensors
 from cprlib.training.launch import RESULT, SAID, call, join
 from cprlib.training.ranks import rank
-
-
-class _Said(io.TextIOBase):
-    """Mark every line of the first process with a prefix; the others are silent."""
-
-    def __init__(self, stream):
-        self.stream, self.rest = stream, ""
-
-    def write(self, text: str) -> int:
-        *lines, self.rest = (self.rest + text).split("\n")
-        self.stream.writelines(f"{SAID}{line}\n" for line in lines)
-        self.stream.flush()
-        return len(text)
 
 
 def main() -> None:
@@ -39,7 +26,7 @@ def main() -> None:
     try:
         given = read_json(file)
         join(given["device"])
-        sys.stdout = _Said(sys.stdout)
+        sys.stdout = Marked(sys.stdout, SAID)  # of the first process; the others are silent
         result = call(given["function"], given["arguments"])
         if isinstance(result, torch.Tensor | list) and not rank():
             save_tensors(file.with_name(RESULT), result)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+IDS = ("video_id", "source_id", "label")  # of each row
+
 
 class _Rows(nn.Module):
     """What both memories share: rows with a feature in each of several views, and the ids of each row's video."""
@@ -61,7 +63,7 @@ class FeatureQueue(_Rows):
         self.size, self.dim, self.views = size, dim, tuple(views)
         for view in self.views:
             self.register_buffer(f"features_{view}", torch.zeros(size, dim))
-        for name in ("video_id", "source_id", "label"):
+        for name in IDS:
             self.register_buffer(name, torch.full((size,), -1))
         self.register_buffer("enqueued", torch.tensor(0))  # rows ever written
         self._count: int | None = 0  # the same, without waiting for a GPU; None: not known yet
@@ -110,7 +112,7 @@ class FeatureQueue(_Rows):
         rows = (self.count + torch.arange(batch, device=self.enqueued.device)[kept]) % self.size
         for view in self.views:
             self.features[view][rows] = features[view][kept].to(self.features[view].dtype)
-        for name, values in (("video_id", video_id), ("source_id", source_id), ("label", label)):
+        for name, values in zip(IDS, (video_id, source_id, label), strict=True):
             getattr(self, name)[rows] = values[kept].to(rows)
         self._count = self.count + batch
         self.enqueued += batch
@@ -138,7 +140,7 @@ class InstanceBank(_Rows):
         for view in self.views:
             random = torch.randn(self.size, dim, generator=generator)
             self.register_buffer(f"features_{view}", normalize(random, dim=1))
-        for name in ("video_id", "source_id", "label"):
+        for name in IDS:
             self.register_buffer(name, ids[name].long())
         self.register_buffer("filled", torch.zeros(self.size, dtype=torch.bool))
 

@@ -130,27 +130,26 @@ class ClipPairs(Dataset):
 
 
 class EpochSampler(Sampler):
-    """Batches of ``(row, seed)`` for one epoch, decided by (seed, epoch, rank) alone: resuming needs no saved state.
+    """Batches of ``(row, seed)`` for one epoch, decided by (seed, epoch) alone: resuming needs no saved state.
 
     Args:
         num_rows: rows, each visited once; a rest smaller than a batch is left out (batch norm).
         batch_size: B.
         seed: of the run.
-        rank: of the process, where several train together.
         epoch: set before each epoch.
     """
 
-    def __init__(self, num_rows: int, batch_size: int, seed: int, rank: int = 0):
+    def __init__(self, num_rows: int, batch_size: int, seed: int):
         if num_rows < 2:
             raise ValueError(f"{num_rows} training video; contrastive learning needs at least 2")
         self.num_rows, self.batch_size = num_rows, min(batch_size, num_rows)
-        self.seed, self.epoch, self.rank = seed, 0, rank
+        self.seed, self.epoch = seed, 0
 
     def __len__(self) -> int:
         return self.num_rows // self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        g = torch.Generator().manual_seed(step_seed(self.seed, self.epoch, self.rank))
+        g = torch.Generator().manual_seed(step_seed(self.seed, self.epoch, 0))
         rows = torch.randperm(self.num_rows, generator=g).tolist()
         seeds = torch.randint(2**62, (self.num_rows,), generator=g).tolist()
         for batch in range(len(self)):
@@ -159,5 +158,5 @@ class EpochSampler(Sampler):
 
 
 def step_seed(*numbers: int) -> int:
-    """One 64-bit seed from several numbers, e.g. (seed, epoch, step, rank); different numbers give unrelated seeds."""
+    """One 64-bit seed from several numbers, e.g. (seed, epoch, step); different numbers give unrelated seeds."""
     return int(np.random.SeedSequence((len(numbers), *numbers)).generate_state(1, np.uint64)[0] >> np.uint64(1))

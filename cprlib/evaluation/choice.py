@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from cprlib.cascade import Stage, cascade_retrieve, plan_stages
+from cprlib.cascade import Retrieval, Stage, cascade_retrieve, plan_stages
 from cprlib.training.snapshots import Memory
 
 MOST = 512  # queries, evenly spaced rows of the memory
@@ -30,8 +30,7 @@ def agreement(memory: Memory, stages: Sequence[Stage]) -> float:
         0 for random rows; the larger, the more the views agree. Compare only plans of equal top_k: fewer rows agree
         more.
     """
-    queries, forbidden, scores = _standardised(memory)
-    return _agreement(memory, stages, queries, forbidden, scores)
+    return _agreement(memory, stages, *_standardised(memory))
 
 
 def rank_plans(
@@ -49,7 +48,7 @@ def rank_plans(
     Returns:
         Columns order (views, joined by " → "), num_stages, ratio (NaN for one stage), top_k, agreement.
     """
-    queries, forbidden, scores = _standardised(memory)
+    queries, scores = _standardised(memory)
     rows = []
     for top_k in top_ks:
         for order, count, ratio in _grid(tuple(memory.features), num_stages, ratios):
@@ -57,8 +56,7 @@ def rank_plans(
                 stages = plan_stages(len(memory.label), order, count, ratio or 0.5, top_k)
             except ValueError:  # impossible in a memory of this size
                 continue
-            found = _agreement(memory, stages, queries, forbidden, scores)
-            rows.append((" → ".join(order), count, ratio, top_k, found))
+            rows.append((" → ".join(order), count, ratio, top_k, _agreement(memory, stages, queries, scores)))
     table = pd.DataFrame(rows, columns=["order", "num_stages", "ratio", "top_k", "agreement"])
     return table.sort_values("agreement", ascending=False, ignore_index=True)
 
@@ -71,10 +69,29 @@ def stages_of(plan: Mapping, bank_size: int) -> tuple[Stage, ...]:
 
 def true_share(memory: Memory, stages: Sequence[Stage]) -> float:
     """PMR of the same queries, in [0, 1], to check how well agreement predicts it; this function reads labels."""
-    queries, forbidden, _ = _standardised(memory)
-    found = cascade_retrieve(_anchors(memory, queries), memory.features, stages, forbidden)
+    return float(mine_memory(memory, stages, spaced_rows(len(memory.label)))[2].nanmean())
+
+
+def mine_memory(
+    memory: Memory, stages: Sequence[Stage], queries: Tensor, in_order: bool = False
+) -> tuple[Retrieval, Tensor, Tensor]:
+    """Mine a memory with some of its own rows; none mines rows of its own recording.
+
+    Args:
+        memory: of a training.
+        stages: of a cascade over its views.
+        queries: (Q,) int64, rows of the memory.
+        in_order: see :func:`cprlib.cascade.cascade_retrieve`.
+
+    Returns:
+        What they mine; (Q, K) bool, the rows that they must not; and (Q,) float in [0, 1], the share of true positives
+        of each (Eq. 3), NaN if it mines nothing.
+    """
+    exclude = memory.source_id[queries][:, None] == memory.source_id[None, :]
+    anchors = {view: rows[queries] for view, rows in memory.features.items()}
+    found = cascade_retrieve(anchors, memory.features, stages, exclude, in_order)
     right = (memory.label[found.indices] == memory.label[queries][:, None]) & found.valid
-    return float((right.sum(1) / found.valid.sum(1)).nanmean())
+    return found, exclude, right.sum(1) / found.valid.sum(1)
 
 
 def _grid(views: tuple[str, ...], num_stages: Sequence[int], ratios: Sequence[float]) -> list[tuple]:
@@ -83,24 +100,23 @@ def _grid(views: tuple[str, ...], num_stages: Sequence[int], ratios: Sequence[fl
     return alone + [(order, count, ratio) for order in orders for count in num_stages if count > 1 for ratio in ratios]
 
 
-def _anchors(memory: Memory, queries: Tensor) -> dict[str, Tensor]:
-    return {view: rows[queries] for view, rows in memory.features.items()}
+def spaced_rows(size: int, most: int = MOST) -> Tensor:
+    """All rows of a memory, or `most` evenly spaced ones: int64."""
+    return torch.linspace(0, size - 1, min(size, most)).round().long()
 
 
-def _standardised(memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries (Q,), forbidden rows (Q, K), and similarities (Q, K), standardised over allowed rows, mean over views."""
-    size = len(memory.label)
-    queries = torch.linspace(0, size - 1, min(size, MOST)).round().long()
+def _standardised(memory: Memory) -> tuple[Tensor, Tensor]:
+    """Queries (Q,), and similarities (Q, K), standardised over the rows of other recordings, mean over views."""
+    queries, scores = spaced_rows(len(memory.label)), []
     forbidden = memory.source_id[queries][:, None] == memory.source_id[None, :]
-    scores = []
-    for view, anchors in _anchors(memory, queries).items():
-        similar = anchors @ memory.features[view].T
+    for rows in memory.features.values():
+        similar = rows[queries] @ rows.T
         others = similar.masked_fill(forbidden, float("nan"))
         mean = others.nanmean(1, keepdim=True)
         scores.append((similar - mean) / (others - mean).square().nanmean(1, keepdim=True).sqrt().clamp(min=1e-6))
-    return queries, forbidden, torch.stack(scores).mean(0)
+    return queries, torch.stack(scores).mean(0)
 
 
-def _agreement(memory: Memory, stages: Sequence[Stage], queries: Tensor, forbidden: Tensor, scores: Tensor) -> float:
-    found = cascade_retrieve(_anchors(memory, queries), memory.features, stages, forbidden)
+def _agreement(memory: Memory, stages: Sequence[Stage], queries: Tensor, scores: Tensor) -> float:
+    found = mine_memory(memory, stages, queries)[0]
     return float(scores.gather(1, found.indices)[found.valid].mean())

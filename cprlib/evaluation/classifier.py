@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from cprlib.data.augmentation import JITTER_DRAWS, PHOTOMETRIC_DRAWS, jitter, to_inputs
+from cprlib.data.augmentation import JITTER_DRAWS, jitter
 from cprlib.data.sampling import step_seed
 from cprlib.encoders import Encoder
 from cprlib.training import ranks
 from cprlib.training.schedule import CHECKED, check_losses, decay, pick_device
+from cprlib.training.step import network_inputs
 
 
 class Settings(Protocol):
@@ -100,13 +101,11 @@ def train_epoch(
         seed = step_seed(config.seed, epoch, step)
         torch.manual_seed(seed)  # of the dropout
         draws = torch.Generator().manual_seed(seed)
-        clips = {source: x.to(device, non_blocking=True) for source, x in batch["q"].items()}
-        strong, photometry, each = batch["strong_q"], None, PHOTOMETRIC_DRAWS
+        strong, photometry = batch["strong_q"], ()
         if config.augmentation == "jitter":
             chosen = torch.rand(len(batch["label"]) * ranks.size(), generator=draws) < 0.3
-            strong, photometry, each = ranks.own_part(chosen), jitter, JITTER_DRAWS
-        with ranks.own_draws(draws, strong, each if "rgb" in clips else 0):
-            clips = to_inputs(clips, (view,), strong, draws, photometry)[view]
+            strong, photometry = ranks.own_part(chosen), (jitter, JITTER_DRAWS)
+        clips = network_inputs(batch["q"], (view,), strong, draws, device, *photometry)[view]
         labels = batch["label"].to(device, non_blocking=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             logits = model(clips)

@@ -28,7 +28,7 @@ from cprlib.store.settings import check_settings, setting
 from cprlib.training import ranks
 from cprlib.training.config import MAX_SEED
 from cprlib.training.launch import launch
-from cprlib.training.schedule import PRECISIONS, check_precision, enough_memory, pick_device
+from cprlib.training.schedule import PRECISIONS, check_precision, check_shares, enough_memory, pick_device
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,7 @@ class FinetuneConfig:
 
     def __post_init__(self):
         check_settings(self)
-        if self.batch_size % self.devices:
-            raise ValueError(
-                f"devices: {self.devices} share a batch equally; batch_size {self.batch_size} is not a multiple"
-            )
+        check_shares(self)
 
 
 @enough_memory()

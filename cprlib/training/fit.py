@@ -65,7 +65,9 @@ def fit(
     state = new_state(config)
     state.most_taken = math.inf if own_miner else most_taken(config, manifest, clips)
     state.parallel = ranks.parallel(state.encoder, state.key_encoder)
-    fingerprint = training_fingerprint(config, manifest, state, own_miner)
+    init = hash_weights(state.encoder.state_dict()) if config.init else None
+    samplers = {view: hash_weights(sampler.state_dict()) for view, sampler in state.samplers.items()}
+    fingerprint = training_fingerprint(config, manifest, own_miner, init=init, samplers=samplers)
 
     def one_epoch(phase: int, loader: DataLoader) -> tuple[dict, pd.DataFrame]:
         return train_epoch(config, state, loader, miners[phase])
@@ -154,25 +156,22 @@ def new_state(config: TrainingConfig) -> TrainState:
     return TrainState(encoder, key_encoder, samplers, queue, optimizer)
 
 
-def training_fingerprint(
-    config: TrainingConfig, manifest: Manifest, state: TrainState, miner: Callable | None = None
-) -> Fingerprint:
+def training_fingerprint(config: Any, manifest: Manifest, miner: Callable | None = None, **weights: Any) -> Fingerprint:
     """What a training is made from: settings, training videos, flow, and the weights it starts from and mines with.
 
     Args:
         config: of the training.
         manifest: all videos.
-        state: before the first epoch.
         miner: the user's own, if there is one; identified by its name only.
+        weights: their hashes, by what they are for.
     """
     return Fingerprint(
         {
             "settings": training_settings(config, miner is not None),
             "training videos": rows_of(config, manifest),
             "flow": view_contents(manifest.split("train"), sources_of(config.views)).get("flow"),
-            "init": hash_weights(state.encoder.state_dict()) if config.init else None,
-            "samplers": {view: hash_weights(sampler.state_dict()) for view, sampler in state.samplers.items()},
             "miner": miner_name(miner) if miner else None,
+            **weights,
         }
     )
 
@@ -184,7 +183,7 @@ def most_taken(config: TrainingConfig, manifest: Manifest, clips_per_epoch: int)
     return max(config.phases) + visits * int(manifest.split("train").table[alike].value_counts().max())
 
 
-def rows_of(config: TrainingConfig, manifest: Manifest) -> str:
+def rows_of(config: Any, manifest: Manifest) -> str:
     """The hash of the training videos; a training made before classes were known keeps its old hash."""
     found = Fingerprint.read(resolve(config.out))
     before = found.parts.get("training videos") if found and not METHODS[config.method].needs_labels else None

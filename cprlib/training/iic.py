@@ -15,22 +15,20 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from cprlib.data.content import view_contents
 from cprlib.data.disorder import DISORDERS
 from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import ClipPairs, EpochSampler, step_seed
 from cprlib.encoders import build_encoder
-from cprlib.memory import InstanceBank
-from cprlib.methods import METHODS, VIEWS, sources_of
+from cprlib.memory import IDS, InstanceBank
+from cprlib.methods import METHODS, VIEWS
 from cprlib.miners import Miner
-from cprlib.store.fingerprint import Fingerprint
 from cprlib.store.settings import check_settings, setting
 from cprlib.training import ranks
-from cprlib.training.config import MAX_SEED, Phases, training_settings
-from cprlib.training.fit import miner_name, open_pairs, phase_miners, read_manifest, rows_of, settle_siblings
+from cprlib.training.config import MAX_SEED, Phases
+from cprlib.training.fit import open_pairs, phase_miners, read_manifest, settle_siblings, training_fingerprint
 from cprlib.training.iic_step import Embedding, IICState, train_step
 from cprlib.training.loop import fit_on_devices, run_epochs
-from cprlib.training.schedule import PRECISIONS, check_precision, enough_memory, pick_device
+from cprlib.training.schedule import PRECISIONS, check_precision, check_shares, enough_memory, pick_device
 from cprlib.training.step import train_epoch
 
 OPTIMIZERS = {"sgd": partial(torch.optim.SGD, momentum=0.9), "adam": partial(torch.optim.Adam, fused=True)}
@@ -102,10 +100,7 @@ class IICConfig(Phases):
 
     def __post_init__(self):
         check_settings(self)
-        if self.batch_size % self.devices:
-            raise ValueError(
-                f"devices: {self.devices} share a batch equally; batch_size {self.batch_size} is not a multiple"
-            )
+        check_shares(self)
         if self.view == self.other_view:
             raise ValueError(f"other_view: {self.other_view!r} is the view itself; name two views")
 
@@ -132,14 +127,7 @@ def fit_iic(
     check_precision(config)
     pairs = open_clips(config, manifest)
     sampler = EpochSampler(len(pairs), config.batch_size, config.seed)
-    fingerprint = Fingerprint(
-        {
-            "settings": training_settings(config, miner is not None),
-            "training videos": rows_of(config, manifest),
-            "flow": view_contents(train, sources_of(config.views)).get("flow"),
-            "miner": miner_name(miner) if miner else None,
-        }
-    )
+    fingerprint = training_fingerprint(config, manifest, miner)
     state = new_state(config, pairs.rows)
     state.parallel = ranks.parallel(state.parallel)
 
@@ -177,7 +165,7 @@ def new_state(config: IICConfig, videos: np.ndarray) -> IICState:
     device = pick_device(config.device)
     torch.manual_seed(config.seed)
     encoder = build_encoder(config.backbone, config.dim).to(device)
-    ids = {name: torch.from_numpy(videos[:, i].copy()) for i, name in enumerate(("video_id", "source_id", "label"))}
+    ids = {name: torch.from_numpy(videos[:, i].copy()) for i, name in enumerate(IDS)}
     generator = torch.Generator().manual_seed(step_seed(config.seed))
     banks = (InstanceBank(ids, config.dim, views, generator).to(device) for views in (config.views, ("intra",)))
     optimizer = OPTIMIZERS[config.optimizer](encoder.parameters(), config.lr, weight_decay=config.weight_decay)

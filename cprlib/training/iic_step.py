@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from cprlib.data.augmentation import PHOTOMETRIC_DRAWS, to_inputs
 from cprlib.data.disorder import DISORDERS
 from cprlib.encoders import Encoder
 from cprlib.losses import multi_instance_nce, noise_contrastive
@@ -17,7 +16,7 @@ from cprlib.miners import Miner, positives_mask
 from cprlib.training import ranks
 from cprlib.training.mining_log import mining_log
 from cprlib.training.state import State
-from cprlib.training.step import optimise
+from cprlib.training.step import ids_of, network_inputs, optimise
 
 
 @dataclass
@@ -76,16 +75,15 @@ def train_step(
         The loss (scalar), the sum over both views, and the step's mining log (None if nothing was mined).
     """
     device = state.memory.video_id.device
-    clips = {source: x.to(device, non_blocking=True) for source, x in batch["q"].items()}
-    with ranks.own_draws(generator, batch["strong_q"], PHOTOMETRIC_DRAWS if "rgb" in clips else 0):
-        inputs = to_inputs(clips, config.views, batch["strong_q"], generator)
+    inputs = network_inputs(batch["q"], config.views, batch["strong_q"], generator, device)
     if config.intra != "none":
         inputs["intra"] = DISORDERS[config.intra](inputs[config.view], generator, ranks.size(), ranks.rank())
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         features = {view: state.parallel(x) for view, x in inputs.items()}
-    ids = {name: batch[name].to(device, non_blocking=True) for name in ("video_id", "source_id", "label")}
+    ids = ids_of(batch, device)
     positives, counted, log = choose_rows(config, state, miner, ids, generator)
-    loss = sum(_loss(config, state, features[a], b, positives, counted) for a, b in _crosswise(config.views))
+    crosswise = config.views, config.views[::-1]
+    loss = sum(_loss(config, state, features[a], b, positives, counted) for a, b in crosswise)
     optimise(state, loss)
     rows = state.memory.rows_of(ranks.gathered(ids["video_id"]))
     whole = {view: ranks.gathered(x).detach() for view, x in features.items()}
@@ -129,10 +127,6 @@ def _draw(own: Tensor, number: int, generator: torch.Generator) -> Tensor:
     chances = chances.to(own.device, non_blocking=True).masked_fill(own, -1.0)
     drawn = chances.topk(min(number, own.shape[1] - 1), dim=1).indices
     return torch.zeros_like(own).scatter_(1, drawn, True)
-
-
-def _crosswise(views: tuple[str, str]) -> tuple[tuple[str, str], tuple[str, str]]:
-    return views, views[::-1]
 
 
 def _loss(config: Any, state: IICState, q: Tensor, view: str, positives: Tensor, counted: Tensor) -> Tensor:

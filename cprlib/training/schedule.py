@@ -76,6 +76,14 @@ def check_precision(config: Any) -> None:
         raise ValueError("precision: bf16 needs a GPU, its 3-D convolutions are wrong on a CPU; set precision to fp32")
 
 
+def check_shares(config: Any) -> None:
+    """Raise a ValueError if the devices of some settings cannot share a batch equally."""
+    if config.batch_size % config.devices:
+        raise ValueError(
+            f"devices: {config.devices} share a batch equally; batch_size {config.batch_size} is not a multiple"
+        )
+
+
 def check_bf16(config: Any, network: nn.Module) -> None:
     """If bf16 is set, compare its gradients with those of fp32 on one random batch.
 

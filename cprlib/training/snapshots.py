@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from cprlib.encoders import Encoder
-from cprlib.memory import FeatureQueue
+from cprlib.memory import IDS, FeatureQueue
 from cprlib.store.files import resolve
 from cprlib.store.tensors import load_safely, save_tensors
 
 SNAPSHOTS = 20
 NETWORKS = 4  # snapshots of the network; the last one is the checkpoint
-IDS = ("video_id", "source_id", "label")
 
 
 class Memory(NamedTuple):

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cprlib.data.augmentation import PHOTOMETRIC_DRAWS, to_inputs
+from cprlib.data.augmentation import PHOTOMETRIC_DRAWS, photometric, to_inputs
 from cprlib.data.sampling import step_seed
 from cprlib.encoders import Encoder, momentum_update
 from cprlib.losses import LOSSES, contrastive_logits
-from cprlib.memory import FeatureQueue
+from cprlib.memory import IDS, FeatureQueue
 from cprlib.methods import METHODS
 from cprlib.miners import Miner, label_positives, positives_mask
 from cprlib.training import ranks
@@ -60,7 +60,6 @@ def train_epoch(
     state: State,
     loader: DataLoader,
     miner: Miner | None,
-    rank: int = 0,
     step_of: Callable[..., tuple[Tensor | None, dict[str, Tensor] | None]] | None = None,
 ) -> tuple[dict, pd.DataFrame]:
     """One pass over the training videos.
@@ -69,7 +68,6 @@ def train_epoch(
         config, state: of the training.
         loader: of batches of :class:`cprlib.data.sampling.ClipPairs`.
         miner: None without mining.
-        rank: of the process, if several train together.
         step_of: the function of one step; None: :func:`train_step`.
 
     Returns:
@@ -81,7 +79,7 @@ def train_epoch(
     state.train()
     start, losses, logs, clips = time.monotonic(), [], [], 0
     for step, batch in enumerate(loader):  # losses stay on the device, so that the next step need not wait for them
-        generator = torch.Generator().manual_seed(step_seed(config.seed, state.epoch, step, rank))
+        generator = torch.Generator().manual_seed(step_seed(config.seed, state.epoch, step, 0))
         loss, log = (step_of or train_step)(config, state, miner, batch, generator)
         clips += len(batch["video_id"]) * ranks.size()
         losses += [] if loss is None else [loss]
@@ -121,10 +119,7 @@ def train_step(
 
     def encode(side: str, encoders: Mapping[str, Encoder]) -> dict[str, Tensor]:
         """View -> (B, D) features of the query's or the key's clips."""
-        clips = {source: x.to(device, non_blocking=True) for source, x in batch[side].items()}
-        strong = batch[f"strong_{side}"]
-        with ranks.own_draws(generator, strong, PHOTOMETRIC_DRAWS if "rgb" in clips else 0):
-            inputs = to_inputs(clips, tuple(encoders), strong, generator)
+        inputs = network_inputs(batch[side], tuple(encoders), batch[f"strong_{side}"], generator, device)
         features = {}
         for name, encoder in encoders.items():
             shuffled = generator if encoder is state.key_encoder else None
@@ -134,7 +129,7 @@ def train_step(
 
     with torch.no_grad():
         keys = encode("k", {**state.samplers, view: state.key_encoder})
-    ids = {name: batch[name].to(device, non_blocking=True) for name in ("video_id", "source_id", "label")}
+    ids = ids_of(batch, device)
     loss = log = None
     # Mining a half-empty memory gives noise, so wait until it is full; InfoNCE only lacks some negatives until then.
     if queue.is_full or miner is None:
@@ -150,6 +145,32 @@ def train_step(
     whole = {name: ranks.gathered(keys[name]) for name in queue.views}
     queue.enqueue(whole, **{name: ranks.gathered(values) for name, values in ids.items()})
     return (None if loss is None else loss.detach()), log
+
+
+def network_inputs(
+    clips: Mapping[str, Tensor],
+    views: Sequence[str],
+    strong: Tensor,
+    generator: torch.Generator,
+    device: torch.device,
+    photometry: Callable[[Tensor, torch.Generator], Tensor] = photometric,
+    draws: int = PHOTOMETRIC_DRAWS,
+) -> dict[str, Tensor]:
+    """The inputs of a batch, as of :func:`cprlib.data.augmentation.to_inputs`, on a device.
+
+    Args:
+        clips, views, strong, generator, photometry: as of `to_inputs`; every process has its part of the batch.
+        device: of the networks.
+        draws: random numbers that `photometry` takes per clip.
+    """
+    there = {source: x.to(device, non_blocking=True) for source, x in clips.items()}
+    with ranks.own_draws(generator, strong, draws if "rgb" in there else 0):
+        return to_inputs(there, views, strong, generator, photometry)
+
+
+def ids_of(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The ids of a batch's videos, (B,) int64 each, on a device."""
+    return {name: batch[name].to(device, non_blocking=True) for name in IDS}
 
 
 def has_negatives(state: TrainState, positives: Tensor, ignored: Tensor) -> bool:

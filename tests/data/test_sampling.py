@@ -84,13 +84,8 @@ def test_incomplete_batches_are_dropped_and_small_sets_make_one_batch():
         EpochSampler(1, 8, 0)
 
 
-def test_seeds_differ():
-    assert len({step_seed(0, e, s) for e in range(20) for s in range(20)}) == 400
-    assert step_seed(1, 2) == step_seed(1, 2) >= 0
-
-
 def test_every_step_has_its_own_seed():
     numbers = [(0,), (0, 3), (0, 3, 0), (0, 3, 0, 0), (3, 0), (0, 0, 3), (1, 3), (0, 3, 0, 1)]
     assert len({step_seed(*n) for n in numbers}) == len(numbers)
-    orders = [[row for batch in EpochSampler(20, 5, 0, rank) for row, _ in batch] for rank in (0, 1)]
-    assert sorted(orders[0]) == sorted(orders[1]) and orders[0] != orders[1]
+    assert len({step_seed(0, e, s) for e in range(20) for s in range(20)}) == 400
+    assert step_seed(1, 2) == step_seed(1, 2) >= 0

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cprlib.cascade import Retrieval, Stage, cascade_retrieve
+from cprlib.cascade import Stage
+from cprlib.evaluation.choice import mine_memory, spaced_rows
 from cprlib.report.figures.strips import GAP, Strip, Thumbnail, strips_figure
 from cprlib.report.figures.style import BAR, WIDTH, show_image, styled
 from cprlib.report.names import view_label, within_line
@@ -47,7 +48,7 @@ def trace(memory: Memory, stages: Sequence[Stage], query: int) -> Trace:
     """
     size = len(memory.label)
     measured = _measured(size)
-    found, exclude, shares = _mine(memory, stages, torch.cat([torch.tensor([query]), measured]))
+    found, exclude, shares = mine_memory(memory, stages, torch.cat([torch.tensor([query]), measured]), in_order=True)
     rows = [torch.arange(size), *(kept[0] for kept in found.survivors)]
     rows = tuple(kept[~exclude[0, kept]] for kept in rows)
     correct = tuple(memory.label[kept] == memory.label[query] for kept in rows)
@@ -57,7 +58,7 @@ def trace(memory: Memory, stages: Sequence[Stage], query: int) -> Trace:
 def typical_query(memory: Memory, stages: Sequence[Stage], seed: int = 0) -> int:
     """A row drawn among those that mine the median share of true positives."""
     queries = _measured(len(memory.label))
-    shares = _mine(memory, stages, queries)[2]
+    shares = mine_memory(memory, stages, queries, in_order=True)[2]
     typical = queries[shares == shares.nanmedian()]
     if not len(typical):
         raise ValueError("no row of this memory may mine another one: all are of one recording")
@@ -65,16 +66,7 @@ def typical_query(memory: Memory, stages: Sequence[Stage], seed: int = 0) -> int
 
 
 def _measured(size: int) -> Tensor:
-    return torch.linspace(0, size - 1, min(size, max(1, SIMILARITIES // size))).round().long()
-
-
-def _mine(memory: Memory, stages: Sequence[Stage], queries: Tensor) -> tuple[Retrieval, Tensor, Tensor]:
-    """What queries mine, which rows they must not (B, K), and their shares of true positives, NaN if they mine none."""
-    exclude = memory.source_id[queries][:, None] == memory.source_id[None, :]
-    anchors = {view: features[queries] for view, features in memory.features.items()}
-    found = cascade_retrieve(anchors, memory.features, stages, exclude, in_order=True)
-    hits = (memory.label[found.indices] == memory.label[queries, None]) & found.valid
-    return found, exclude, hits.sum(1) / found.valid.sum(1)
+    return spaced_rows(size, max(1, SIMILARITIES // size))
 
 
 @styled

@@ -272,6 +272,12 @@ def shard_command(module, *words, **options):
     return shlex.join(map(str, ["-m", f"cprlib.{module}", *words, *pairs]))
 
 
+def run_notebook(name, options="", runner="{ON_GPU}"):
+    """The command of a step: run its notebook, then let the new mark take the place of earlier ones."""
+    run = f"{runner}/{name}.ipynb {{log:q}} -f {{SETTINGS:q}} --html {options}".rstrip()
+    return run + " && rm -f {params.old} && touch {output:q}"
+
+
 PROTOCOLS = ("probe", "frozen", "finetune")
 JUDGING = {"methods", "batch_size", "centre", "examples", "seed"}  # settings of retrieval that do not change features
 
@@ -335,8 +341,7 @@ if not HAS_FLOW:
             old=lambda wildcards: marks(FLOW, MANIFEST.parent),
         threads: CORES
         shell:
-            "{NOTEBOOK}/01_flow_extraction.ipynb {log:q} -f {SETTINGS:q} --html -p videos_csv {input[0]:q}"
-            " -p workers {threads}{UNCACHED} && rm -f {params.old} && touch {output:q}"
+            run_notebook("01_flow_extraction", "-p videos_csv {input[0]:q} -p workers {threads}{UNCACHED}", "{NOTEBOOK}")
 
 
 if SHARDS > 1 and CACHE:
@@ -391,11 +396,9 @@ rule infonce:
         released=lambda wildcards: released(wildcards.view),
         old=marks("infonce_{view}"),
     threads: HALF
-    resources:
-        gpu=DEVICES,
+    resources: gpu=DEVICES
     shell:
-        "{ON_GPU}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
-        " -p view {wildcards.view} {params.released} && rm -f {params.old} && touch {output:q}"
+        run_notebook("02_infonce_pretraining", "-p redo true -p view {wildcards.view} {params.released}")
 
 
 rule ubernce:
@@ -410,11 +413,9 @@ rule ubernce:
     params:
         old=marks("ubernce_{view}"),
     threads: HALF
-    resources:
-        gpu=DEVICES,
+    resources: gpu=DEVICES
     shell:
-        "{ON_GPU}/02_infonce_pretraining.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
-        " -p view {wildcards.view} -p method ubernce && rm -f {params.old} && touch {output:q}"
+        run_notebook("02_infonce_pretraining", "-p redo true -p view {wildcards.view} -p method ubernce")
 
 
 # Both IIC methods, which need no other network: a separate target, or part of a run whose methods name it.
@@ -431,10 +432,9 @@ rule iic:
     params:
         old=marks("iic"),
     threads: HALF
-    resources:
-        gpu=DEVICES,
+    resources: gpu=DEVICES
     shell:
-        "{ON_GPU}/08_iic.ipynb {log:q} -f {SETTINGS:q} --html -p redo true && rm -f {params.old} && touch {output:q}"
+        run_notebook("08_iic", "-p redo true")
 
 
 # CoCLR has its own notebook; all other methods that mine share CPR's.
@@ -457,11 +457,9 @@ for method in COTRAINED:
             method="" if method == "coclr" else f"-p method {method} -p init_run {CONFIG['run']}",
             old=marks(method),
         threads: HALF
-        resources:
-            gpu=DEVICES,
+        resources: gpu=DEVICES
         shell:
-            "{ON_GPU}/{params.notebook}.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
-            " {params.method} && rm -f {params.old} && touch {output:q}"
+            run_notebook("{params.notebook}", "-p redo true {params.method}")
 
 
 for point, place in SWEPT.items():
@@ -480,11 +478,9 @@ for point, place in SWEPT.items():
             point=f"-p run {os.path.relpath(place, resolve(CONFIG['outputs']))} -p init_run {CONFIG['run']} {setting(point)}",
             old=marks("cpr", place),
         threads: HALF
-        resources:
-            gpu=DEVICES,
+        resources: gpu=DEVICES
         shell:
-            "{ON_GPU}/04_cpr_training.ipynb {log:q} -f {SETTINGS:q} --html -p redo true {params.point}"
-            " && rm -f {params.old} && touch {output:q}"
+            run_notebook("04_cpr_training", "-p redo true {params.point}")
 
 
 if SHARDS > 1:
@@ -509,8 +505,7 @@ if SHARDS > 1:
             old=lambda wildcards: marks(f"{wildcards.shard}of{SHARDS}-features_{wildcards.method}"),
             gpus=min(1, DEVICES),
         threads: max(1, CORES // SHARDS)
-        resources:
-            gpu=min(1, DEVICES),
+        resources: gpu=min(1, DEVICES)
         shell:
             "{PYTHON} -m cprlib.notebook.gpus {params.gpus} {PYTHON} {params.command}"
             " && rm -f {params.old} && touch {output:q}"
@@ -529,10 +524,9 @@ rule retrieval:
     params:
         old=marks("retrieval"),
     threads: HALF
-    resources:
-        gpu=DEVICES,
+    resources: gpu=DEVICES
     shell:
-        "{ON_GPU}/05_retrieval.ipynb {log:q} -f {SETTINGS:q} --html && rm -f {params.old} && touch {output:q}"
+        run_notebook("05_retrieval")
 
 
 # After retrieval, which saves the features that a probe is trained on.
@@ -554,11 +548,9 @@ for protocol in PROTOCOLS:
             protocol=protocol,
             old=marks(f"{protocol}_{{method}}"),
         threads: HALF
-        resources:
-            gpu=DEVICES,
+        resources: gpu=DEVICES
         shell:
-            "{ON_GPU}/06_classification.ipynb {log:q} -f {SETTINGS:q} --html -p redo true"
-            " -p protocol {params.protocol} -p method {wildcards.method} && rm -f {params.old} && touch {output:q}"
+            run_notebook("06_classification", "-p redo true -p protocol {params.protocol} -p method {wildcards.method}")
 
 
 rule search:
@@ -572,8 +564,7 @@ rule search:
     params:
         method=CONFIG["methods"][-1],
     threads: HALF
-    resources:
-        gpu=DEVICES,
+    resources: gpu=DEVICES
     shell:
         "{ON_GPU}/10_search.ipynb {log:q} -f {SETTINGS:q} --html -p method {params.method}"
         " -p videos {input[0]:q} -p workers {threads}"
@@ -591,7 +582,7 @@ rule mining:
         old=marks("mining"),
     threads: HALF
     shell:
-        "{NOTEBOOK}/07_mining_quality.ipynb {log:q} -f {SETTINGS:q} --html && rm -f {params.old} && touch {output:q}"
+        run_notebook("07_mining_quality", runner="{NOTEBOOK}")
 
 
 def results(*protocols):

@@ -20,7 +20,7 @@ from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.report.figures.curves import recall_bars
 from cprlib.report.figures.style import save_figure
 from cprlib.report.html.report import write_report
-from cprlib.store.files import atomic_path
+from cprlib.store.files import write_csv
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
 from cprlib.training.fit import fit
@@ -60,18 +60,7 @@ def _cotraining(videos: Path, place: Path) -> None:
 
 def _iic(videos: Path, place: Path) -> None:
     like = _config(place, "iic_cpr")
-    same = (
-        "manifest",
-        "out",
-        "backbone",
-        "dim",
-        "clip_len",
-        "clip_size",
-        "short_side",
-        "batch_size",
-        "cache",
-        "device",
-    )
+    same = "manifest out backbone dim clip_len clip_size short_side batch_size cache device".split()
     given = {name: getattr(like, name) for name in same}
     fit_iic(IICConfig(method="iic_cpr", epochs=3, lr_milestones=(), negatives=20, ratio=0.5, top_k=2, **given))
 
@@ -98,19 +87,16 @@ def _probe(videos: Path, place: Path) -> None:
     said["finetune"] = predict(finetune(config), manifest.split("test"), "five", 16)
     for protocol, probabilities in said.items():
         table = classification_table("coclr", protocol, {"rgb": probabilities}, manifest.split("test").table.label)
-        with atomic_path(place / f"tables/{protocol}_coclr.csv") as tmp:
-            table.to_csv(tmp, index=False)
+        write_csv(place / f"tables/{protocol}_coclr.csv", table)
 
 
 def _report(videos: Path, place: Path) -> None:
     manifest = Manifest.read(place / "manifest.csv")
-    with atomic_path(place / "tables/class_mining.csv") as tmp:
-        class_mining_recall(read_mining_log(place / NETWORKS[1]), manifest).to_csv(tmp, index=False)
+    write_csv(place / "tables/class_mining.csv", class_mining_recall(read_mining_log(place / NETWORKS[1]), manifest))
     labels = [torch.tensor(manifest.split(split).table.label.to_numpy()) for split in ("test", "train")]
     methods = {name.split("_")[0]: {"rgb": tuple(_features(place, name))} for name in NETWORKS}
     recall = retrieval_table(methods, *labels)
-    with atomic_path(place / "tables/retrieval.csv") as tmp:
-        recall.to_csv(tmp, index=False)
+    write_csv(place / "tables/retrieval.csv", recall)
     save_figure(recall_bars(recall), str(place / "figures"), "retrieval")
     write_report(place)
 

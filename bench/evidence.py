@@ -14,12 +14,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from cprlib.data.frames import open_frames
+from cprlib.data.frames import CachedFrames, VideoFrames, open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.classification import PROTOCOLS, classification_table, probe_with_chosen_lr
 from cprlib.evaluation.features import network_features
@@ -29,7 +30,7 @@ from cprlib.evaluation.progress import cotraining_progress
 from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.methods import COTRAINED
 from cprlib.store.errors import one_line
-from cprlib.store.files import atomic_path, resolve
+from cprlib.store.files import resolve, write_csv
 from cprlib.store.folders import training_folder
 from cprlib.store.settings import read_pairs, read_params
 from cprlib.training.config import TrainingConfig
@@ -84,50 +85,66 @@ class Run:
     def measure(self, method: str) -> pd.DataFrame:
         """All measures of a method, one per row."""
         folder, name, stages = self.place(method)
-        manifest = Manifest.read(resolve(self.params["manifest"]))
-        cache = resolve(self.params["cache"]) if self.params.get("cache") else None
-        frames = open_frames(manifest, self.views, self.params["short_side"] or None, cache)
         rows, cycles = [], range(1, self.params["cycles"] + 1) if name in COTRAINED else [0]
         for cycle in cycles:
             networks = {v: training_folder(folder, name, v, cycle) for v in self.views}
             epoch = cycle * self.params["epochs"]
-            rows += [
-                {"cycle": cycle, "epoch": epoch, **row}
-                for row in [*self.features_worth(name, networks, manifest, frames), *mined(name, networks, manifest)]
-            ]
+            rows += [{"cycle": cycle, "epoch": epoch, **row} for row in self.worth(name, networks)]
         if name in COTRAINED:
-            curve = cotraining_progress(folder, [name], manifest, frames, self.folder)
+            curve = cotraining_progress(folder, [name], self.manifest, self.frames, self.folder)
             curve = curve[curve.k == 1].assign(measure="r1_middle").rename(columns={"recall": "value"})
             rows += curve[["cycle", "epoch", "view", "measure", "value"]].to_dict("records")
         tuned = {v: resolve(f"{folder}/finetune_{name}_{v}") for v in self.views}
         if all((path / "metrics.json").exists() for path in tuned.values()):
-            test = manifest.split("test")
+            test = self.manifest.split("test")
             said = {v: predict(path, test, "centre", 64, 0) for v, path in tuned.items()}
             table = classification_table(name, PROTOCOLS[-1], said, test.table.label)
             last = {"cycle": cycles[-1], "epoch": cycles[-1] * self.params["epochs"], "measure": "finetune"}
             rows += [{**last, "view": row.view, "value": row.top1} for row in table.itertuples()]
         shown = stages if name == "cpr" else {"coclr": 1}.get(name, 0)
         about = {"run": Path(self.folder).name, "seed": self.seed, "method": name, "stages": shown}
-        table = pd.DataFrame(rows).assign(**about, dataset=self.params.get("evaluated_on", "built-in").lower())
-        return table.assign(value=(100 * table.value).round(3), date=date.today().isoformat())
+        return in_percent(rows, **about, dataset=self.params.get("evaluated_on", "built-in").lower())
 
-    def features_worth(self, name: str, networks: dict, manifest: Manifest, frames) -> list[dict]:
-        """R@k and the linear probe."""
-        train, test = manifest.split("train"), manifest.split("test")
-        features = {
-            v: tuple(network_features(n, manifest, frames, s) for s in ("test", "train")) for v, n in networks.items()
-        }
-        recall = retrieval_table({name: features}, test.table.label, train.table.label, (1, 5, 10, 20))
-        rows = [{"view": r.view, "measure": f"r{r.k}", "value": r.recall} for r in recall.itertuples()]
-        probed = {v: probe_with_chosen_lr(at, train, use, seed=self.seed)[0] for v, (use, at) in features.items()}
-        table = classification_table(name, "probe", probed, test.table.label)
-        return rows + [{"view": r.view, "measure": "probe", "value": r.top1} for r in table.itertuples()]
+    @cached_property
+    def manifest(self) -> Manifest:
+        return Manifest.read(resolve(self.params["manifest"]))
+
+    @cached_property
+    def frames(self) -> VideoFrames | CachedFrames:
+        return open_frames(self.manifest, self.views, self.params["short_side"], self.params.get("cache"))
+
+    def worth(self, name: str, networks: dict, mines: bool = True) -> list[dict]:
+        """R@k and linear probe of a method's networks (view -> folder), and the mining quality of co-trained ones."""
+        rows = features_worth(name, networks, self.manifest, self.frames, self.seed)
+        return rows + (mined(networks, self.manifest) if mines and name in COTRAINED else [])
 
 
-def mined(name: str, networks: dict, manifest: Manifest) -> list[dict]:
+def in_percent(rows: list[dict], **about) -> pd.DataFrame:
+    """A table of measured shares, in percent, with today's date."""
+    table = pd.DataFrame(rows).assign(**about, date=date.today().isoformat())
+    return table.assign(value=(100 * table.value).round(3))
+
+
+def features_worth(
+    name: str, networks: dict, manifest: Manifest, frames, seed: int, batch_size: int = 16
+) -> list[dict]:
+    """R@k and the linear probe."""
+    train, test = manifest.split("train"), manifest.split("test")
+    features = {
+        v: tuple(network_features(n, manifest, frames, s, batch_size, view=v) for s in ("test", "train"))
+        for v, n in networks.items()
+    }
+    recall = retrieval_table({name: features}, test.table.label, train.table.label, (1, 5, 10, 20))
+    rows = [{"view": r.view, "measure": f"r{r.k}", "value": r.recall} for r in recall.itertuples()]
+    probed = {v: probe_with_chosen_lr(at, train, use, seed=seed)[0] for v, (use, at) in features.items()}
+    table = classification_table(name, "probe", probed, test.table.label)
+    return rows + [{"view": r.view, "measure": "probe", "value": r.top1} for r in table.itertuples()]
+
+
+def mined(networks: dict, manifest: Manifest) -> list[dict]:
     """PMR and median CMR of the last epoch."""
     rows = []
-    for view, network in networks.items() if name in COTRAINED else ():
+    for view, network in networks.items():
         log = read_mining_log(network)
         rows.append({"view": view, "measure": "pmr", "value": float(positive_mining_recall(log).iloc[-1])})
         rows.append({"view": view, "measure": "cmr", "value": median_cmr(class_mining_recall(log, manifest))})
@@ -155,8 +172,7 @@ def main() -> None:
         if step != "measure":
             getattr(run, step)(*rest)
             return
-        with atomic_path(resolve(f"{run.folder}/measured-{rest[0].replace(':', '-')}.csv")) as path:
-            run.measure(rest[0]).to_csv(path, index=False)
+        write_csv(f"{run.folder}/measured-{rest[0].replace(':', '-')}.csv", run.measure(rest[0]))
         return
     given = [a for a in sys.argv[1:] if a]
 
@@ -189,8 +205,7 @@ def main() -> None:
         list(seeds.map(seed_of, args.seeds))
     files = [f for seed in args.seeds for f in sorted(resolve(Run(params, seed).folder).glob("measured-*.csv"))]
     table = pd.concat([pd.read_csv(f) for f in files]).assign(command="python -m bench.evidence " + " ".join(given))
-    with atomic_path(resolve(args.out)) as path:
-        table[COLUMNS].to_csv(path, index=False)
+    write_csv(args.out, table[COLUMNS])
 
 
 if __name__ == "__main__":

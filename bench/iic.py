@@ -10,24 +10,19 @@ all trainings are equally long. Without ``--phases`` and ``--set``, the initial 
 
 import argparse
 import sys
-from datetime import date
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from bench.evidence import COLUMNS
+from bench.evidence import COLUMNS, features_worth, in_percent, mined
 from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
-from cprlib.evaluation.classification import classification_table, probe_with_chosen_lr
-from cprlib.evaluation.features import network_features
-from cprlib.evaluation.mining import class_mining_recall, median_cmr, positive_mining_recall, read_mining_log
-from cprlib.evaluation.retrieval import retrieval_table
-from cprlib.methods import METHODS
+from cprlib.methods import ALL_VIEWS, METHODS
 from cprlib.notebook.parameters import from_notebook
 from cprlib.notebook.runner import choose, read_params
 from cprlib.store.errors import one_line
-from cprlib.store.files import atomic_path, project_root, resolve
+from cprlib.store.files import project_root, resolve, write_csv
 from cprlib.store.settings import read_pairs
 from cprlib.training.cotrain import untrained
 from cprlib.training.iic import IICConfig, fit_iic
@@ -52,26 +47,14 @@ def configuration(params: Path, method: str, seed: int, phases: list[int], outpu
 def measure(config: IICConfig, method: str, phases: list[int]) -> pd.DataFrame:
     """R@k and probe of each view and of both, PMR and median CMR of the last epoch."""
     manifest = Manifest.read(resolve(config.manifest))
-    frames = open_frames(manifest, config.views, config.short_side or None, resolve(config.cache))
-    train, test = manifest.split("train"), manifest.split("test")
-    features = {
-        v: tuple(network_features(config.out, manifest, frames, s, 64, view=v) for s in ("test", "train"))
-        for v in config.views
-    }
-    recall = retrieval_table({method: features}, test.table.label, train.table.label, (1, 5, 10, 20))
-    rows = [{"view": r.view, "measure": f"r{r.k}", "value": r.recall} for r in recall.itertuples()]
-    probed = {v: probe_with_chosen_lr(at, train, use, seed=config.seed)[0] for v, (use, at) in features.items()}
-    table = classification_table(method, "probe", probed, test.table.label)
-    rows += [{"view": r.view, "measure": "probe", "value": r.top1} for r in table.itertuples()]
+    frames = open_frames(manifest, config.views, config.short_side, config.cache)
+    rows = features_worth(method, dict.fromkeys(config.views, config.out), manifest, frames, config.seed, 64)
     if METHODS[method].build_miner:
-        log = read_mining_log(config.out)
-        rows.append({"view": "both", "measure": "pmr", "value": float(positive_mining_recall(log).iloc[-1])})
-        rows.append({"view": "both", "measure": "cmr", "value": median_cmr(class_mining_recall(log, manifest))})
+        rows += mined({ALL_VIEWS: config.out}, manifest)
     about = {"run": Path(config.out).parent.name, "seed": config.seed, "method": method, "cycle": 0}
     stages = (len(config.keeps) + 1 if config.keeps else config.num_stages) if METHODS[method].build_miner else 0
     epoch = 0 if method == "random" else config.all_epochs
-    table = pd.DataFrame(rows).assign(**about, stages=stages, epoch=epoch)
-    return table.assign(value=(100 * table.value).round(3), date=date.today().isoformat())
+    return in_percent(rows, **about, stages=stages, epoch=epoch)
 
 
 @one_line()
@@ -100,8 +83,7 @@ def main() -> None:
             tables.append(measure(config, method, args.phases).assign(dataset=dataset.lower()))
             print(method, seed, tables[-1].set_index(["view", "measure"])["value"].to_dict(), flush=True)
     command = "python -m bench.iic " + " ".join(a for a in sys.argv[1:] if not a.startswith("/"))
-    with atomic_path(resolve(args.out)) as path:
-        pd.concat(tables).assign(command=command)[COLUMNS].to_csv(path, index=False)
+    write_csv(args.out, pd.concat(tables).assign(command=command)[COLUMNS])
 
 
 if __name__ == "__main__":

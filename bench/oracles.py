@@ -12,18 +12,15 @@ this: nothing in cprlib gives labels to a miner.
 import argparse
 from collections.abc import Mapping
 from contextlib import contextmanager
-from datetime import date
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.evidence import Run, mined
+from bench.evidence import Run, in_percent
 from cprlib.cascade import Retrieval
-from cprlib.data.frames import open_frames
-from cprlib.data.manifest import Manifest
 from cprlib.store.errors import one_line
-from cprlib.store.files import atomic_path, resolve
+from cprlib.store.files import resolve, write_csv
 from cprlib.store.folders import training_folder
 from cprlib.store.settings import read_params
 from cprlib.training import step
@@ -99,18 +96,12 @@ def told(oracles: Mapping[str, Oracle]):
 def measure(params: dict, seed: int, kind: str) -> pd.DataFrame:
     """R@k, probe and PMR after one cycle of co-training with this kind of positive."""
     run, folder = Run(params, seed), f"{Run(params, seed).folder}/oracles/{kind}"
-    manifest = Manifest.read(resolve(params["manifest"]))
-    names = manifest.table.drop_duplicates("label").sort_values("label").class_name
-    oracle = Oracle(kind, [tuple(name.split("_", 1)) for name in names], "", params["top_k"], seed)
+    classes = [tuple(name.split("_", 1)) for name in run.manifest.class_names]
+    oracle = Oracle(kind, classes, "", params["top_k"], seed)
     inits = {view: training_folder(run.folder, "infonce", view) for view in run.views}
     with told(oracle):
         networks = cotrain(run.config(method="cpr", out=folder), 1, inits, miner=oracle)
-    frames = open_frames(manifest, run.views, params["short_side"], resolve(params["cache"]))
-    networks = {view: str(path) for view, path in networks.items()}
-    rows = run.features_worth("cpr", networks, manifest, frames)
-    rows += mined("cpr", networks, manifest) if kind != "siblings" else []
-    table = pd.DataFrame(rows).assign(seed=seed, kind=kind, date=date.today().isoformat())
-    return table.assign(value=(100 * table.value).round(3))
+    return in_percent(run.worth("cpr", networks, mines=kind != "siblings"), seed=seed, kind=kind)
 
 
 @one_line()
@@ -126,10 +117,8 @@ def main() -> None:
     for seed in args.seeds:
         for kind in args.kinds:
             tables.append(measure(params, seed, kind))
-            with atomic_path(resolve(args.out)) as path:  # after every kind
-                pd.concat(tables).assign(command=f"python -m bench.oracles {args.params}")[COLUMNS].to_csv(
-                    path, index=False
-                )
+            table = pd.concat(tables).assign(command=f"python -m bench.oracles {args.params}")
+            write_csv(args.out, table[COLUMNS])  # after every kind
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from cprlib.store.files import atomic_path
+from cprlib.store.files import write_csv
 
 CPU = torch.device("cpu")
 TURN = 0.05  # seconds of a turn, at least: short functions are called repeatedly
@@ -108,8 +108,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 def append_row(path: Path, row: dict[str, Any]) -> None:
     """Add a row to a CSV file."""
     before = [pd.read_csv(path)] if path.exists() else []
-    with atomic_path(path) as tmp:
-        pd.concat([*before, pd.DataFrame([row])]).to_csv(tmp, index=False)
+    write_csv(path, pd.concat([*before, pd.DataFrame([row])]))
 
 
 def _cpu() -> str:

@@ -16,10 +16,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.evidence import Run, mined
+from bench.evidence import Run
 from cprlib.cascade import Retrieval, cascade_retrieve, plan_stages
-from cprlib.data.frames import open_frames
-from cprlib.data.manifest import Manifest
 from cprlib.evaluation.choice import rank_plans, stages_of, true_share
 from cprlib.miners import fusion
 from cprlib.report.figures.curves import choice_figure
@@ -105,11 +103,8 @@ def train(params: dict, run: str, rule: str) -> dict[str, float]:
     job = Run(params, int(run.rsplit("-seed", 1)[1]))
     inits = {view: training_folder(run, "infonce", view) for view in job.views}
     config = job.config(method="cpr", out=f"{job.folder}/{rule}")
-    networks = {v: str(path) for v, path in cotrain(config, 1, inits, RULES[rule]).items()}
-    manifest = Manifest.read(resolve(params["manifest"]))
-    frames = open_frames(manifest, job.views, params["short_side"] or None, resolve(params["cache"]))
-    rows = [*job.features_worth("cpr", networks, manifest, frames), *mined("cpr", networks, manifest)]
-    return {f"{row['measure']} {row['view']}": 100 * row["value"] for row in rows}
+    networks = cotrain(config, 1, inits, RULES[rule])
+    return {f"{row['measure']} {row['view']}": 100 * row["value"] for row in job.worth("cpr", networks)}
 
 
 @one_line()

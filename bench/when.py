@@ -9,19 +9,17 @@ of N epochs, "classes=N" trains and tests on the first N classes only, and a nam
 
 import argparse
 import re
-from datetime import date
 
 import pandas as pd
 import torch
 import yaml
 
-from bench.evidence import COLUMNS, Run, mined
+from bench.evidence import COLUMNS, Run, in_percent
 from cprlib.data.flow import extract_flow
 from cprlib.data.frame_cache import build_cache
-from cprlib.data.frames import open_frames
 from cprlib.data.manifest import Manifest
 from cprlib.store.errors import one_line
-from cprlib.store.files import atomic_path, resolve
+from cprlib.store.files import resolve, write_csv
 from cprlib.store.folders import training_folder
 from cprlib.store.settings import read_params
 from cprlib.training.cotrain import cotrain
@@ -75,23 +73,19 @@ def measure(params: dict, seed: int, point: str, methods: list[str]) -> pd.DataF
     for view in base.views:
         base.start("infonce", view)
     run = Run(params | changes, seed)
-    manifest = Manifest.read(resolve(params["manifest"]))
-    frames = open_frames(manifest, run.views, params["short_side"], resolve(params["cache"]))
-    tables = []
+    rows = []
     for method in ["infonce", *methods]:
         networks = {view: training_folder(base.folder, "infonce", view) for view in base.views}
         if method != "infonce":
             out = f"{base.folder}/when/{point}"
             networks = cotrain(run.config(method=method, out=out), run.params["cycles"], networks)
-            networks = {view: str(path) for view, path in networks.items()}
-        rows = [*run.features_worth(method, networks, manifest, frames), *mined(method, networks, manifest)]
         stages = {"coclr": 1, "cpr": run.params["num_stages"]}.get(method, 0)
         cycle = 0 if method == "infonce" else run.params["cycles"]
-        tables.append(pd.DataFrame(rows).assign(method=method, stages=stages, cycle=cycle))
-    table = pd.concat(tables).assign(run=f"when-{point}-seed{seed}", seed=seed)
-    table["dataset"] = params.get("evaluated_on", "built-in").lower()
-    table = table.assign(epoch=table.cycle * run.config(method="coclr").all_epochs, date=date.today().isoformat())
-    return table.assign(value=(100 * table.value).round(3))
+        about = {"method": method, "stages": stages, "cycle": cycle}
+        about["epoch"] = cycle * run.config(method="coclr").all_epochs
+        rows += [row | about for row in run.worth(method, networks)]
+    dataset = params.get("evaluated_on", "built-in").lower()
+    return in_percent(rows, run=f"when-{point}-seed{seed}", seed=seed, dataset=dataset)
 
 
 @one_line()
@@ -108,9 +102,8 @@ def main() -> None:
     for seed in args.seeds:
         for point in args.points:
             tables.append(measure(params, seed, point, args.methods))
-            with atomic_path(resolve(args.out)) as path:  # after every point
-                table = pd.concat(tables).assign(command=f"python -m bench.when {args.params}")
-                table[COLUMNS].to_csv(path, index=False)
+            table = pd.concat(tables).assign(command=f"python -m bench.when {args.params}")
+            write_csv(args.out, table[COLUMNS])  # after every point
 
 
 if __name__ == "__main__":

@@ -35,14 +35,7 @@ from data_prep.toy_shapes import scene, thing, trajectory
 
 MOTIONS = ("slide", "bounce", "spin", "pulse", "circle", "diagonal")
 LOOKS = ("ball", "bar", "corner", "pole", "pair", "cross")
-SCENES = (
-    "waves",
-    "clouds",
-    "checks",
-    "stripes",
-    "ripples",
-    "bricks",
-)
+SCENES = ("waves", "clouds", "checks", "stripes", "ripples", "bricks")
 CLASSES = tuple((motion, LOOKS[(n + step) % 6]) for n, motion in enumerate(MOTIONS) for step in (0, 1, 3))
 SCENES_EACH = 3  # thing n is filmed in front of scenes n, n + 1 and n + 2
 WIDTH, HEIGHT, FPS = 80, 60, 25.0
@@ -147,13 +140,8 @@ def _row(folder: Path, job: tuple[int, int, int]) -> dict:
     class_name = "_".join(CLASSES[number])
     source_id = f"{class_name}_g{recording + 1:02}"
     path = Path(folder) / "videos" / class_name / f"{source_id}_c{take + 1:02}.mp4"
-    return {
-        "path": str(path),
-        "label": number,
-        "class_name": class_name,
-        "source_id": source_id,
-        "recording": recording,
-    }
+    names = {"label": number, "class_name": class_name, "source_id": source_id, "recording": recording}
+    return {"path": str(path), **names}
 
 
 def _known(folder: Path, seed: int, job: tuple[int, int, int], memory: Remembered) -> dict | None:

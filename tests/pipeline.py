@@ -11,6 +11,8 @@ import pandas as pd
 from cprlib.store.files import project_root
 
 ROOT = project_root()
+# What a browser fetches when it opens a page.
+FETCHES = re.compile(r"""(?:src|href)=["']?(?:https?:)?//|url\(["']?https?:|from ["']https?:""")
 
 
 class Pipeline:

@@ -18,6 +18,7 @@ from cprlib.training.config import TrainingConfig
 from cprlib.training.fit import fit
 from cprlib.training.loop import read_metrics
 from tests.pipeline import Pipeline
+from tests.trainings import SMALL
 
 OWNER = r"process \d+ on \S+, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
@@ -56,8 +57,8 @@ def cached(manifest, folder):
 
 @pytest.fixture
 def config(toy_manifest, tmp_path):
-    small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, lr_milestones=())
-    return TrainingConfig(manifest=str(toy_manifest), out=str(tmp_path / "t"), K=16, epochs=3, device="cpu", **small)
+    more = dict(K=16, epochs=3, lr_milestones=(), device="cpu")
+    return TrainingConfig(manifest=str(toy_manifest), out=str(tmp_path / "t"), **SMALL, **more)
 
 
 def test_of_two_trainings_one_trains_and_both_return_it(config, tmp_path):

@@ -9,12 +9,8 @@ def test_the_cascade_as_miner_in_lightlys_moco():
     from examples import lightly_moco
 
     clips = lightly_moco.made_clips(40, torch.Generator().manual_seed(0))
-    assert clips["rgb"].shape == clips["flow"].shape == (40, 3, 4, 24, 24) and set(clips["side"].tolist()) == {
-        0,
-        1,
-        2,
-        3,
-    }
+    assert clips["rgb"].shape == clips["flow"].shape == (40, 3, 4, 24, 24)
+    assert set(clips["side"].tolist()) == {0, 1, 2, 3}
     found = lightly_moco.main(steps=20)
     assert found["mined rows that are right"] > 0.5  # four directions: chance is 0.25
     assert all(0 <= share <= 1 for share in found.values())

@@ -1,4 +1,4 @@
-"""The queue against a Python list."""
+"""The queue: siblings, saving, refused batches; tests/test_properties.py has what it holds."""
 
 import pytest
 import torch
@@ -14,23 +14,6 @@ def batch(start, size, dim=3):
         ids // 2,
         ids % 4,
     )
-
-
-@pytest.mark.parametrize("sizes", [(4, 4, 4), (3, 5, 7, 1), (10,), (25, 2), (1,) * 13])
-def test_keeps_the_newest_clips_whatever_the_batch_size(sizes):
-    queue, oracle, start = FeatureQueue(10, 3, ("rgb", "flow")), [], 0
-    for size in sizes:
-        queue.enqueue(*batch(start, size))
-        oracle = (oracle + list(range(start, start + size)))[-10:]
-        start += size
-        assert queue.filled.sum() == len(oracle) and queue.is_full == (len(oracle) == 10)
-        assert sorted(queue.video_id[queue.filled].tolist()) == oracle
-    filled = queue.filled
-    for view, shift in (("rgb", 0.0), ("flow", 0.5)):  # one index for all views and ids
-        assert torch.equal(queue.features[view][filled, 0], queue.video_id[filled].float() + shift)
-    assert torch.equal(queue.source_id[filled], queue.video_id[filled] // 2)
-    assert torch.equal(queue.label[filled], queue.video_id[filled] % 4)
-    assert (queue.video_id[~filled] == -1).all() and (queue.features["rgb"][~filled] == 0).all()
 
 
 def test_siblings_share_the_recording_and_empty_rows_have_none():

@@ -12,18 +12,7 @@ from cprlib.store.files import project_root
 def plan(tmp_path, **config):
     path = tmp_path / "paper.yaml"
     path.write_text(yaml.safe_dump(config))
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "-n",
-        "-s",
-        "paper.smk",
-        "--cores",
-        "2",
-        "--configfile",
-        path,
-    ]
+    command = [sys.executable, "-m", "snakemake", "-n", "-s", "paper.smk", "--cores", "2", "--configfile", path]
     done = subprocess.run(command, cwd=project_root(), capture_output=True, text=True)
     printed = done.stdout + done.stderr
     return done.returncode, printed, re.findall(r"^(?:local)?rule ([^:\n]+):$", printed, re.MULTILINE)

@@ -1,21 +1,18 @@
 """The Snakefile with params/smoke.yaml: every notebook, from rendered videos to the comparison."""
 
-import re
-
 import nbformat
 import pandas as pd
 import pytest
 
 from cprlib.methods import COTRAINED
 from cprlib.store.folders import training_folder
-from tests.pipeline import Pipeline
+from tests.pipeline import FETCHES, Pipeline
 
 METHODS = ("random", "infonce", "coclr", "cpr", "ubernce")
 STEPS = ("01_flow_extraction", "03_coclr", "04_cpr", "05_retrieval", "07_mining_quality", "09_paper_tables")
 STEPS += tuple(f"02_{method}_{view}" for method in ("infonce", "ubernce") for view in ("rgb", "flow"))
 STEPS += tuple(f"06_{protocol}_{method}" for protocol in ("probe", "finetune") for method in METHODS)
 NETWORKS = [training_folder("", method, view)[1:] for method in METHODS[1:] for view in ("rgb", "flow")]
-FETCHES = re.compile(r"""(?:src|href)=["']?(?:https?:)?//|url\(["']?https?:|from ["']https?:""")
 
 
 def test_every_step_writes_its_notebook_and_a_self_contained_page(smoke):

@@ -37,17 +37,21 @@ def test_a_manifest_with_any_names_survives_a_round_trip(tmp_path, classes, suff
 @few
 @given(st.integers(1, 7), st.lists(st.integers(1, 9), min_size=1, max_size=8))
 def test_the_memory_holds_the_last_rows_in_a_ring(size, batches):
-    queue, reference, written = FeatureQueue(size, 2, ["rgb"]), deque(maxlen=size), 0
+    queue, reference, written = FeatureQueue(size, 2, ["rgb", "flow"]), deque(maxlen=size), 0
     for batch in batches:
         ids = torch.arange(written, written + batch)
-        queue.enqueue({"rgb": ids[:, None].float().expand(-1, 2)}, ids, ids + 100, ids % 3)
+        features = {view: ids[:, None].expand(-1, 2) + shift for view, shift in (("rgb", 0.0), ("flow", 0.5))}
+        queue.enqueue(features, ids, ids + 100, ids % 3)
         reference.extend(ids.tolist())
         written += batch
-        held = queue.video_id[queue.filled]
+        filled = queue.filled
+        held = queue.video_id[filled]
         assert sorted(held.tolist()) == list(reference) and queue.is_full == (written >= size)
         assert all(int(row) == int(i) % size for row, i in enumerate(held))
-        assert torch.equal(queue.features["rgb"][queue.filled][:, 0], held.float())
-        assert torch.equal(queue.source_id[queue.filled], held + 100)
+        for view, shift in (("rgb", 0.0), ("flow", 0.5)):  # one index for all views and ids
+            assert torch.equal(queue.features[view][filled, 0], held + shift)
+        assert torch.equal(queue.source_id[filled], held + 100) and torch.equal(queue.label[filled], held % 3)
+        assert (queue.video_id[~filled] == -1).all() and (queue.features["rgb"][~filled] == 0).all()
 
 
 @st.composite

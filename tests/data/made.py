@@ -1,4 +1,4 @@
-"""Videos for the tests of `cprlib.data`, not made with `cprlib`."""
+"""Videos for the tests of `cprlib.data`, not written with `cprlib`, and manifests of videos."""
 
 import struct
 from fractions import Fraction
@@ -7,18 +7,33 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import pandas as pd
 import torch
 
-PLAIN = (1, 0, 0, 1)
+from cprlib.data.manifest import Manifest
+from cprlib.data.video import probe
+
+
+def gliding(num_frames: int, dx: int, dy: int, height: int = 64, width: int = 80, seed: int = 0) -> torch.Tensor:
+    """A texture that moves dx to the right and dy down per frame."""
+    noise = np.random.default_rng(seed).uniform(0, 255, (height, width, 3)).astype(np.float32)
+    texture = cv2.GaussianBlur(noise, (0, 0), 2.5)
+    texture = (texture - texture.min()) / np.ptp(texture) * 255
+    frames = [np.roll(texture, (t * dy, t * dx), (0, 1)) for t in range(num_frames)]
+    return torch.from_numpy(np.stack(frames).astype(np.uint8))
 
 
 def moving(num_frames: int = 60, height: int = 48, width: int = 64) -> torch.Tensor:
-    """A texture that moves and changes, so that no two frames are alike."""
-    noise = np.random.default_rng(0).uniform(0, 255, (height, width, 3)).astype(np.float32)
-    texture = cv2.GaussianBlur(noise, (0, 0), 2.5)
-    texture = (texture - texture.min()) / np.ptp(texture) * 200
-    frames = [np.roll(texture, (t, 2 * t), (0, 1)) + t % 50 for t in range(num_frames)]
-    return torch.from_numpy(np.stack(frames).astype(np.uint8))
+    """A texture that moves and becomes lighter, so that no two frames are alike."""
+    frames = gliding(num_frames, 2, 1, height, width).float() * 200 / 255
+    return (frames + torch.arange(num_frames).view(-1, 1, 1, 1) % 50).byte()
+
+
+def described(*paths: Path, **columns) -> Manifest:
+    """A manifest of existing videos of one class, each a recording of its own; `columns` replace those of the table."""
+    rows = [{"path": str(path), "source_id": str(number), **probe(path)._asdict()} for number, path in enumerate(paths)]
+    table = pd.DataFrame(rows).assign(label=0, class_name="c", split="train", flow_path="", video_id=range(len(paths)))
+    return Manifest(table.assign(**columns)).validate()
 
 
 def encoded(

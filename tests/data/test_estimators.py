@@ -8,7 +8,8 @@ from torchvision.models.optical_flow import raft_small
 from cprlib.data import estimators
 from cprlib.data.estimators import estimator
 from cprlib.data.flow import estimate, extract_flow, flow_info
-from tests.data.test_flow import gliding, manifest_of
+from tests.data.made import gliding
+from tests.data.test_flow import manifest_of
 
 
 @pytest.fixture(scope="module")

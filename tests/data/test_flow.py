@@ -3,9 +3,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -24,17 +22,9 @@ from cprlib.data.flow import (
 from cprlib.data.manifest import Manifest
 from cprlib.data.video import fingerprint, probe, read_clip, resize, write_video
 from cprlib.store.files import locked
+from tests.data.made import described, gliding
 
 DATA = Path(os.environ.get("CPR_DATA", "../shared")) / "videos" / "ucf101-12"
-
-
-def gliding(num_frames: int, dx: int, dy: int, height: int = 64, width: int = 80) -> torch.Tensor:
-    """A texture that moves dx to the right and dy down per frame."""
-    noise = np.random.default_rng(0).uniform(0, 255, (height, width, 3)).astype(np.float32)
-    texture = cv2.GaussianBlur(noise, (0, 0), 2.5)
-    texture = (texture - texture.min()) / np.ptp(texture) * 255
-    frames = [np.roll(texture, (t * dy, t * dx), (0, 1)) for t in range(num_frames)]
-    return torch.from_numpy(np.stack(frames).astype(np.uint8))
 
 
 def smooth_flow(num_frames: int, height: int, width: int) -> torch.Tensor:
@@ -47,21 +37,9 @@ def smooth_flow(num_frames: int, height: int, width: int) -> torch.Tensor:
 
 def manifest_of(folder: Path, **videos: torch.Tensor) -> Manifest:
     """Write videos to `folder`; returns their manifest."""
-    rows = []
-    for number, (name, frames) in enumerate(videos.items()):
-        path = folder / f"{name}.mp4"
-        write_video(path, frames)
-        about = {"path": str(path), "label": 0, "class_name": "c", "source_id": name}
-        about |= {"video_id": number, "split": "train", "flow_path": ""}
-        rows.append({**about, **probe(path)._asdict()})
-    return Manifest(pd.DataFrame(rows)).validate()
-
-
-def described(*paths: Path) -> Manifest:
-    """A manifest of existing videos."""
-    rows = [{"path": str(path), "source_id": str(number), **probe(path)._asdict()} for number, path in enumerate(paths)]
-    table = pd.DataFrame(rows).assign(label=0, class_name="c", split="train", flow_path="", video_id=range(len(paths)))
-    return Manifest(table).validate()
+    for name, frames in videos.items():
+        write_video(folder / f"{name}.mp4", frames)
+    return described(*(folder / f"{name}.mp4" for name in videos))
 
 
 @pytest.mark.parametrize("method", ["tvl1", "dis"])

@@ -8,9 +8,7 @@ import time
 from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -19,27 +17,18 @@ from cprlib.data.flow import extract_flow
 from cprlib.data.frame_cache import build_cache
 from cprlib.data.frames import CachedFrames, VideoFrames, open_frames
 from cprlib.data.manifest import Manifest
-from cprlib.data.video import probe, write_video
+from cprlib.data.video import write_video
+from tests.data.made import described, gliding
 
 VIEWS = ("rgb", "flow")
 
 
-def texture(num_frames: int, height: int, width: int, seed: int) -> torch.Tensor:
-    noise = np.random.default_rng(seed).uniform(0, 255, (height, width, 3)).astype(np.float32)
-    smooth = cv2.GaussianBlur(noise, (0, 0), 2).clip(0, 255).astype(np.uint8)
-    return torch.from_numpy(np.stack([np.roll(smooth, (t, 2 * t), (0, 1)) for t in range(num_frames)]))
-
-
 def make(folder: Path, with_flow: bool = True) -> Manifest:
     """Three videos of different length, size and aspect ratio."""
-    rows = []
-    for number, shape in enumerate([(20, 48, 64), (9, 64, 40), (2, 32, 32)]):
-        path = folder / f"v{number}.mp4"
-        write_video(path, texture(*shape, number))
-        about = {"path": str(path), "label": 0, "class_name": "c", "source_id": str(number)}
-        about |= {"video_id": number, "split": "test" if number == 1 else "train", "flow_path": ""}
-        rows.append({**about, **probe(path)._asdict()})
-    manifest = Manifest(pd.DataFrame(rows)).validate()
+    paths = [folder / f"v{number}.mp4" for number in range(3)]
+    for path, (count, *size) in zip(paths, [(20, 48, 64), (9, 64, 40), (2, 32, 32)], strict=True):
+        write_video(path, gliding(count, 2, 1, *size))
+    manifest = described(*paths, split=["train", "test", "train"])
     return extract_flow(manifest, folder / "flow", "dis", workers=1) if with_flow else manifest
 
 
@@ -168,7 +157,7 @@ def test_a_cache_is_identified_by_content_and_rebuilt_if_it_does_not_match(tmp_p
     part = moved.split("test")
     assert len(open_frames(part, ["rgb"], 16, tmp_path / "c").places["rgb"]) == len(part)
     assert len(open_frames(moved, ["rgb"], 16, tmp_path / "c").places["rgb"]) == len(moved)  # not only the part
-    write_video(moved.table.path[1], texture(9, 64, 40, 77))
+    write_video(moved.table.path[1], gliding(9, 2, 1, 64, 40, seed=77))
     again = open_frames(moved, ["rgb"], 16, tmp_path / "c").frames(1, "rgb", [4])
     assert torch.equal(again, open_frames(moved, ["rgb"], 16).frames(1, "rgb", [4])) and not torch.equal(
         again, expected
@@ -182,7 +171,7 @@ def test_a_finished_cache_is_kept_and_a_changed_video_rebuilds_it(tmp_path, monk
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     assert filled == [0, 1, 2]
-    write_video(manifest.table.path[1], texture(9, 64, 40, 77))
+    write_video(manifest.table.path[1], gliding(9, 2, 1, 64, 40, seed=77))
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     assert filled == [0, 1, 2] * 2
     os.truncate(tmp_path / "c/rgb_16.bin", 1000)
@@ -243,10 +232,7 @@ def test_a_killed_build_is_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1])
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     assert filled == [2]
-    cached, decoded = (
-        open_frames(manifest, ["rgb"], 16, tmp_path / "c"),
-        open_frames(manifest, ["rgb"], 16),
-    )
+    cached, decoded = open_frames(manifest, ["rgb"], 16, tmp_path / "c"), open_frames(manifest, ["rgb"], 16)
     for row in manifest.table.itertuples():
         every = range(row.num_frames)
         a, b = (f.frames(row.video_id, "rgb", every) for f in (cached, decoded))

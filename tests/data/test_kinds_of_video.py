@@ -1,6 +1,7 @@
 """The variety of real videos: any frame rate, any orientation, ten bits, long ones, copied tags, cut ends."""
 
 import os
+import shutil
 import struct
 import tracemalloc
 from pathlib import Path
@@ -10,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from cprlib.data import seeking, video
+from cprlib.data import seeking
 from cprlib.data.container import VideoError, decode
 from cprlib.data.flow import extract_flow, flow_info, read_flow_levels, write_flow
 from cprlib.data.frame_cache import build_cache
 from cprlib.data.frames import open_frames
 from cprlib.data.video import fingerprint, probe, read_clip, write_video
-from tests.data.made import encoded, moving, turned
-from tests.data.test_flow import described
+from tests.data.made import described, encoded, moving, turned
 
 CASES = Path(os.environ.get("CPR_DATA", "../shared")).resolve() / "cases"
 needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="no made files: CPR_DATA is not set")
@@ -91,7 +91,7 @@ def test_fragmented_and_faststart_files_are_complete(tmp_path, options):
     assert_read_right(tmp_path / "v.mp4", 60)
     content = (tmp_path / "v.mp4").read_bytes()
     (tmp_path / "v.mp4").write_bytes(content[: int(0.97 * len(content))])  # less than a twentieth of it is missing
-    with pytest.raises(VideoError, match="truncated"):
+    with pytest.raises(VideoError, match=r"truncated \(\d\d frames readable\)"):
         probe(tmp_path / "v.mp4")
 
 
@@ -209,7 +209,8 @@ def test_a_change_in_the_middle_changes_the_fingerprint(tmp_path):
             marks.add(fingerprint(path))
     assert len(marks) == 9
     path.write_bytes(content * 30)
-    assert video.fingerprint(path) == fingerprint(path)
+    shutil.copy(path, tmp_path / "copy.mp4")
+    assert fingerprint(tmp_path / "copy.mp4") == fingerprint(path)
 
 
 def test_a_damaged_middle_of_realistic_size_is_noticed(tmp_path):

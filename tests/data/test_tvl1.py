@@ -8,7 +8,7 @@ import torch
 from cprlib.data.flow import estimate, quantise
 from cprlib.data.tvl1 import median, resize, tvl1, warp
 from cprlib.data.video import read_clip
-from tests.data.test_flow import gliding
+from tests.data.made import gliding
 
 
 def grey(frames):

@@ -29,6 +29,12 @@ def videos(folder: Path, *names: str, frames: int = 5) -> Path:
     return folder
 
 
+def own_command(monkeypatch, source: Path, out: Path) -> None:
+    """``python -m data_prep.own_videos SOURCE OUT``, in this process."""
+    monkeypatch.setattr("sys.argv", ["own_videos", str(source), str(out), "--workers", "1"])
+    own_videos.main()
+
+
 def ucf_lists(folder: Path) -> Path:
     """Lists of three classes like the official ones, with their line ends and odd capitals."""
     folder.mkdir()
@@ -157,11 +163,7 @@ def test_hmdb51(tmp_path):
     lists.mkdir()
     sword = "Blade_sword_Scene_1_sword_f_cm_np1_fr_med_4"
     exercise = "Blade_sword_Scene_1_sword_exercise_f_cm_np1_ri_med_3"
-    clips = [
-        "21_wave_u_nm_np1_fr_goo_5",
-        "21_wave_u_nm_np1_fr_goo_6",
-        "#2 Gum_wave_h_nm_np1_fr_med_0",
-    ]
+    clips = ["21_wave_u_nm_np1_fr_goo_5", "21_wave_u_nm_np1_fr_goo_6", "#2 Gum_wave_h_nm_np1_fr_med_0"]
     marks = zip(clips, "120", strict=True)
     (lists / "wave_test_split2.txt").write_text("".join(f"{c}.avi {m} \n" for c, m in marks))
     (lists / "sword_test_split2.txt").write_text(f"{sword}.avi 1 \n")
@@ -224,8 +226,7 @@ def test_a_folder_inside_a_class_is_a_recording(tmp_path):
 @pytest.mark.parametrize(("name", "told"), [("jump/2.mp4", True), ("jump/1/b.mp4", False)])
 def test_own_videos_say_that_none_share_a_recording(tmp_path, monkeypatch, capsys, name, told):
     folder = videos(tmp_path / "own", "jump/1/a.mp4", name, "jump/3.mp4")
-    monkeypatch.setattr("sys.argv", ["own_videos", str(folder), str(tmp_path / "m.csv"), "--workers", "1"])
-    own_videos.main()
+    own_command(monkeypatch, folder, tmp_path / "m.csv")
     assert ("every video counts as a recording of its own" in capsys.readouterr().out) == told
     own_videos.tell_recordings(*own_videos.build(videos(tmp_path / "flat", "1.mp4", "2.mp4", "3.mp4"), workers=1))
     assert "one recording get the same source_id in a CSV" in capsys.readouterr().out  # no class folder to put them in

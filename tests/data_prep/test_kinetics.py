@@ -3,14 +3,12 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from cprlib.data.manifest import Manifest
-from cprlib.data.video import write_video
 from data_prep import kinetics
 from data_prep.common import MISSING, MISSING_CLASS, UNLISTED
+from tests.data_prep.test_data_prep import videos
 
 HEADER = "label,youtube_id,time_start,time_end,split,is_cc\n"
 TRAIN = """\
@@ -20,13 +18,6 @@ abseiling,AAAAAAAAAAA,20,30,train,0
 abseiling,gone1234567,100,110,train,1
 yoga,gone7654321,1,11,train,1
 """
-
-
-def videos(folder: Path, *names: str) -> Path:
-    for name in names:
-        noise = np.random.default_rng(list(name.encode())).integers(0, 255, (4, 16, 16, 3), dtype=np.uint8)
-        write_video(folder / name, torch.from_numpy(noise))
-    return folder
 
 
 @pytest.fixture

@@ -19,11 +19,7 @@ from cprlib.store.files import project_root
 from data_prep import common, own_sources, own_videos
 from data_prep.before import rows_before
 from data_prep.remembered import beside
-from tests.data_prep.test_data_prep import pairs, videos
-
-
-def split_of(manifest: Manifest, folder: Path) -> dict:
-    return {r.path[len(str(folder)) + 1 : -4]: (r.class_name, r.split) for r in manifest.table.itertuples()}
+from tests.data_prep.test_data_prep import own_command, pairs, videos
 
 
 @pytest.mark.parametrize(
@@ -71,8 +67,7 @@ def test_skipped_files_are_reported(tmp_path, monkeypatch, capsys):
         (folder / name).touch()
     for suffix in (".MTS", ".m2ts", ".3gp"):
         shutil.copy(folder / "jump/0.mp4", folder / f"run/x{suffix}")
-    monkeypatch.setattr("sys.argv", ["own_videos", str(folder), str(tmp_path / "m.csv"), "--workers", "1"])
-    own_videos.main()
+    own_command(monkeypatch, folder, tmp_path / "m.csv")
     printed = capsys.readouterr().out
     for line in (".txt file not looked at: 2 (a.txt, b.TXT)", ".heic file not looked at: 1 (c.heic)",
                  "file without suffix not looked at: 1 (README)", "identical: 3"):  # fmt: skip
@@ -113,8 +108,7 @@ def test_a_name_that_is_not_text_is_reported(tmp_path, monkeypatch, capsys):
         shutil.copy(folder / "jump/1.mp4", odd)
     except OSError:
         pytest.skip("this file system allows only text names")
-    monkeypatch.setattr("sys.argv", ["own_videos", str(folder), str(tmp_path / "m.csv"), "--workers", "1"])
-    own_videos.main()
+    own_command(monkeypatch, folder, tmp_path / "m.csv")
     assert "name is not UTF-8; rename the file: 1" in capsys.readouterr().out
     assert len(Manifest.read(tmp_path / "m.csv")) == 2
 
@@ -204,8 +198,7 @@ def test_odd_names_work_throughout(tmp_path, monkeypatch):
     videos(folder, *names)
     out = tmp_path / "out $1 {x}"
     out.mkdir()
-    monkeypatch.setattr("sys.argv", ["own_videos", str(folder), str(out / "videos.csv"), "--workers", "1"])
-    own_videos.main()
+    own_command(monkeypatch, folder, out / "videos.csv")
     manifest = Manifest.read(out / "videos.csv")
     assert sorted(manifest.table.path) == sorted(str(folder / name) for name in names)
     done = extract_flow(manifest, out / "flow", "dis", 20.0, 1)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from data_prep import own_videos
-from tests.data_prep.test_data_prep import videos
+from tests.data_prep.test_data_prep import own_command, videos
 
 CASES = Path(os.environ.get("CPR_DATA", "../shared")).resolve() / "cases" / "tables"
 CLASSES = {"latin1": None, "utf16": ["Run", "Walk"], "na": ["007", "NA"]}
@@ -76,8 +76,7 @@ def test_a_recording_of_several_classes_is_reported(tmp_path, monkeypatch, capsy
     _, problems = own_videos.build(path, workers=1)
     assert problems.path.tolist() == ["p1", "p2", "p3", "p4"]
     assert set(problems.reason) == {"recording of several classes (Run, Walk)"}
-    monkeypatch.setattr("sys.argv", ["own_videos", str(path), str(tmp_path / "m.csv"), "--workers", "1"])
-    own_videos.main()
+    own_command(monkeypatch, path, tmp_path / "m.csv")
     printed = capsys.readouterr().out
     assert "recording of several classes: 4 (p1, p2, p3, …)" in printed and "belongs in the column group" in printed
 

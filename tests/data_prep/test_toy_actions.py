@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +23,11 @@ def few(monkeypatch):
     monkeypatch.setattr(toy_actions, "CLASSES", CLASSES[:3])
 
 
+def digests(folder, seed=0):
+    toy_actions.build(folder, recordings=4, takes=1, seed=seed, workers=1)
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.rglob("*.mp4"))}
+
+
 def test_half_of_all_pairs_are_classes_and_every_motion_and_look_is_in_three():
     assert len(set(CLASSES)) == 18 and len(MOTIONS) == len(LOOKS) == 6
     assert set(Counter(motion for motion, _ in CLASSES).values()) == {3}
@@ -40,11 +44,6 @@ def test_manifest_has_groups_and_a_split_by_recording(few, tmp_path):
 
 
 def test_rendering_is_reproducible_to_the_byte(few, tmp_path):
-    def digests(folder):
-        toy_actions.build(folder, recordings=4, takes=1, workers=1)
-        files = sorted(Path(folder).rglob("*.mp4"))
-        return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
-
     assert digests(tmp_path / "a") == digests(tmp_path / "b")
 
 
@@ -100,16 +99,11 @@ def test_too_few_recordings_are_refused(tmp_path):
 
 
 def test_another_seed_makes_other_videos_and_damage_is_repaired(few, tmp_path):
-    def digests(seed: int) -> dict:
-        toy_actions.build(tmp_path, recordings=4, takes=1, seed=seed, workers=1)
-        return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(tmp_path.rglob("*.mp4"))}
-
-    zero = digests(0)
-    one = digests(1)
+    zero, one = digests(tmp_path, 0), digests(tmp_path, 1)
     assert zero.keys() == one.keys() and all(zero[name] != one[name] for name in zero)
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.mp4")}
-    assert digests(1) == one and {path: path.stat().st_mtime_ns for path in times} == times  # kept
+    assert digests(tmp_path, 1) == one and {path: path.stat().st_mtime_ns for path in times} == times  # kept
     next(iter(times)).write_bytes(b"cut off")
-    assert digests(1) == one
+    assert digests(tmp_path, 1) == one
     (tmp_path / "videos_looked.json").unlink()  # each video records its seed
-    assert digests(0) == zero
+    assert digests(tmp_path, 0) == zero

@@ -14,7 +14,7 @@ from cprlib.store.checkpoints import load_checkpoint
 from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
 from cprlib.training.loop import read_metrics
-from tests.two import in_two
+from tests.trainings import in_two
 
 CALLED = "cprlib.evaluation.features:network_features"
 

@@ -6,9 +6,7 @@ import pytest
 from nbformat import v4
 
 from cprlib.notebook.page import write_page
-
-# Things that a browser fetches when it opens a page.
-FETCHES = re.compile(r"""(?:src|href)=["']?(?:https?:)?//|url\(["']?https?:|from ["']https?:""")
+from tests.pipeline import FETCHES
 
 
 @pytest.fixture

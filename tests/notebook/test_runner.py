@@ -179,11 +179,7 @@ def test_parameters_without_annotation_and_those_papermill_cannot_parse(tmp_path
     notebook = write(tmp_path / "n.ipynb", parameters=source)
     types = notebook_parameters(notebook)
     assert list(types) == ["a", "b", "c", "d", "e"] and types["a"] is int and types["e"] is list
-    assert choose(notebook, options=[("c", "5"), ("b", "x"), ("d", "true")]) == {
-        "c": 5,
-        "b": "x",
-        "d": "true",
-    }
+    assert choose(notebook, options=[("c", "5"), ("b", "x"), ("d", "true")]) == {"c": 5, "b": "x", "d": "true"}
 
 
 def test_the_kernel_ends_with_its_runner(tmp_path):

@@ -12,6 +12,7 @@ from cprlib.data.augmentation import to_input
 from cprlib.encoders import ReleasedFlowInput, build_encoder
 from cprlib.store.checkpoints import export_released, load_released, main, save_checkpoint
 from cprlib.store.released import PARTS
+from tests.test_encoders import released_flow
 
 DIM = 16
 CLOSE = {"rtol": 1e-5, "atol": 5e-6}
@@ -186,19 +187,11 @@ def levels():
     return (127.5 + 90 * torch.stack([clip, clip.flip(2) * 0.5])).round().to(torch.uint8)
 
 
-def as_released(levels):
-    """The released code's input: a picture of red 128, green v, blue u, in 0..1, normalised with ImageNet's values."""
-    u, v = (levels[..., channel] for channel in (0, 1))
-    picture = torch.stack([torch.full_like(u, 128), v, u], dim=1).double() / 255
-    mean, std = ((torch.tensor(c)[:, None, None, None]) for c in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-    return (picture - mean) / std
-
-
 def test_a_released_flow_network_takes_flow_of_this_project(released, levels):
     model, path = released
     slow = copy.deepcopy(model.sampler[0]).double()
     with torch.no_grad():
-        expected = slow(as_released(levels)).mean((2, 3, 4))
+        expected = slow(released_flow(levels)).mean((2, 3, 4))
         right, wrong = (
             load_released(path, part="sampler", view=view).features(to_input(levels, "flow")).double()
             for view in ("flow", "rgb")
@@ -215,7 +208,7 @@ def test_flow_networks_of_this_project_are_exported_for_the_released_input(tmp_p
         out = export_released(encoder, tmp_path / "flow.pth.tar", view="flow")
         assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
         expected = encoder.features(clips)
-        there = load_released(out).features(as_released(levels).float())
+        there = load_released(out).features(released_flow(levels).float())
         torch.testing.assert_close(there, expected, rtol=1e-4, atol=1e-3)
         back = load_released(out, view="flow")
         torch.testing.assert_close(back.features(clips), expected, rtol=1e-4, atol=1e-3)

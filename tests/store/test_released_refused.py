@@ -8,6 +8,7 @@ import torch
 
 from cprlib.encoders import build_encoder
 from cprlib.store.checkpoints import export_released, load_released, save_checkpoint
+from tests.store.test_checkpoints import Evil
 
 DIM = 16
 
@@ -99,11 +100,6 @@ def test_other_backbones_parts_and_views_are_refused_before_reading(tmp_path):
         load_released("nowhere.pth.tar", view="residual")
     with pytest.raises(ValueError, match="view is 'residual'; choose one of rgb, flow"):
         export_released(build_encoder("tiny", 8), tmp_path / "out.pth.tar", view="residual")
-
-
-class Evil:
-    def __reduce__(self):
-        return (print, ("code ran",))
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -20,16 +20,15 @@ from cprlib.training.cotrain import untrained
 from cprlib.training.fit import fit
 from cprlib.training.loop import read_metrics
 from cprlib.training.snapshots import read_memory
+from tests.trainings import SMALL
 
 
 @pytest.fixture(scope="module")
 def whole(toy_manifest, tmp_path_factory):
     """The settings of a finished CoCLR network of three epochs that mines from the first."""
     place = tmp_path_factory.mktemp("whole")
-    small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, K=21, lr_milestones=())
-    config = TrainingConfig(
-        manifest=str(toy_manifest), out=str(place / "t"), method="coclr", top_k=2, epochs=3, **small
-    )
+    small = SMALL | dict(method="coclr", K=21, top_k=2, epochs=3, lr_milestones=())
+    config = TrainingConfig(manifest=str(toy_manifest), out=str(place / "t"), **small)
     flow = dataclasses.replace(config, method="infonce", view="flow", out=str(place / "flow"))
     config = dataclasses.replace(config, samplers={"flow": str(untrained(flow))})
     fit(config)

@@ -18,27 +18,23 @@ from cprlib.training.cotrain import cotrain, untrained
 from cprlib.training.fit import fit, open_pairs
 from cprlib.training.loop import read_metrics
 from cprlib.training.snapshots import memory_epochs, network_snapshots, read_memory
+from tests.trainings import SMALL, interrupted
 
 pretrain = importlib.import_module("cprlib.training.fit")
 
 
 @pytest.fixture
 def config(toy_manifest, tmp_path):
-    small = dict(
-        backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, epochs=2, lr_milestones=(1,)
-    )
-    mining = dict(K=21, momentum=0.9, num_stages=2, top_k=2)
-    return TrainingConfig(manifest=str(toy_manifest), out=str(tmp_path / "run"), **small, **mining)
+    more = dict(epochs=2, lr_milestones=(1,), K=21, momentum=0.9, num_stages=2, top_k=2)
+    return TrainingConfig(manifest=str(toy_manifest), out=str(tmp_path / "run"), **SMALL, **more)
 
 
 def pre_trained(config, tmp_path):
     """View -> folder of an InfoNCE training."""
-    return {
-        view: str(
-            untrained(dataclasses.replace(config, method="infonce", view=view, out=str(tmp_path / f"infonce_{view}")))
-        )
-        for view in ("rgb", "flow")
-    }
+    inits = {view: str(tmp_path / f"infonce_{view}") for view in ("rgb", "flow")}
+    for view, out in inits.items():
+        untrained(dataclasses.replace(config, method="infonce", view=view, out=out))
+    return inits
 
 
 def same_weights(a, b):
@@ -85,25 +81,16 @@ def test_no_training_step_before_the_queue_is_full(config, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["infonce", "cpr"])
-def test_resume_equals_never_stopped(config, tmp_path, monkeypatch, method):
+def test_resume_equals_never_stopped(config, tmp_path, method):
     inits = pre_trained(config, tmp_path)
     settings = dict(
         method=method, epochs=3, init=inits["rgb"], samplers={"flow": inits["flow"]} if method == "cpr" else {}
     )
     straight = fit(dataclasses.replace(config, out=str(tmp_path / "straight"), **settings))
     stopped = dataclasses.replace(config, out=str(tmp_path / "stopped"), **settings)
-    train_epoch = pretrain.train_epoch
-
-    def die_in_the_last_epoch(config, state, *rest):
-        if state.epoch == 2:
-            raise KeyboardInterrupt
-        return train_epoch(config, state, *rest)
-
-    monkeypatch.setattr(pretrain, "train_epoch", die_in_the_last_epoch)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(pretrain, 2):
         fit(stopped)
     assert not (tmp_path / "stopped" / "metrics.json").exists()
-    monkeypatch.undo()
     resumed = fit(stopped)
     assert same_weights(straight, resumed)
     drop = ["clips_per_s", "seconds"]
@@ -136,10 +123,8 @@ def test_cotraining_mines_with_the_newest_networks(config, tmp_path):
     inits = pre_trained(config, tmp_path)
     last = cotrain(dataclasses.replace(config, method="cpr", out=str(tmp_path), epochs=1), 2, inits)
     assert {v: f.name for v, f in last.items()} == {"rgb": "cpr_rgb_cycle2", "flow": "cpr_flow_cycle2"}
-    configs = {
-        name: load_checkpoint(tmp_path / name)["config"]
-        for name in ("cpr_rgb_cycle1", "cpr_flow_cycle1", "cpr_rgb_cycle2")
-    }
+    names = ("cpr_rgb_cycle1", "cpr_flow_cycle1", "cpr_rgb_cycle2")
+    configs = {name: load_checkpoint(tmp_path / name)["config"] for name in names}
     assert configs["cpr_rgb_cycle1"]["samplers"] == {"flow": inits["flow"]}
     assert configs["cpr_flow_cycle1"]["samplers"]["rgb"].endswith("cpr_rgb_cycle1")
     assert configs["cpr_rgb_cycle2"]["samplers"]["flow"].endswith("cpr_flow_cycle1")
@@ -163,13 +148,8 @@ def test_one_step_of_the_papers_recipe(name):
     fields = {field.name for field in dataclasses.fields(TrainingConfig)}
     settings = {k: v for k, v in values.items() if k in fields} | {"precision": "fp32", "device": "cpu"}
     config = from_notebook(TrainingConfig, settings, method="cpr", out="unused", samplers={"flow": "unused"})
-    assert (config.clip_len, config.clip_size, config.K, config.num_stages, config.momentum) == (
-        32,
-        128,
-        2048,
-        7,
-        0.999,
-    )
+    shape = config.clip_len, config.clip_size, config.K, config.num_stages, config.momentum
+    assert shape == (32, 128, 2048, 7, 0.999)
     assert (config.lr, config.weight_decay, config.epochs, config.lr_milestones) == (1e-3, 1e-5, 100, (80,))
     assert (values["infonce_epochs"], values["infonce_milestones"]) == (300, [250, 280])
     torch.manual_seed(0)

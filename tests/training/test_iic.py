@@ -22,15 +22,14 @@ from cprlib.training.iic_step import Embedding, choose_rows, train_step
 from cprlib.training.loop import read_metrics
 from cprlib.training.mining_log import log_table
 from cprlib.training.snapshots import read_memory
+from tests.trainings import SMALL, interrupted
 
 iic = importlib.import_module("cprlib.training.iic")
 
 
 @pytest.fixture
 def config(toy_manifest, tmp_path):
-    small = dict(
-        backbone="tiny", dim=16, clip_len=4, clip_stride=3, clip_size=24, short_side=30, batch_size=9, epochs=2
-    )
+    small = SMALL | dict(dim=16, clip_stride=3, clip_size=24, batch_size=9, epochs=2)
     mining = dict(num_stages=2, ratio=0.5, top_k=2, negatives=20, lr_milestones=(1,))
     return IICConfig(manifest=str(toy_manifest), out=str(tmp_path / "iic"), **small, **mining)
 
@@ -140,7 +139,7 @@ def test_iic_keeps_its_spread_and_beats_random_weights(config, toy_manifest, tmp
     assert sum(r5(folder, view) for view in config.views) > sum(r5(start, view) for view in config.views)
 
 
-def test_iic_cpr_trains_in_phases_logs_and_resumes(config, tmp_path, monkeypatch):
+def test_iic_cpr_trains_in_phases_logs_and_resumes(config, tmp_path):
     config = dataclasses.replace(
         config, method="iic_cpr", top_k_phases=(1, 2), keeps=(30,), intra="shuffle", loss="nce"
     )
@@ -151,18 +150,9 @@ def test_iic_cpr_trains_in_phases_logs_and_resumes(config, tmp_path, monkeypatch
     assert log.groupby("epoch")["rank"].max().tolist() == [0, 1, 1]
     assert (log["query_source"] != log["mined_source"]).all() and (log["query"] != log["mined"]).all()
     assert list(read_memory(straight).features) == ["residual", "rgb"]
-    train_epoch = iic.train_epoch
-
-    def die(config, state, *rest, **more):
-        if state.epoch == 2:
-            raise KeyboardInterrupt
-        return train_epoch(config, state, *rest, **more)
-
     stopped = dataclasses.replace(config, out=str(tmp_path / "stopped"))
-    monkeypatch.setattr(iic, "train_epoch", die)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(iic, 2):
         fit_iic(stopped)
-    monkeypatch.undo()
     a, b = load_checkpoint(straight), load_checkpoint(fit_iic(stopped))
     assert all(torch.equal(a[part][name], b[part][name]) for part in ("encoder", "memory") for name in a[part])
 

@@ -14,30 +14,19 @@ from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import cotrain, untrained
 from cprlib.training.fit import fit
 from cprlib.training.loop import read_metrics
+from tests.trainings import SMALL, interrupted
 
 training = importlib.import_module("cprlib.training.fit")
 
 
 @pytest.fixture
 def config(toy_manifest, tmp_path):
-    small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, K=21, momentum=0.9)
-    phases = dict(method="cpr", epochs=2, lr_milestones=(1,), num_stages=2, top_k_phases=(1, 3))
-    inits = {
-        view: str(
-            untrained(
-                TrainingConfig(manifest=str(toy_manifest), out=str(tmp_path / f"infonce_{view}"), view=view, **small)
-            )
-        )
-        for view in ("rgb", "flow")
-    }
-    return TrainingConfig(
-        manifest=str(toy_manifest),
-        out=str(tmp_path / "phases"),
-        init=inits["rgb"],
-        samplers={"flow": inits["flow"]},
-        **small,
-        **phases,
-    )
+    small = SMALL | dict(manifest=str(toy_manifest), K=21, momentum=0.9)
+    inits = {view: str(tmp_path / f"infonce_{view}") for view in ("rgb", "flow")}
+    for view, out in inits.items():
+        untrained(TrainingConfig(out=out, view=view, **small))
+    small |= dict(init=inits["rgb"], samplers={"flow": inits["flow"]}, method="cpr", epochs=2, lr_milestones=(1,))
+    return TrainingConfig(out=str(tmp_path / "phases"), num_stages=2, top_k_phases=(1, 3), **small)
 
 
 def test_phases_inherit_weights_and_restart_the_schedule(config, monkeypatch):
@@ -62,20 +51,11 @@ def test_phases_inherit_weights_and_restart_the_schedule(config, monkeypatch):
 
 
 @pytest.mark.parametrize("stop", [2, 3], ids=["between phases", "inside one"])
-def test_a_phase_is_resumed(config, tmp_path, monkeypatch, stop):
+def test_a_phase_is_resumed(config, tmp_path, stop):
     straight = fit(config)
-    train_epoch = training.train_epoch
-
-    def die(config, state, *rest):
-        if state.epoch == stop:
-            raise KeyboardInterrupt
-        return train_epoch(config, state, *rest)
-
     stopped = dataclasses.replace(config, out=str(tmp_path / "stopped"))
-    monkeypatch.setattr(training, "train_epoch", die)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted(training, stop):
         fit(stopped)
-    monkeypatch.undo()
     a, b = load_checkpoint(straight), load_checkpoint(fit(stopped))
     assert all(torch.equal(a["encoder"][name], b["encoder"][name]) for name in a["encoder"])
 

@@ -20,14 +20,13 @@ from cprlib.training.cotrain import untrained
 from cprlib.training.fit import fit
 from cprlib.training.iic import IICConfig, fit_iic
 from cprlib.training.loop import read_metrics
-from tests.two import in_two
+from tests.trainings import SMALL, in_two
 
 
 @pytest.fixture
 def config(toy_manifest, tmp_path):
     """CoCLR on 54 videos in batches of 8: six steps per epoch; the first three fill the memory."""
-    small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, lr_milestones=())
-    small |= dict(method="coclr", K=21, top_k=2, epochs=4, momentum=0.9, device="cpu")
+    small = SMALL | dict(method="coclr", K=21, top_k=2, epochs=4, lr_milestones=(), momentum=0.9, device="cpu")
     config = TrainingConfig(manifest=str(toy_manifest), out=str(tmp_path / "one"), **small)
     flow = dataclasses.replace(config, method="infonce", view="flow", out=str(tmp_path / "flow"))
     return dataclasses.replace(config, samplers={"flow": str(untrained(flow))})
@@ -118,8 +117,7 @@ def test_two_machines_equal_one_and_a_killed_one_ends_the_other(config, tmp_path
 
 
 def test_banks_of_two_processes_equal_those_of_one(toy_manifest, tmp_path):
-    small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, lr_milestones=())
-    small |= dict(negatives=20, num_stages=2, top_k=2, device="cpu", intra="shuffle", epochs=3)
+    small = SMALL | dict(negatives=20, num_stages=2, top_k=2, device="cpu", intra="shuffle", epochs=3, lr_milestones=())
     small |= dict(tau=0.5, lr=1e-4)  # a loss near 1, where 1e-5 is more than rounding
     methods = ("iic", "iic_cpr")
     ones = [IICConfig(str(toy_manifest), str(tmp_path / method), method=method, **small) for method in methods]

@@ -24,6 +24,7 @@ from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
 from cprlib.training.fit import check_same_videos, fit
 from cprlib.training.loop import read_metrics
+from tests.trainings import SMALL, interrupted
 
 training = importlib.import_module("cprlib.training.fit")
 
@@ -36,8 +37,8 @@ def videos(toy_manifest, tmp_path):
 
 @pytest.fixture
 def config(videos, tmp_path):
-    small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, epochs=1)
-    return TrainingConfig(manifest=str(videos), out=str(tmp_path / "t"), K=21, lr_milestones=(), top_k=2, **small)
+    more = dict(epochs=1, K=21, lr_milestones=(), top_k=2)
+    return TrainingConfig(manifest=str(videos), out=str(tmp_path / "t"), **SMALL, **more)
 
 
 def copy_of(manifest, folder):
@@ -184,18 +185,9 @@ def test_changes_without_effect_are_not_compared(config, videos, tmp_path, monke
     """Device, workers, a moved cache, moved videos, a moved training: it is resumed or loaded."""
     config = dataclasses.replace(config, epochs=2, cache=str(tmp_path / "cache"))
     whole = fit(dataclasses.replace(config, out=str(tmp_path / "whole")))
-    train_epoch = training.train_epoch
-
-    def die_in_the_second(config, state, *rest):
-        if state.epoch == 1:
-            raise KeyboardInterrupt
-        return train_epoch(config, state, *rest)
-
     if state == "interrupted":
-        monkeypatch.setattr(training, "train_epoch", die_in_the_second)
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted(training, 1):
             fit(config)
-        monkeypatch.undo()
     else:
         fit(config)
         monkeypatch.setattr(training, "train_epoch", None)  # would fail if it were called

@@ -12,6 +12,7 @@ from cprlib.training.config import TrainingConfig
 from cprlib.training.cotrain import untrained
 from cprlib.training.fit import fit
 from cprlib.training.iic import IICConfig, fit_iic
+from tests.trainings import SMALL
 
 ASKING = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal"}
 # These read values drawn on the host, on any device; the losses check positives only on a CPU.
@@ -43,8 +44,8 @@ class Asked(TorchDispatchMode):
 
 
 def train(manifest, out, method, device):
-    small = dict(backbone="tiny", dim=8, clip_len=4, clip_size=16, short_side=30, batch_size=8, lr_milestones=())
-    small |= dict(top_k=2, num_stages=2, epochs=2, device=device, manifest=str(manifest), method=method)
+    small = SMALL | dict(top_k=2, num_stages=2, epochs=2, lr_milestones=(), device=device, method=method)
+    small["manifest"] = str(manifest)
     if method.startswith("iic"):
         return fit_iic(IICConfig(out=str(out), negatives=20, ratio=0.5, **small))
     config = TrainingConfig(out=str(out), K=21, momentum=0.9, **small)

@@ -41,6 +41,13 @@ def cost(function: Callable) -> tuple[float, float]:
     return 1e3 * statistics.median(seconds(function, 1, CPU) for _ in range(3)), memory
 
 
+def tell(*cells: object) -> None:
+    """Print a line of a table, numbers that were measured with four digits."""
+    print(
+        "| " + " | ".join(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells) + " |", flush=True
+    )
+
+
 def cascade_table() -> None:
     """Time and memory of mining; should be linear in K."""
     print(
@@ -54,8 +61,7 @@ def cascade_table() -> None:
             stages = plan_stages(size, num_stages=count)
             ms, memory = cost(lambda q=queries, b=bank, s=stages, e=exclude: cascade_retrieve(q, b, s, e))
             times.append(ms)
-        row = 2 * size * DIM * 4 / 1e6, times[0], times[1], 1e6 * times[1] / size / BATCH, memory
-        print(f"| {size} | " + " | ".join(f"{value:.4g}" for value in row) + " |", flush=True)
+        tell(size, 2 * size * DIM * 4 / 1e6, *times, 1e6 * times[1] / size / BATCH, memory)
 
 
 def step_table() -> None:
@@ -66,8 +72,7 @@ def step_table() -> None:
         step = one_step(config, new_state(config), clips_of_noise("rgb", 3, (batch, frames, side)))
         step()  # gives the next step negatives
         ms, _ = cost(step)
-        row = ms, 2e3 * batch / ms, ms / (2 * batch * frames * side * side / 1e6)
-        print(f"| {batch} | {frames} | {side} | " + " | ".join(f"{value:.4g}" for value in row) + " |", flush=True)
+        tell(batch, frames, side, ms, 2e3 * batch / ms, ms / (2 * batch * frames * side * side / 1e6))
 
 
 def flow_table() -> None:
@@ -80,8 +85,7 @@ def flow_table() -> None:
             time = seconds(lambda part=part, place=place: extract_flow(part, place, "dis", 20.0, workers=1), 1, CPU)
             frames = int(part.table.num_frames.sum())
             size = sum(file.stat().st_size for file in place.rglob("*.mp4"))
-            row = time, 1e3 * time / frames, size / 1e3 / frames
-            print(f"| {count} | {frames} | " + " | ".join(f"{value:.4g}" for value in row) + " |", flush=True)
+            tell(count, frames, time, 1e3 * time / frames, size / 1e3 / frames)
 
 
 def loading_table() -> None:
@@ -98,8 +102,7 @@ def loading_table() -> None:
                 if n in SAMPLES:
                     processes = (own, *own.children(recursive=True))
                     held.append(sum(process.memory_full_info().uss for process in processes) / 1e6)
-            row = SAMPLES[-1] / (time.perf_counter() - start), *held
-            print(f"| {workers} | " + " | ".join(f"{value:.4g}" for value in row) + " |", flush=True)
+            tell(workers, SAMPLES[-1] / (time.perf_counter() - start), *held)
 
 
 def card_table() -> None:
@@ -119,20 +122,13 @@ def card_table() -> None:
         clip = sum(size for place, size in kept.items() if place not in weights) / len(result) / 1e6
         fixed = 6 * sum(weights.values()) / 1e6  # network, key encoder, sampler, gradients, Adam's two moments
         fits = [int((0.8 * 1e3 * card - fixed) / clip) for card in CARDS]
-        print(
-            f"| {backbone} | {frames} | {side} | {clip:.4g} | {fixed:.4g} | {', '.join(map(str, fits))} |", flush=True
-        )
+        tell(backbone, frames, side, clip, fixed, ", ".join(map(str, fits)))
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    tables = {
-        "cascade": cascade_table,
-        "step": step_table,
-        "flow": flow_table,
-        "loading": loading_table,
-        "card": card_table,
-    }
+    made = (cascade_table, step_table, flow_table, loading_table, card_table)
+    tables = {function.__name__.removesuffix("_table"): function for function in made}
     parser = argparse.ArgumentParser(description="Print tables of costs.")
     parser.add_argument("table", nargs="*", help=f"{', '.join(tables)}; default: all")
     names = parser.parse_args().table or list(tables)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cprlib.data.manifest import Manifest
+from cprlib.methods import ALL_VIEWS
 from cprlib.training.schedule import decay
 
 PROTOCOLS = ("probe", "frozen", "finetune")
@@ -199,5 +200,5 @@ def classification_table(method: str, protocol: str, probabilities: Mapping[str,
 
 def two_stream(probabilities: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The probabilities of each view and, with several views, their mean as "both"."""
-    both = {"both": torch.stack(list(probabilities.values())).mean(dim=0)} if len(probabilities) > 1 else {}
+    both = {ALL_VIEWS: torch.stack(list(probabilities.values())).mean(dim=0)} if len(probabilities) > 1 else {}
     return {**probabilities, **both}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from cprlib.data.augmentation import CROPS, evaluation_crops, to_input
 from cprlib.data.content import view_contents
@@ -113,16 +113,19 @@ def mean_over_windows(
     total, count = None, torch.zeros(len(windows.lengths), 1)
     rows = range(len(count)) if rows is None else rows
     batches = _batches(windows, max(1, batch_size // CROPS[windows.crops]), rows)
+    ahead = {"prefetch_factor": 1} if workers else {}
+    own = torch.Generator()  # else the loader draws from torch's global generator
+    loader = clip_loader(windows, workers, batch_sampler=batches, generator=own, **ahead)
     with torch.no_grad():
-        for videos, clips in _loader(windows, batches, workers):
+        for videos, clips in loader:
             videos = videos.repeat_interleave(clips.shape[1])
             values = function(to_input(clips.flatten(0, 1).to(device, non_blocking=True), windows.view))
             values = values.float().cpu()  # sums on the CPU: index_add_ on a GPU adds in no fixed order
             if total is None:
                 total = torch.zeros(len(count), values.shape[1])
-            own = videos % ranks.size() == ranks.rank()
-            total.index_add_(0, videos[own], values[own])
-            count.index_add_(0, videos[own], torch.ones(int(own.sum()), 1))
+            mine = videos % ranks.size() == ranks.rank()
+            total.index_add_(0, videos[mine], values[mine])
+            count.index_add_(0, videos[mine], torch.ones(int(mine.sum()), 1))
     mean = (ranks.summed(total) / ranks.summed(count))[rows.start : rows.stop]
     if not mean.isfinite().all():
         row = rows[int((~mean.isfinite()).any(dim=1).nonzero()[0])]
@@ -140,16 +143,6 @@ def _batches(windows: Windows, size: int, rows: range) -> list[list[int]]:
     batches = [own[start : start + size] for start in range(0, len(own), size)]
     wanted = [batch for batch in batches if any(videos[n] in rows for n in batch)]
     return wanted or [[0]]  # a process without videos encodes one, to learn the feature length
-
-
-def _loader(windows: Windows, batches: list[list[int]], workers: int) -> DataLoader:
-    return clip_loader(
-        windows,
-        workers,
-        batch_sampler=batches,
-        prefetch_factor=1 if workers else None,
-        generator=torch.Generator(),  # else the loader draws from torch's global generator
-    )
 
 
 def extract_features(

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cprlib.evaluation.chance import chance_recall, interval
+from cprlib.methods import ALL_VIEWS
 
 KS = (1, 5, 10, 20, 50)
 SMALL = 100  # with fewer test videos, all videos are used as queries, too
@@ -61,9 +62,11 @@ def prepare_views(
         view: prepare_features(pair[0], None if centre == "split" else _finite(pair[1], "gallery").mean(dim=0))
         for view, pair in features.items()
     }
-    if len(features) > 1:
-        query["both"], gallery["both"] = join_views(query), join_views(gallery)
-    return query, gallery
+    return _with_all_views(query), _with_all_views(gallery)
+
+
+def _with_all_views(prepared: dict[str, Tensor]) -> dict[str, Tensor]:
+    return prepared | ({ALL_VIEWS: join_views(prepared)} if len(prepared) > 1 else {})
 
 
 def nearest_neighbours(query: Any, gallery: Any, k: int, chunk: int = 256) -> tuple[Tensor, Tensor]:
@@ -183,8 +186,7 @@ def left_out_table(
     rows = []
     for method, views in features.items() if several > 1 else ():
         prepared = {view: prepare_features(torch.cat([*map(torch.as_tensor, pair)])) for view, pair in views.items()}
-        prepared |= {"both": join_views(prepared)} if len(prepared) > 1 else {}
-        for view, x in prepared.items():
+        for view, x in _with_all_views(prepared).items():
             similarity = (x @ x.T).masked_fill(codes[:, None] == codes, -torch.inf)
             recall = (labels[similarity.argmax(dim=1)] == labels).double().mean().item()
             rows.append((method, view, recall, *interval(recall, several), len(codes), several))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from cprlib.data.files import find_videos
 from cprlib.encoders import Encoder
 from cprlib.evaluation.centre import training_centre
 from cprlib.evaluation.features import clip_shape
-from cprlib.evaluation.stream import Window, stream_windows, timed_frames
+from cprlib.evaluation.stream import stream_windows, timed_frames
 from cprlib.methods import METHODS, VIEWS, sources_of
 from cprlib.store.checkpoints import load_checkpoint, load_released
 from cprlib.store.checkpoints import load_encoder as load_network
@@ -136,7 +137,7 @@ class VideoEncoder:
         clip_len, stride, size = self.shape
         windows = stream_windows(frames, sources_of(self.networks), clip_len, stride, self.short_side, self.flow)
         found, seconds = {view: [] for view in self.networks}, []
-        for batch in _batches(windows, 16):
+        while batch := list(islice(windows, 16)):
             for view, network in self.networks.items():
                 source = VIEWS[view].source
                 clips = torch.cat([evaluation_crops(w.clips[source], size, source) for w in batch])
@@ -221,17 +222,6 @@ def _frames(video: Video, fps: float) -> Iterator[tuple[float, np.ndarray]]:
     if not fps > 0:
         raise ValueError(f"fps is {fps}; give the frames per second, above 0")
     return ((number / fps, frame) for number, frame in enumerate(frames))
-
-
-def _batches(windows: Iterable[Window], size: int) -> Iterator[list[Window]]:
-    batch = []
-    for window in windows:
-        batch.append(window)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 @torch.inference_mode()

@@ -37,6 +37,14 @@ def manifest(tmp_path_factory) -> Manifest:
     return make(tmp_path_factory.mktemp("videos"))
 
 
+@pytest.fixture
+def filled(monkeypatch) -> list[int]:
+    """The numbers of the videos that this process has put into a cache."""
+    numbers, fill = [], store._fill
+    monkeypatch.setattr(store, "_fill", lambda job, **given: (numbers.append(job[0]), fill(job, **given))[1])
+    return numbers
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_cache_holds_the_frames_of_the_files(manifest, tmp_path, workers):
     build_cache(manifest, tmp_path, VIEWS, 24, workers)
@@ -164,10 +172,8 @@ def test_a_cache_is_identified_by_content_and_rebuilt_if_it_does_not_match(tmp_p
     )
 
 
-def test_a_finished_cache_is_kept_and_a_changed_video_rebuilds_it(tmp_path, monkeypatch):
-    manifest, filled = make(tmp_path, with_flow=False), []
-    fill = store._fill
-    monkeypatch.setattr(store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1])
+def test_a_finished_cache_is_kept_and_a_changed_video_rebuilds_it(tmp_path, filled):
+    manifest = make(tmp_path, with_flow=False)
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     assert filled == [0, 1, 2]
@@ -183,8 +189,8 @@ def test_a_finished_cache_is_kept_and_a_changed_video_rebuilds_it(tmp_path, monk
     assert torch.equal(cached, open_frames(manifest, ["rgb"], 16).frames(1, "rgb", [4]))
 
 
-def test_a_broken_video_is_named_and_the_others_are_not_read_twice(tmp_path, monkeypatch):
-    manifest, filled = make(tmp_path, with_flow=False), []
+def test_a_broken_video_is_named_and_the_others_are_not_read_twice(tmp_path, monkeypatch, filled):
+    manifest = make(tmp_path, with_flow=False)
     good = Path(manifest.table.path[1]).read_bytes()
     contents = store.contents(manifest)
     monkeypatch.setattr(store, "contents", lambda manifest, view: contents)
@@ -194,8 +200,7 @@ def test_a_broken_video_is_named_and_the_others_are_not_read_twice(tmp_path, mon
     with pytest.raises(FileNotFoundError):
         CachedFrames(manifest, tmp_path / "c", ["rgb"], 16)
     Path(manifest.table.path[1]).write_bytes(good)
-    fill = store._fill
-    monkeypatch.setattr(store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1])
+    filled.clear()
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     assert filled == [1]
 
@@ -215,8 +220,8 @@ store.build_cache(Manifest.read(sys.argv[1]), sys.argv[2], ["rgb"], 16, 1)
 """
 
 
-def test_a_killed_build_is_resumed(tmp_path, monkeypatch):
-    manifest, filled = make(tmp_path, with_flow=False), []
+def test_a_killed_build_is_resumed(tmp_path, filled):
+    manifest = make(tmp_path, with_flow=False)
     manifest.write(tmp_path / "m.csv")
     command = [sys.executable, "-c", KILLED, str(tmp_path / "m.csv"), str(tmp_path / "c")]
     root = Path(__file__).resolve().parents[2]
@@ -228,8 +233,6 @@ def test_a_killed_build_is_resumed(tmp_path, monkeypatch):
     process.send_signal(signal.SIGKILL)
     process.wait()
     log.write_text(log.read_text() + "2")  # an entry cut off by the kill
-    fill = store._fill
-    monkeypatch.setattr(store, "_fill", lambda job, **kw: (filled.append(job[0]), fill(job, **kw))[1])
     build_cache(manifest, tmp_path / "c", ["rgb"], 16, 1)
     assert filled == [2]
     cached, decoded = open_frames(manifest, ["rgb"], 16, tmp_path / "c"), open_frames(manifest, ["rgb"], 16)

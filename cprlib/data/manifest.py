@@ -44,8 +44,7 @@ class Manifest:
 
     Args:
         table: a row per video, with the columns of `COLUMNS`.
-        whole: the full table if `table` is a part of it, else None. A part is
-            neither validated nor written.
+        whole: the full table if `table` is a part of it, else None. A part is neither validated nor written.
     """
 
     table: pd.DataFrame
@@ -72,9 +71,8 @@ class Manifest:
     @property
     def source_codes(self) -> np.ndarray:
         """(N,) int64 number of each row's recording, the same in the whole and in its parts."""
-        if self.whole is None:
-            return pd.factorize(self.table.source_id)[0].astype(np.int64)
-        return pd.factorize(self.whole.source_id)[0].astype(np.int64)[self.table.video_id]
+        codes = pd.factorize(self.all_rows.source_id)[0].astype(np.int64)
+        return codes if self.whole is None else codes[self.table.video_id]
 
     def split(self, name: str) -> "Manifest":
         """The rows of one split; they keep their video_id, class names and source codes.

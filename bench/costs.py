@@ -43,9 +43,8 @@ def cost(function: Callable) -> tuple[float, float]:
 
 def tell(*cells: object) -> None:
     """Print a line of a table, numbers that were measured with four digits."""
-    print(
-        "| " + " | ".join(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells) + " |", flush=True
-    )
+    texts = (f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in cells)
+    print(f"| {' | '.join(texts)} |", flush=True)
 
 
 def cascade_table() -> None:
@@ -127,8 +126,7 @@ def card_table() -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
-    made = (cascade_table, step_table, flow_table, loading_table, card_table)
-    tables = {function.__name__.removesuffix("_table"): function for function in made}
+    tables = dict(cascade=cascade_table, step=step_table, flow=flow_table, loading=loading_table, card=card_table)
     parser = argparse.ArgumentParser(description="Print tables of costs.")
     parser.add_argument("table", nargs="*", help=f"{', '.join(tables)}; default: all")
     names = parser.parse_args().table or list(tables)

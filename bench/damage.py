@@ -137,17 +137,16 @@ def damage_settings(config: TrainingConfig, place: Path) -> Counter:
             except Exception as error:
                 counts[f"unhandled {name} {value!r} {type(error).__name__}: {str(error)[:60]}"] += 1
     path = place / "settings.yaml"
-    odd = (
-        b"seed: 1\nseed: 2\n",
-        b"- 1\n",
-        b"a: [\n",
-        b"\t",
-        b"x: !!python/object:os.system {}\n",
-        b"&a [*a]",
+    for text in (
+        "seed: 1\nseed: 2\n",
+        "- 1\n",
+        "a: [\n",
+        "\t",
+        "x: !!python/object:os.system {}\n",
+        "&a [*a]",
         b"\xff\xfe",
-    )
-    for content in odd:
-        path.write_bytes(content)
+    ):
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
         counts[outcome(lambda: read_params(path), path, None)] += 1
     return counts
 

@@ -90,7 +90,7 @@ def encode(
 class ToRGB:
     """Turns the pictures of one file into frames (H, W, 3) uint8, upright: phones store them turned or mirrored.
 
-    Asking a picture for its matrix keeps its pixels in memory until Python collects garbage, so one is asked.
+    A picture that was asked for its matrix stays in memory until Python collects garbage, so only the first is asked.
     """
 
     matrix: tuple[int, int, int, int] | None = None

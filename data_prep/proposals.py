@@ -16,7 +16,8 @@ import pandas as pd
 from cprlib.data.container import VideoError, open_video
 from cprlib.evaluation.centre import training_centre
 from cprlib.evaluation.video_encoder import find_networks
-from cprlib.store.files import read_json, resolve
+from cprlib.store.files import resolve
+from cprlib.store.folders import read_config
 from data_prep.own_sources import read_videos
 from data_prep.own_videos import TEST_SHARE
 
@@ -87,7 +88,7 @@ def of_networks(place: str | Path) -> dict[str, Any]:
         place: a run, a method of it or a training, see :func:`cprlib.evaluation.video_encoder.find_networks`.
     """
     networks = find_networks(resolve(place))
-    config = read_json(next(iter(networks.values())) / "config.json")
+    config = read_config(next(iter(networks.values())))
     flow = training_centre(networks["flow"], "flow").flow if "flow" in networks else {}
     return {name: config[name] for name in SHAPE} | {f"flow_{name}": value for name, value in flow.items()}
 

@@ -1,6 +1,6 @@
 """Features of whole videos: windows over the video, encoded in batches, averaged (section 3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -167,9 +167,8 @@ def extract_features(
         encoder.train(was_training)
 
 
-def clip_shape(training: str | Path) -> tuple[int, int, int]:
-    """(clip_len, clip_stride, clip_size) that a network was trained with; a ValueError if its checkpoint says none."""
-    config = load_checkpoint(training)["config"]
+def clip_shape(training: str | Path, config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """(clip_len, clip_stride, clip_size) of a training, from its checkpoint's config; ValueError if it lacks them."""
     shape = tuple(config.get(name) for name in ("clip_len", "clip_stride", "clip_size"))
     if not all(isinstance(number, int) and number > 0 for number in shape):
         raise ValueError(f"{training}: its checkpoint does not say what clips it was trained with; train it again")
@@ -205,7 +204,7 @@ def network_features(
         ValueError: the network was trained on test videos of this manifest, or on flow of another scale.
     """
     part, saved = manifest.split(split), load_checkpoint(training)
-    view, shape = view or saved["config"]["view"], clip_shape(training)
+    view, shape = view or saved["config"]["view"], clip_shape(training, saved["config"])
     check_judged(training, manifest, view)
     made_from = Fingerprint(
         {

@@ -108,7 +108,7 @@ def finetune(config: FinetuneConfig, redo: bool = False) -> Path:
 def _finetune(config: FinetuneConfig, redo: bool) -> Path:
     check_precision(config)
     videos, network = Manifest.read(resolve(config.manifest)), load_checkpoint(config.network)
-    view, shape = network["config"]["view"], clip_shape(config.network)
+    view, shape = network["config"]["view"], clip_shape(config.network, network["config"])
     check_judged(config.network, videos, view)
     clips, held = _parts(config, videos, view, shape)
     sampler = EpochSampler(len(clips), config.batch_size, config.seed)
@@ -192,7 +192,7 @@ def predicted(run: str | Path, videos: Manifest, frames: Any, crops: str, batch_
     model.load_state_dict(weights)
     view = settings["view"]
     check_judged(run, Manifest(videos.all_rows), view)
-    windows = Windows(frames, videos, view, *clip_shape(run), crops)
+    windows = Windows(frames, videos, view, *clip_shape(run, settings), crops)
     return _predict(model.to(pick_device(settings["device"])), windows, batch_size, workers)
 
 

@@ -22,7 +22,7 @@ from cprlib.evaluation.judged import check_judged
 from cprlib.evaluation.on_devices import on_devices
 from cprlib.evaluation.retrieval import retrieval_table
 from cprlib.methods import COTRAINED
-from cprlib.store.checkpoints import load_encoder
+from cprlib.store.checkpoints import load_checkpoint, load_encoder
 from cprlib.store.errors import one_line
 from cprlib.store.files import resolve, write_csv
 from cprlib.store.folders import (
@@ -125,7 +125,8 @@ def middle_features(
     for file, view in progress(networks, "networks over co-training"):
         path = Path(file)
         check_judged(path.parent if path.name == CHECKPOINT else path.parent.parent, manifest, view)
-        encoder, shape = load_encoder(path, view).to(pick_device("auto")), clip_shape(path)
+        encoder = load_encoder(path, view).to(pick_device("auto"))
+        shape = clip_shape(path, load_checkpoint(path)["config"])
         windows = [Windows(frames, manifest.split(s), view, *shape, middle=True) for s in ("test", "train")]
         made.append([extract_features(encoder, w, batch_size, workers) for w in windows])
     return made

@@ -168,7 +168,8 @@ def load_encoder(path: str | Path, view: str = "rgb", device: str = "auto") -> V
         return VideoEncoder({view: network}, means, shape, short_side, flow if view == "flow" else None, place)
     folders = find_networks(place.parent if place.name == CHECKPOINT else place)
     centres = {view: training_centre(folder, view) for view, folder in folders.items()}
-    seen = {(clip_shape(folder), load_checkpoint(folder)["config"]["short_side"]) for folder in folders.values()}
+    configs = {folder: load_checkpoint(folder)["config"] for folder in folders.values()}
+    seen = {(clip_shape(folder, config), config["short_side"]) for folder, config in configs.items()}
     if len(seen) > 1:
         raise ValueError(f"the networks of {place} see clips of several shapes ({sorted(seen)}); name one training")
     ((shape, short_side),) = seen

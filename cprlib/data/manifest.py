@@ -107,10 +107,8 @@ class Manifest:
         for column in PATHS:
             table[column] = [_stored(text, path.parent) for text in table[column]]
         content = io.BytesIO()
-        if path.suffix == ".csv":
-            table.to_csv(content, index=False, encoding="utf-8")
-        else:
-            table.to_parquet(content, index=False)
+        save = table.to_csv if path.suffix == ".csv" else table.to_parquet
+        save(content, index=False)
         if not path.is_file() or path.read_bytes() != content.getvalue():
             with atomic_path(path) as tmp:
                 tmp.write_bytes(content.getvalue())

@@ -168,11 +168,7 @@ def remove_leftovers(folder: str | Path) -> None:
 
 
 def lock(handle: int) -> bool | None:
-    """Lock an open file until it is closed, or its process ends, however that ends.
-
-    Returns:
-        False if another process has it, None if there are no locks here.
-    """
+    """Lock a file until it is closed or its process ends; False if another has it, None if there are no locks."""
     try:
         if fcntl:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -65,7 +65,9 @@ def test_notes_name_methods_no_better_than_untrained(tmp_path):
     assert bound == "UberNCE is no upper bound here: R@1 of others is higher (RGB)."
     views = pd.concat([table.assign(view=view) for view in ("rgb", "flow", "residual", "both")])
     views.to_csv(tmp_path / "tables/retrieval.csv", index=False)
-    assert notes([tmp_path])[1].endswith("InfoNCE residual, InfoNCE all views.")
+    told = notes([tmp_path])
+    assert told[1].endswith("InfoNCE residual, InfoNCE all views.")
+    assert told[-1].endswith("(RGB, flow, residual, all views).")
 
 
 def test_notes_name_methods_worse_than_their_start(tmp_path):
@@ -76,7 +78,7 @@ def test_notes_name_methods_worse_than_their_start(tmp_path):
     table.to_csv(tmp_path / "tables/retrieval.csv", index=False)
     _, worse, advice = notes([tmp_path])
     assert worse == "Training made R@1 worse than the InfoNCE start: CoCLR flow (40.0 against 60.0)."
-    assert "for Flow another flow_bound" in advice
+    assert "for flow another flow_bound" in advice
 
 
 def test_with_few_test_videos_all_videos_are_queries(tmp_path):

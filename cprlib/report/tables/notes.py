@@ -77,7 +77,8 @@ def _worse(first: pd.DataFrame, count: int) -> list[str]:
         if told:
             lines.append(f"Training made R@1 worse than {name}: {'; '.join(told)}.")
     if lines:
-        advice = [f"for {view_label(view)} {ADVICE[view]}" for view in sorted(views & ADVICE.keys(), key=view_order)]
+        shown = sorted(views & ADVICE.keys(), key=view_order)
+        advice = [f"for {within_line(view_label(view))} {ADVICE[view]}" for view in shown]
         lines.append(f"What to try: {'; '.join(['more epochs, more videos', *advice])}.")
     return lines
 
@@ -95,8 +96,8 @@ def _bounds(first: pd.DataFrame) -> list[str]:
     best = first.pivot(index="view", columns="method", values="recall")
     lines = []
     for name in (name for name, method in METHODS.items() if method.needs_labels and name in best):
-        beaten = best.index[best.drop(columns=name).max(axis=1) > best[name]]
-        if len(beaten):
+        beaten = sorted(best.index[best.drop(columns=name).max(axis=1) > best[name]], key=view_order)
+        if beaten:
             views = ", ".join(within_line(view_label(view, best.index)) for view in beaten)
             lines.append(f"{method_look(name).label} is no upper bound here: R@1 of others is higher ({views}).")
     return lines

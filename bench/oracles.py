@@ -116,9 +116,9 @@ def main() -> None:
     params, tables = read_params(resolve(args.params)), []
     for seed in args.seeds:
         for kind in args.kinds:
-            tables.append(measure(params, seed, kind))
-            table = pd.concat(tables).assign(command=f"python -m bench.oracles {args.params}")
-            write_csv(args.out, table[COLUMNS])  # after every kind
+            command = f"python -m bench.oracles {args.params} --seeds {seed} --kinds {kind}"
+            tables.append(measure(params, seed, kind).assign(command=command))
+            write_csv(args.out, pd.concat(tables)[COLUMNS])  # after every kind
 
 
 if __name__ == "__main__":

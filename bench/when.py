@@ -101,9 +101,10 @@ def main() -> None:
     params, tables = read_params(resolve(args.params)), []
     for seed in args.seeds:
         for point in args.points:
-            tables.append(measure(params, seed, point, args.methods))
-            table = pd.concat(tables).assign(command=f"python -m bench.when {args.params}")
-            write_csv(args.out, table[COLUMNS])  # after every point
+            table = measure(params, seed, point, args.methods)
+            given = f"--seeds {seed} --methods {' '.join(args.methods)} --points {point}"
+            tables.append(table.assign(command=f"python -m bench.when {args.params} {given}"))
+            write_csv(args.out, pd.concat(tables)[COLUMNS])  # after every point
 
 
 if __name__ == "__main__":

@@ -40,6 +40,13 @@ def with_numbers(value):
     return [yaml.safe_load(x) if isinstance(x, str) and re.fullmatch(r"[\d.]+", x) else x for x in value]
 
 
+def can_be_folder(path):
+    """Whether a folder is there, or can be made: no file, link to itself or too long a name is in the way."""
+    place = resolve(path)
+    there = next(part for part in (place, *place.parents) if os.path.lexists(part))
+    return there.is_dir() and "\0" not in path and all(len(os.fsencode(part)) < 240 for part in place.parts)
+
+
 def complete(given):
     """The configuration with checked names and types, and the defaults that several steps share."""
     if not given.get("run"):
@@ -61,9 +68,12 @@ def complete(given):
             f"run: {shared['run']!r} in {shared['outputs']!r}; use letters, digits and . _ + - for a run, a letter or digit "
             "first, and no braces"
         )
-    place = resolve(shared["outputs"])
-    if "\0" in shared["outputs"] or any(path.is_file() for path in (place, *place.parents)):
-        raise ValueError(f"outputs: {shared['outputs']!r} is a file, or in one; name a folder")
+    for name, path in {"outputs": shared["outputs"], "cache": shared.get("cache"), "manifest": os.path.dirname(shared.get("manifest", ""))}.items():
+        if path and not can_be_folder(path):
+            raise ValueError(f"{name}: {path!r} is no folder and cannot become one; name another place")
+    for name in ("released_rgb", "released_flow"):
+        if given.get(name) and not resolve(given[name]).is_file():
+            raise ValueError(f"{name}: no file at {resolve(given[name])}; correct the path, or download the file")
     if not shared.get("manifest", ".csv").endswith((".csv", ".parquet")):
         raise ValueError(f"manifest: {shared['manifest']!r} must end in .csv or .parquet")
     for point in shared.get("ablation", []):
@@ -88,7 +98,10 @@ def started(view):
         return []
     from cprlib.evaluation.video_encoder import network_of  # here, because the import is slow
 
-    return [network_of(resolve(CONFIG["outputs"]) / run, view) / "metrics.json"]
+    try:
+        return [network_of(resolve(CONFIG["outputs"]) / run, view) / "metrics.json"]
+    except (ValueError, OSError) as error:
+        raise WorkflowError(f"init_run: {error}") from None
 
 
 def write_settings(path):

@@ -20,7 +20,7 @@ from cprlib.report.names import method_look
 from cprlib.report.run import Run, find_run, find_runs
 from cprlib.report.tables.notes import notes
 from cprlib.report.tables.text import UNKNOWN
-from cprlib.store.errors import in_one_line
+from cprlib.store.errors import STOPPED, in_one_line
 from cprlib.store.files import resolve
 
 NUMBERS = {"PMR, RGB": ("pmr_end", "rgb"), "PMR, Flow": ("pmr_end", "flow"), "R@1, all views": ("r1", ALL_VIEWS)}
@@ -119,5 +119,8 @@ def main(argv: list[str] | None = None) -> int:
         print(write_index(run.parent if run else resolve(args.outputs)))
     except (ValueError, OSError) as error:
         print(in_one_line(error), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
         return 1
     return 0

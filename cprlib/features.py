@@ -14,6 +14,7 @@ from cprlib.data.frames import recorded_frames
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.centre import training_centre
 from cprlib.evaluation.features import network_features
+from cprlib.evaluation.judged import check_descent
 from cprlib.evaluation.retrieval import join_views, prepare_features
 from cprlib.evaluation.video_encoder import find_networks
 from cprlib.methods import ALL_VIEWS, sources_of
@@ -38,6 +39,7 @@ def feature_table(path: str | Path) -> pd.DataFrame:
         FileNotFoundError, ValueError: no finished network, or videos that are gone or have changed.
     """
     networks, parts = find_networks(resolve(path)), []
+    check_descent(resolve(path), networks)
     first = next(iter(networks.values()))
     manifest = Manifest.read(recorded_path(first, "manifest"))
     frames = recorded_frames(first, manifest.check_files(sources_of(networks)), list(networks))

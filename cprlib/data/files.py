@@ -76,16 +76,16 @@ def printable(path: str | Path) -> str:
 
 
 def remembered(function: Callable[[str], T]) -> Callable[[str | Path], T]:
-    """Make a function of a file remember what it found, until the file's size or time changes."""
+    """Make a function of a file remember what it found, until the file's size or a time of it changes."""
 
     @lru_cache(1_000_000)
-    def found(path: str, size: int, mtime_ns: int) -> T:
+    def found(path: str, *stamp: int) -> T:
         return function(path)
 
     @wraps(function)
     def call(path: str | Path) -> T:
         stat = os.stat(path)
-        return found(str(path), stat.st_size, stat.st_mtime_ns)
+        return found(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)  # copying can set all but the last
 
     return call
 

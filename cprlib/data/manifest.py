@@ -14,7 +14,7 @@ import pandas as pd
 
 from cprlib.data.lmdb_frames import check_lmdbs, lmdb_file
 from cprlib.data.text_table import read_text_table
-from cprlib.store.files import atomic_path, project_root
+from cprlib.store.files import atomic_path, stored_path
 from cprlib.store.tables import read_parquet
 
 COLUMNS = {
@@ -105,7 +105,7 @@ class Manifest:
         table, path = self.validate().table, Path(os.path.abspath(path))
         check_suffix(path)
         for column in PATHS:
-            table[column] = [_stored(text, path.parent) for text in table[column]]
+            table[column] = [stored_path(text, path.parent) for text in table[column]]
         content = io.BytesIO()
         save = table.to_csv if path.suffix == ".csv" else table.to_parquet
         save(content, index=False)
@@ -164,13 +164,6 @@ class Manifest:
 def file_of(path: str, reader: str) -> Path:
     """The file that a video is read from; many videos share an LMDB."""
     return lmdb_file(Path(path).parents[1]) if reader == "lmdb" else Path(path)
-
-
-def _stored(text: str, folder: Path) -> str:
-    """A path as it is written in a manifest in `folder`."""
-    path, root = Path(text), project_root()
-    together = path.is_relative_to(folder) or (path.is_relative_to(root) and folder.is_relative_to(root))
-    return os.path.relpath(path, folder) if together and path.is_absolute() else text
 
 
 def check_suffix(path: Path) -> None:

@@ -49,7 +49,7 @@ def frame_index(path: str | Path, any_container: bool = True) -> FrameIndex | No
     """
     global _frames
     stat = os.stat(path)
-    key = (str(path), stat.st_size, stat.st_mtime_ns)
+    key = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
     found = _kept.pop(key, None)
     if found is None:
         found = _index_of(path)

@@ -1,11 +1,12 @@
 """The mean feature of a network's training videos, which retrieval subtracts, and their flow settings."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from cprlib.data.content import flow_settings
+from cprlib.data.content import flow_settings, view_contents
 from cprlib.data.frames import recorded_frames
 from cprlib.data.manifest import Manifest
 from cprlib.evaluation.features import network_features
@@ -38,10 +39,11 @@ def training_centre(training: str | Path, view: str | None = None) -> Centre:
     folder, saved = resolve(training), load_checkpoint(training)
     view = view or saved["config"]["view"]
     made_from, path = _made_from(folder, saved, view), folder / f"centre_{view}.pt"
-    kept = load_kept(path)
-    if not isinstance(kept, dict) or kept.get("fingerprint") != made_from or not {"mean", "flow"} <= kept.keys():
+    kept, videos = load_kept(path), _videos_now(folder, VIEWS[view].source)
+    fits = isinstance(kept, dict) and kept.get("fingerprint") == made_from and {"mean", "flow"} <= kept.keys()
+    if not fits or videos not in (None, kept.get("videos")):
         try:
-            kept = {"fingerprint": made_from, **_make(folder, view)._asdict()}
+            kept = {"fingerprint": made_from, **_make(folder, view)._asdict(), "videos": videos}
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{folder} has no {path.name} yet, the mean to subtract from features, and computing it failed: {error}"
@@ -56,6 +58,20 @@ def _made_from(folder: Path, saved: dict, view: str) -> str:
     trained = {name: fingerprint.parts.get(name) for name in ("training videos", "flow")} if fingerprint else {}
     clips = [view, *(saved["config"][name] for name in ("clip_len", "clip_stride", "clip_size", "short_side"))]
     return Fingerprint({"network": hash_weights(saved["encoder"]), "clips": clips, **trained}).hash
+
+
+def _videos_now(folder: Path, source: str) -> str | None:
+    """Hash of a run's training videos for a network that no fingerprint binds to any (random, released weights).
+
+    None for a trained network, and where the videos are gone, so that such networks can be used without them.
+    """
+    fingerprint = Fingerprint.read(folder)
+    if fingerprint and "training videos" in fingerprint.parts:
+        return None
+    with suppress(FileNotFoundError, ValueError):
+        train = Manifest.read(recorded_path(folder, "manifest")).check_files((source,)).split("train")
+        return Fingerprint(view_contents(train, (source,))).hash
+    return None
 
 
 def _make(folder: Path, view: str) -> Centre:

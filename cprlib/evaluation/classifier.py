@@ -1,6 +1,8 @@
 """The classifier on top of a video network, and one epoch of its training (section 3)."""
 
-from typing import Protocol
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,9 @@ from torch.utils.data import DataLoader
 from cprlib.data.augmentation import JITTER_DRAWS, jitter
 from cprlib.data.sampling import step_seed
 from cprlib.encoders import Encoder
+from cprlib.store.checkpoints import load_checkpoint
+from cprlib.store.files import resolve
+from cprlib.store.fingerprint import Fingerprint
 from cprlib.training import ranks
 from cprlib.training.schedule import CHECKED, check_losses, decay, pick_device
 from cprlib.training.step import network_inputs
@@ -120,3 +125,21 @@ def train_epoch(
     check_losses(losses, epoch)
     loss, train = ranks.gathered(torch.stack([torch.stack(losses).mean(), torch.stack(right).mean()])[None]).mean(dim=0)
     return {"loss": float(loss), "lr": lr, "train": float(train)}
+
+
+def clips_seen(folder: str | Path, network: dict) -> dict[str, Any] | None:
+    """View and shape of the clips that a classifier sees, for its fingerprint: equal weights may see other clips.
+
+    Args:
+        folder: of the classifier.
+        network: checkpoint of the network to start from.
+
+    Returns:
+        None if the folder holds a classifier of such clips from before they were compared.
+    """
+    clips = {name: network["config"][name] for name in ("view", "clip_len", "clip_stride", "clip_size")}
+    found = Fingerprint.read(resolve(folder))
+    if found and "clips" not in found.parts:
+        with suppress(FileNotFoundError, ValueError):
+            return None if clips.items() <= load_checkpoint(folder)["config"].items() else clips
+    return clips

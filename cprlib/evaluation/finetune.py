@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from cprlib.data.content import contents, training_rows, view_contents
-from cprlib.data.frames import open_frames
+from cprlib.data.frames import open_frames, recorded_frames
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import clip_loader
 from cprlib.data.sampling import ClipPairs, EpochSampler
 from cprlib.evaluation.classification import held_out, top_k_accuracy
-from cprlib.evaluation.classifier import Classifier, make_optimizer, train_epoch
+from cprlib.evaluation.classifier import Classifier, clips_seen, make_optimizer, train_epoch
 from cprlib.evaluation.features import Windows, clip_shape, mean_over_windows
 from cprlib.evaluation.judged import check_judged
 from cprlib.evaluation.on_devices import on_devices
@@ -172,7 +172,7 @@ def predict(
         float (N, C) on the CPU; rows sum to 1.
     """
     settings = load_checkpoint(run)["config"]
-    frames = open_frames(videos, (settings["view"],), settings["short_side"], settings["cache"])
+    frames = recorded_frames(run, videos, (settings["view"],))
     given = {"crops": crops, "batch_size": batch_size, "workers": settings["workers"] if workers is None else workers}
     if devices == 1:
         return predicted(run, videos, frames, **given)
@@ -203,6 +203,7 @@ def _made_from(config: FinetuneConfig, videos: Manifest, network: dict) -> Finge
             "settings": deciding_settings(config),
             "training videos": training_rows(videos),
             "network": hash_weights(network["encoder"]),
+            "clips": clips_seen(config.out, network),
             "flow": view_contents(videos.split("train"), (source,)).get("flow"),
         }
     )

@@ -1,13 +1,15 @@
-"""Whether a network may be evaluated on some videos."""
+"""Whether a network may be evaluated on some videos, and whether those of a run belong together."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from cprlib.data.content import contents, flow_settings, trained_on
 from cprlib.data.manifest import Manifest
 from cprlib.methods import VIEWS
+from cprlib.store.checkpoints import load_checkpoint
 from cprlib.store.files import resolve
-from cprlib.store.fingerprint import Fingerprint
-from cprlib.store.folders import read_videos
+from cprlib.store.fingerprint import Fingerprint, hash_weights
+from cprlib.store.folders import is_finished, read_config, read_videos
 
 
 def check_judged(training: str | Path, manifest: Manifest, view: str) -> None:
@@ -41,3 +43,35 @@ def check_judged(training: str | Path, manifest: Manifest, view: str) -> None:
             raise ValueError(
                 f"{folder} was trained on other flow ({'; '.join(told.values())}); extract flow as in training"
             )
+
+
+def check_descent(place: Path, networks: Mapping[str, Path]) -> None:
+    """Raise if a network of a run that some networks of it started from or mined with was trained again since.
+
+    This happens while a run is made again with other settings, and to the networks of later cycles that it then lacks.
+
+    Args:
+        place: the run or method that was named; a training named itself passes.
+        networks: view -> folder of its training.
+
+    Raises:
+        ValueError: names both.
+    """
+    for folder in {*networks.values()} - {place}:
+        config, found = read_config(folder), Fingerprint.read(folder)
+        parts = found.parts if found else {}
+        used = {config.get("init"): parts.get("init")}
+        used |= {path: parts.get("samplers", {}).get(view) for view, path in config.get("samplers", {}).items()}
+        for path, weights in ((Path(path), weights) for path, weights in used.items() if path and weights):
+            before = folder.parent / path.name
+            in_run = path.parent.name == Path(config["out"]).parent.name
+            if in_run and before.is_dir() and _weights(before) != weights:
+                raise ValueError(
+                    f"{folder} was made from another {before.name} than there is now; run the pipeline to its end, or "
+                    f"delete {folder.name} if its settings no longer ask for it"
+                )
+
+
+def _weights(folder: Path) -> str | None:
+    """Hash of the weights of a finished training."""
+    return hash_weights(load_checkpoint(folder)["encoder"]) if is_finished(folder) else None

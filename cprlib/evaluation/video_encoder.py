@@ -18,6 +18,7 @@ from cprlib.data.files import find_videos
 from cprlib.encoders import Encoder
 from cprlib.evaluation.centre import training_centre
 from cprlib.evaluation.features import clip_shape
+from cprlib.evaluation.judged import check_descent
 from cprlib.evaluation.stream import stream_windows, timed_frames
 from cprlib.methods import METHODS, VIEWS, sources_of
 from cprlib.store.checkpoints import load_checkpoint, load_released
@@ -166,7 +167,8 @@ def load_encoder(path: str | Path, view: str = "rgb", device: str = "auto") -> V
         shape, short_side, flow = RELEASED
         means = {view: torch.zeros(network.feature_dim)}
         return VideoEncoder({view: network}, means, shape, short_side, flow if view == "flow" else None, place)
-    folders = find_networks(place.parent if place.name == CHECKPOINT else place)
+    folders = find_networks(place)
+    check_descent(place, folders)
     centres = {view: training_centre(folder, view) for view, folder in folders.items()}
     configs = {folder: load_checkpoint(folder)["config"] for folder in folders.values()}
     seen = {(clip_shape(folder, config), config["short_side"]) for folder, config in configs.items()}
@@ -184,6 +186,7 @@ def find_networks(place: Path) -> dict[str, Path]:
     Raises:
         FileNotFoundError: there are none.
     """
+    place = place.parent if place.name == CHECKPOINT else place
     if place.is_file():
         raise FileNotFoundError(f"{place} is a file; give the folder of a training, of a run, or a method of a run")
     if is_finished(place):
@@ -199,6 +202,15 @@ def find_networks(place: Path) -> dict[str, Path]:
         f"no finished network at {place}; give a training, run and method such as outputs/toy/cpr, or a .pth.tar file "
         f"(finished methods here: {', '.join(have) or 'none'})"
     )
+
+
+def network_files(place: str | Path) -> list[Path]:
+    """The files that decide the vectors of what a path names, see :func:`load_encoder`."""
+    place = resolve(place)
+    if place.is_file() and place.name != CHECKPOINT:
+        return [place]
+    folders = sorted(set(find_networks(place).values()))
+    return [file for folder in folders for file in (folder / CHECKPOINT, *sorted(folder.glob("centre_*.pt")))]
 
 
 def network_of(place: str | Path, view: str) -> Path:

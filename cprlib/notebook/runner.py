@@ -72,18 +72,22 @@ def known_parameters(folder: Path | None = None) -> dict[str, dict[str, Any]]:
     return known
 
 
-def check_shared(values: Mapping[str, Any], folder: Path | None = None) -> None:
+def check_shared(values: Mapping[str, Any], folder: Path | None = None) -> dict[str, Any]:
     """Check names and types of settings that all notebooks share.
+
+    Returns:
+        The same values in these types, however they are written: 1e-3 (text to YAML) and 0.001 are one setting.
 
     Raises:
         ValueError: a name that nothing reads, with the closest that exists; a wrong type.
     """
-    known = known_parameters(folder)
+    known, coerced = known_parameters(folder), {}
     for name, value in values.items():
         if name not in known:
             raise ValueError(unknown(name, known))
-        for hint in known[name].values():
-            check_range(name, coerce(name, value, hint), ALLOWED.get(name, {}))
+        coerced[name] = [coerce(name, value, hint) for hint in known[name].values()][0]
+        check_range(name, coerced[name], ALLOWED.get(name, {}))
+    return coerced
 
 
 def choose(notebook: Path, files: Iterable = (), options: Iterable = ()) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def _index(options: argparse.Namespace, tell=print) -> Index:
     from cprlib.search.update import update_index  # needs the networks
 
     before = Path(options.out or default_index(options.videos))
-    run = options.run or (open_index(before).about["encoder"] if (before / ABOUT).exists() else None)
+    run = options.run or (open_index(before).networks if (before / ABOUT).exists() else None)
     if run is None:
         raise ValueError("no networks: give --run, e.g. --run outputs/toy/cpr")
     index, update = update_index(options.videos, run, options.out, options.workers)

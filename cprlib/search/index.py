@@ -62,6 +62,11 @@ class Index:
         """The folder that contains all videos."""
         return Path(self.about["root"])
 
+    @property
+    def networks(self) -> Path:
+        """Where the networks were that made the index; in the same project they may be moved together."""
+        return Path(os.path.normpath(self.folder.resolve() / self.about["encoder"]))
+
     def encoder(self, run: str | Path | None = None) -> VideoEncoder:
         """The networks that made the index.
 
@@ -72,7 +77,7 @@ class Index:
             FileNotFoundError: they are not there.
             ValueError: they have changed.
         """
-        encoder = cached_encoder(str(run or self.about["encoder"]))
+        encoder = cached_encoder(str(run or self.networks))
         check_same_encoder(self.folder, self.about, encoder)
         return encoder
 
@@ -175,8 +180,16 @@ def check_same_encoder(folder: Path, about: dict, encoder: VideoEncoder) -> None
         )
 
 
-@lru_cache(2)
 def cached_encoder(path: str) -> VideoEncoder:
+    """The networks at a path, loaded again only if one of their files has changed."""
+    from cprlib.evaluation.video_encoder import network_files
+
+    stats = ((str(file), file.stat()) for file in network_files(path))
+    return _loaded(path, tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats))
+
+
+@lru_cache(2)
+def _loaded(path: str, stamps: tuple) -> VideoEncoder:
     from cprlib.evaluation.video_encoder import load_encoder
 
     return load_encoder(path)

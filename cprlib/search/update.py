@@ -3,7 +3,8 @@
 import multiprocessing
 import os
 import time
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -31,7 +32,7 @@ from cprlib.search.index import (
     read_table,
 )
 from cprlib.search.shards import Vectors, read_vectors, shard_file, to_merge, write_shard
-from cprlib.store.files import atomic_path, locked, write_json
+from cprlib.store.files import atomic_path, locked, stored_path, write_json
 
 SECONDS, BYTES = 60.0, 2**28  # finished vectors are written after this time, or at this size
 
@@ -82,7 +83,8 @@ def update_index(
         known = table[table.content.isin(kept.index)].join(kept, on="content")
         new = table[~table.content.isin(kept.index)]
         gone = len(set(old.path) - set(table.path))
-        made = _embed(folder, new, known, str(encoder.path), workers)
+        one = partial(_vectors, run=str(encoder.path), made_from=encoder.fingerprint.hash)
+        made = _embed(folder, new, known, one, workers)
         _tidy(folder, pd.concat([known, made], ignore_index=True))
     index = Index(folder)
     missing = {str(path): "it is not there" for path in listed if path not in {*paths}}
@@ -113,22 +115,20 @@ def videos_of(source: Path) -> list[Path]:
 
 def _open(folder: Path, source: Path, paths: list[Path], encoder: VideoEncoder) -> None:
     """Make the folder of an index, or check that it belongs to these networks and videos."""
-    about = {"source": str(source)}
+    about = {"source": str(source), "encoder": stored_path(encoder.path, folder)}
     about["root"] = str(source) if source.is_dir() else os.path.commonpath([path.parent for path in paths])
-    if (folder / ABOUT).exists():
-        known = read_about(folder)
+    known = read_about(folder) if (folder / ABOUT).exists() else {}
+    if known:
         check_same_encoder(folder, known, encoder)
-        if known["source"] == str(source):
-            return
-        if Path(known["source"]).exists():  # else the videos were moved
+        if known["source"] != str(source) and Path(known["source"]).exists():  # else the videos were moved
             raise ValueError(
                 f"{folder} is an index of {known['source']}, not of {source}; give another folder with --out"
             )
-        about = known | about
     else:
         parts = {view: [columns.start, columns.stop] for view, columns in encoder.parts().items()}
-        about |= {"encoder": str(encoder.path), "fingerprint": encoder.fingerprint.parts, "parts": parts}
-    write_json(folder / ABOUT, about)
+        known = {"fingerprint": encoder.fingerprint.parts, "parts": parts}
+    if known | about != known:
+        write_json(folder / ABOUT, known | about)
 
 
 def _write_table(folder: Path, table: pd.DataFrame) -> None:
@@ -137,10 +137,9 @@ def _write_table(folder: Path, table: pd.DataFrame) -> None:
 
 
 def _state_of(paths: list[Path]) -> pd.DataFrame:
-    stats = [path.stat() for path in paths]
-    return pd.DataFrame(
-        {"path": map(str, paths), "size": [s.st_size for s in stats], "time": [s.st_mtime_ns for s in stats]}
-    )
+    stats = [path.stat() for path in paths]  # copying can set mtime, but not ctime
+    times = [max(s.st_mtime_ns, s.st_ctime_ns) for s in stats]
+    return pd.DataFrame({"path": map(str, paths), "size": [s.st_size for s in stats], "time": times})
 
 
 def _with_content(table: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
@@ -150,7 +149,7 @@ def _with_content(table: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
     return table.assign(content=[known.get(tuple(key)) or fingerprint(key.path) for key in keys])
 
 
-def _embed(folder: Path, new: pd.DataFrame, known: pd.DataFrame, run: str, workers: int | None) -> pd.DataFrame:
+def _embed(folder: Path, new: pd.DataFrame, known: pd.DataFrame, one: Callable, workers: int | None) -> pd.DataFrame:
     """Encode new videos and write their vectors shard by shard, each followed by the table.
 
     Returns:
@@ -167,7 +166,7 @@ def _embed(folder: Path, new: pd.DataFrame, known: pd.DataFrame, run: str, worke
         _write_table(folder, pd.concat([known, _placed(new, parts)], ignore_index=True))
 
     try:
-        for path, found in parallel_map(partial(_vectors, run=run), list(first.index), workers, "videos"):
+        for path, found in parallel_map(one, list(first.index), workers, "videos"):
             if isinstance(found, Exception):
                 if not isinstance(found, ValueError | OSError | WorkerKilled):
                     raise found
@@ -189,11 +188,20 @@ def _placed(new: pd.DataFrame, parts: list[pd.DataFrame]) -> pd.DataFrame:
     return placed.fillna({"shard": ""}).astype(dict.fromkeys(PLACE[1:], "int64"))
 
 
-def _vectors(path: str, run: str) -> Vectors:
+def _vectors(path: str, run: str, made_from: str) -> Vectors:
     if multiprocessing.parent_process():  # one of several workers
         torch.set_num_threads(1)
-    whole, windows, seconds = cached_encoder(run).vectors(path)
+    whole, windows, seconds = _encoder_of(run, made_from).vectors(path)
     return Vectors(whole.numpy(), windows.numpy().astype(np.float16), seconds.numpy())
+
+
+@lru_cache(1)
+def _encoder_of(run: str, made_from: str) -> VideoEncoder:
+    """The networks of a run, once a process; they must be those that the index was opened with."""
+    encoder = cached_encoder(run)
+    if encoder.fingerprint.hash != made_from:
+        raise RuntimeError(f"{run} has been trained again meanwhile; run the same command again")
+    return encoder
 
 
 def _tidy(folder: Path, table: pd.DataFrame) -> None:

@@ -124,6 +124,10 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
     """
     path = resolve(path)
     path = path / CHECKPOINT if path.suffix != ".pt" else path
+    if not path.exists() and (path.parent / METRICS).exists():
+        raise FileNotFoundError(
+            f"{path} was deleted; delete the rest of {path.parent}, too, and run the pipeline again, which trains it"
+        )
     state = load_safely(path, device)
     if not isinstance(state, dict) or not all(isinstance(state.get(part), dict) for part in ("encoder", "config")):
         raise ValueError(

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -185,12 +186,17 @@ def recorded_path(training: str | Path, name: str) -> Path | None:
 
 
 def is_finished(folder: str | Path) -> bool:
-    """Whether a training has ended: ``metrics.json``, which is written last, is whole, and the network is there."""
+    """Whether a training has ended: ``metrics.json``, written last, is whole and its own, and the network is there."""
+    folder = resolve(folder)
     try:
-        read_sealed(resolve(folder) / METRICS)
-        return (resolve(folder) / CHECKPOINT).exists()
+        made_from = read_sealed(folder / METRICS).get("fingerprint")  # earlier versions did not say
     except (ValueError, FileNotFoundError):
         return False
+    with suppress(ValueError):  # a damaged fingerprint is reported when the network is loaded
+        found = Fingerprint.read(folder) if made_from else None
+        if found and made_from not in found.history:
+            return False
+    return (folder / CHECKPOINT).exists()
 
 
 def method_networks(run: str | Path, method: str) -> dict[str, Path]:

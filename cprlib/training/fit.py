@@ -16,7 +16,7 @@ from cprlib.data.manifest import Manifest
 from cprlib.data.sampling import ClipPairs, EpochSampler
 from cprlib.encoders import build_encoder, momentum_copy
 from cprlib.memory import FeatureQueue
-from cprlib.methods import METHODS, build_miner, sources_of
+from cprlib.methods import METHODS, VIEWS, build_miner, sources_of
 from cprlib.miners import Miner
 from cprlib.store.checkpoints import load_encoder
 from cprlib.store.files import resolve
@@ -165,11 +165,13 @@ def training_fingerprint(config: Any, manifest: Manifest, miner: Callable | None
         miner: the user's own, if there is one; identified by its name only.
         weights: their hashes, by what they are for.
     """
+    order = list(weights.get("samplers", ()))  # the cascade's; that of VIEWS was not recorded in earlier versions
     return Fingerprint(
         {
             "settings": training_settings(config, miner is not None),
             "training videos": rows_of(config, manifest),
             "flow": view_contents(manifest.split("train"), sources_of(config.views)).get("flow"),
+            "order of samplers": None if order == [v for v in VIEWS if v in order] else order,
             "miner": miner_name(miner) if miner else None,
             **weights,
         }

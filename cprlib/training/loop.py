@@ -100,10 +100,10 @@ def run_epochs(
                 write_lines(folder / LINES, metrics)
                 write_scalars(epoch, row)
                 save_checkpoint(folder, config, {**state.state_dict(), "metrics": metrics})
-        start, end = ({k: v for k, v in metrics[n].items() if k not in TIMES} for n in (0, -1))
         with ranks.first_alone():  # the others wait, as they read what it writes
             if not ranks.rank():
-                write_sealed(folder / METRICS, {"epochs": config.all_epochs, "start": start, "end": end})
+                start, end = ({k: v for k, v in metrics[n].items() if k not in TIMES} for n in (0, -1))
+                _end(folder, {"epochs": config.all_epochs, "start": start, "end": end})
         return folder
 
 
@@ -123,7 +123,14 @@ def _go_on(folder: Path, config: Any, state: Any) -> list[dict]:
 
     lines = resume(folder, take) or []
     restore_lines(folder / LINES, lines)
+    if len(lines) < config.all_epochs:
+        (folder / METRICS).unlink(missing_ok=True)
     return lines
+
+
+def _end(folder: Path, metrics: dict) -> None:
+    """Write ``metrics.json``, which says that this training, and no other one, has ended."""
+    write_sealed(folder / METRICS, {"fingerprint": Fingerprint.read(folder).hash, **metrics})
 
 
 def read_metrics(folder: str | Path) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def test_an_index_follows_its_folder(run, videos, tmp_path, monkeypatch):
     (videos / "4.mp4").unlink()
     write_video(videos / "deep/1.mp4", torch.zeros(6, 48, 64, 3, dtype=torch.uint8))
     looked = []
-    monkeypatch.setattr(update_module, "_vectors", lambda path, run: looked.append(path) or Vectors(*_zeros()))
+    monkeypatch.setattr(update_module, "_vectors", lambda path, **_: looked.append(path) or Vectors(*_zeros()))
     index, update = update_index(videos, run, tmp_path / "index", workers=1)
     assert [Path(path).name for path in looked] == ["1.mp4"]  # moved, copied and broken files are known
     names = {Path(path).name for paths in index.copies.values() for path in paths}
@@ -75,17 +75,17 @@ def _zeros():
 def test_a_stopped_index_is_resumed(run, videos, tmp_path, monkeypatch):
     real, seen = update_module._vectors, []
 
-    def stop_at_the_fourth(path, run):
+    def stop_at_the_fourth(path, **given):
         seen.append(path)
         if len(seen) == 4:
             raise KeyboardInterrupt
-        return real(path, run)
+        return real(path, **given)
 
     monkeypatch.setattr(update_module, "_vectors", stop_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
         update_index(videos, run, tmp_path / "index", workers=1)
     assert len(open_index(tmp_path / "index")) == 3
-    monkeypatch.setattr(update_module, "_vectors", lambda path, run: seen.append(path) or real(path, run))
+    monkeypatch.setattr(update_module, "_vectors", lambda path, **given: seen.append(path) or real(path, **given))
     index, update = update_index(videos, run, tmp_path / "index", workers=1)
     assert len(index) == 6 and update.known == 3 and seen.count(seen[0]) == 1
 
@@ -213,7 +213,7 @@ def test_an_index_of_one_video_or_none(run, videos, tmp_path, capsys):
 
 
 def test_a_file_that_kills_its_reader_is_left_out(run, videos, tmp_path, monkeypatch):
-    def killed(path, run):
+    def killed(path, **given):
         raise WorkerKilled("it ends its process")
 
     monkeypatch.setattr(update_module, "_vectors", killed)

@@ -20,6 +20,7 @@ from pathlib import Path
 import yaml
 
 from cprlib.cascade import plan_stages
+from cprlib.data.files import fingerprint, stored_path
 from cprlib.methods import COTRAINED, METHODS, sources_of, views_of
 from cprlib.notebook import gpus
 from cprlib.notebook.parameters import PICTURES, RECORDED
@@ -52,7 +53,7 @@ def complete(given):
     if not given.get("run"):
         raise WorkflowError("no run to make: give --configfile params/toy.yaml, or another one")
     given = {name: with_numbers(value) for name, value in given.items()}
-    check_shared(given)
+    given = check_shared(given)
     if str(given.get("init_run", "")).endswith((".tar", ".pth", ".pt")):
         raise WorkflowError(f"init_run: '{given['init_run']}' is no run; published weights are released_rgb=FILE and released_flow=FILE")
     shared = {"outputs": "outputs", "dataset": "toy", "views": ["rgb", "flow"], "cycles": 1, "methods": SHARED} | given
@@ -121,7 +122,8 @@ def read_by(name, without=()):
 def classified_by(protocol):
     """The settings that decide the results of classification with this protocol."""
     other = {"probe": ("finetune_", "crops", "dropout", "backbone_lr", "held_out", "augmentation", "batch_size", "precision")}
-    other |= {"finetune": ("probe_",), "frozen": ("finetune_", "dropout", "backbone_lr")}
+    decayed = ("finetune_epochs", "finetune_milestones", "finetune_lr")  # finetune_decay is of both
+    other |= {"finetune": ("probe_",), "frozen": (*decayed, "dropout", "backbone_lr")}
     return {k: v for k, v in read_by("06_classification").items() if not k.startswith(other[protocol])}
 
 
@@ -134,22 +136,33 @@ def marked(step, settings, folder=None):
 
 
 def marks(step, folder=None):
-    """A shell pattern for the marks of a step with any settings, to delete them before the new one is made."""
-    return f"{shlex.quote(str((folder or RUN) / 'settings'))}/{step}-*"
+    """A shell pattern for the marks of a step with any settings. They are deleted before it runs.
+
+    If it fails, what it leaves is of no settings; Snakemake then restores the old metrics.json.
+    """
+    return f"{shlex.quote(str((folder or RUN) / 'settings'))}/{step}-{'?' * 12}"
 
 
-def networks(method, folder=None):
+def marks_among(paths):
+    """The names of the marks among the results that a table is made of.
+
+    A table's own mark holds them, as Snakemake makes a missing input only for a result that is itself missing.
+    """
+    return [path.name for path in map(Path, paths) if path.parent.name == "settings"]
+
+
+def networks(method, folder=None, cycles=None):
     """The metrics.json of a method's last networks, written when their training ends."""
-    folder = folder or PRETRAINED
-    folders = [training_folder(folder, method, view, CONFIG["cycles"]) for view in views_of(method, CONFIG["views"])]
+    folder, cycles = folder or PRETRAINED, cycles or CONFIG["cycles"]
+    folders = [training_folder(folder, method, view, cycles) for view in views_of(method, CONFIG["views"])]
     return [f"{folder}/metrics.json" for folder in dict.fromkeys(folders)]
 
 
 def check_pretrained():
-    """Raise if a network that `pretrained` names is not finished: this run does not train it."""
+    """Raise if a network that `pretrained` names is not finished, unless another run of the same paper trains it."""
     wanted = [path for method in CONFIG["methods"] for path in networks(method)]
     missing = [path for path in wanted if PRETRAINED != RUN and not os.path.exists(path)]
-    if missing:
+    if missing and CONFIG["pretrained"] not in getattr(workflow, "runs", ()):
         raise WorkflowError(
             f"pretrained: '{CONFIG['pretrained']}' lacks {os.path.dirname(missing[0])} ({len(missing)} of {len(wanted)} "
             "networks); run its own parameter file first, or name fewer methods"
@@ -160,6 +173,12 @@ def released(view):
     """The argument that replaces InfoNCE by published weights, if the parameter file names some."""
     path = CONFIG.get(f"released_{view}", "")
     return f"-p released {shlex.quote(path)}" if path else ""
+
+
+def released_content():
+    """Hashes of the published weights that take the place of InfoNCE, one per view, "" for none."""
+    paths = [CONFIG.get(f"released_{view}") for view in CONFIG["views"]]
+    return [fingerprint(resolve(path)) if path else "" for path in paths]
 
 
 def pairs_of(point):
@@ -208,7 +227,7 @@ def data_command():
 def listing():
     """The files of the data set with sizes and times: when one changes, the data step runs again."""
     places = [folder(key) for key in ("videos", "splits", "flow_lmdb") if key in CONFIG]
-    found = []
+    found = [stored_path(place, MANIFEST.parent) for place in places]  # as the manifest will hold it
     for place in places:
         files = [place] if place.is_file() else [os.path.join(r, n) for r, _, ns in os.walk(place, followlinks=True) for n in ns]
         stats = [(os.path.relpath(f, place), os.stat(f)) for f in sorted(map(str, files)) if os.path.exists(f)]
@@ -229,6 +248,7 @@ try:
         read_params(Path(file))  # unlike Snakemake, refuses a name that is given twice
     PROPOSED = []  # as text
     CONFIG = complete(config)
+    RELEASED = released_content()
 except (ValueError, FileNotFoundError) as error:
     raise WorkflowError(str(error)) from None
 LABELLED = True
@@ -257,7 +277,7 @@ SHARDS = CONFIG.get("shards", 1)
 UNCACHED = "" if SHARDS == 1 else " -p cache ''"  # then separate rules make the cache, not flow extraction
 SOURCES = sources_of(CONFIG["views"])
 INFONCE = read_by("02_infonce_pretraining", PICTURES)
-FLOW = f"flow-{MANIFEST.stem}"
+DATA, FLOW = f"data{MANIFEST.stem.removeprefix('manifest')}", f"flow-{MANIFEST.stem}"
 FLOW_SETTINGS = read_by("01_flow_extraction", without=(*PICTURES, "seed", "short_side"))  # runs share the flow
 LISTING = listing()
 MINED = [method for method in CONFIG["methods"] if method in COTRAINED]
@@ -286,9 +306,9 @@ def shard_command(module, *words, **options):
 
 
 def run_notebook(name, options="", runner="{ON_GPU}"):
-    """The command of a step: run its notebook, then let the new mark take the place of earlier ones."""
+    """The command of a step: delete its earlier marks, run its notebook, make the new mark."""
     run = f"{runner}/{name}.ipynb {{log:q}} -f {{SETTINGS:q}} --html {options}".rstrip()
-    return run + " && rm -f {params.old} && touch {output:q}"
+    return f"rm -f {{params.old}}; {run} && touch {{output:q}}"
 
 
 PROTOCOLS = ("probe", "frozen", "finetune")
@@ -304,14 +324,14 @@ wildcard_constraints:
 rule data:
     output:
         update(VIDEOS),
-        marked("data", LISTING, MANIFEST.parent),
+        marked(DATA, LISTING, MANIFEST.parent),
     params:
         # functions, because Snakemake would look for wildcards in a text
         command=lambda wildcards: data_command(),
-        old=lambda wildcards: marks("data", MANIFEST.parent),
+        old=lambda wildcards: marks(DATA, MANIFEST.parent),
     threads: CORES
     shell:
-        "{PYTHON} {params.command} --workers {threads} && rm -f {params.old} && touch {output:q}"
+        "rm -f {params.old}; {PYTHON} {params.command} --workers {threads} && touch {output:q}"
 
 
 # With `shards: 8` eight jobs share the videos; the step itself then finds all done and only joins their results.
@@ -336,7 +356,7 @@ if SHARDS > 1 and not HAS_FLOW:
             old=lambda wildcards: marks(f"{wildcards.shard}of{SHARDS}-{FLOW}", MANIFEST.parent),
         threads: max(1, CORES // SHARDS)
         shell:
-            "{PYTHON} {params.command} --workers {threads} --others {params.others} && rm -f {params.old} && touch {output:q}"
+            "rm -f {params.old}; {PYTHON} {params.command} --workers {threads} --others {params.others} && touch {output:q}"
 
 
 if not HAS_FLOW:
@@ -402,7 +422,7 @@ rule infonce:
     output:
         update(RUN / "infonce_{view}/metrics.json"),
         update(RUN / "random_{view}/metrics.json"),
-        marked("infonce_{view}", [INFONCE, *(released(view) for view in CONFIG["views"])]),
+        marked("infonce_{view}", [INFONCE, *RELEASED]),
     log:
         RUN / "notebooks/02_infonce_{view}.ipynb",
     params:
@@ -483,7 +503,7 @@ for point, place in SWEPT.items():
         input:
             networks("infonce", RUN),
         output:
-            update(networks("cpr", place)),
+            update(networks("cpr", place, int(dict(pairs_of(point)).get("cycles", 0)))),
             marked("cpr", read_by("04_cpr_training", (*PICTURES, "init_run")), place),
         log:
             place / "notebooks/04_cpr.ipynb",
@@ -520,8 +540,8 @@ if SHARDS > 1:
         threads: max(1, CORES // SHARDS)
         resources: gpu=min(1, DEVICES)
         shell:
-            "{PYTHON} -m cprlib.notebook.gpus {params.gpus} {PYTHON} {params.command}"
-            " && rm -f {params.old} && touch {output:q}"
+            "rm -f {params.old}; {PYTHON} -m cprlib.notebook.gpus {params.gpus} {PYTHON} {params.command}"
+            " && touch {output:q}"
 
 
 rule retrieval:
@@ -572,15 +592,16 @@ rule search:
         [networks(method) for method in CONFIG["methods"]],
     output:
         RUN / "figures/search.png",
+        marked("search", [CONFIG["methods"][-1], read_by("10_search", ("videos", "index"))]),
     log:
         RUN / "notebooks/10_search.ipynb",
     params:
         method=CONFIG["methods"][-1],
+        old=marks("search"),
     threads: HALF
     resources: gpu=DEVICES
     shell:
-        "{ON_GPU}/10_search.ipynb {log:q} -f {SETTINGS:q} --html -p method {params.method}"
-        " -p videos {input[0]:q} -p workers {threads}"
+        run_notebook("10_search", "-p method {params.method} -p videos {input[0]:q} -p workers {threads}")
 
 
 rule mining:
@@ -629,31 +650,40 @@ rule comparison:
         "{PYTHON} -m cprlib.report.tables {RUN:q} > /dev/null"
 
 
+POINTS = [path for point in SWEPT for path in getattr(rules, f"ablation {point}").output]
+
+
 rule ablation:
     input:
         rules.retrieval.output,
         networks("cpr"),
-        [getattr(rules, f"ablation {point}").output for point in SWEPT],
+        POINTS,
     output:
         RUN / "tables/ablation.csv",
+        marked("ablation", [list(SWEPT), marks_among(POINTS), classified_by("probe")]),
+    params:
+        old=marks("ablation"),
     shell:
-        "{PYTHON} -m cprlib.evaluation.ablation {RUN:q}"
+        "rm -f {params.old}; {PYTHON} -m cprlib.evaluation.ablation {RUN:q} && touch {output:q}"
+
+
+REPORTED = [*trained(), *results("probe", "finetune"), *(rules.ablation.output if SWEPT else [])]
 
 
 # Everything that the paper reports; fine-tuning and the ablation take many trainings, so `all` leaves them out.
 rule tables:
     input:
-        results("probe", "finetune"),
-        rules.ablation.output if SWEPT else [],
+        REPORTED,
     output:
         RUN / "tables/paper.md",
+        marked("tables", [marks_among(REPORTED), read_by("09_paper_tables")]),
     log:
         RUN / "notebooks/09_paper_tables.ipynb",
     params:
-        read_by("09_paper_tables"),
+        old=marks("tables"),
     shell:
-        "{NOTEBOOK}/09_paper_tables.ipynb {log:q} -f {SETTINGS:q} --html"
-        " && {PYTHON} -m cprlib.report.tables {RUN:q}"  # the comparison again, with fine-tuning
+        "rm -f {params.old}; {NOTEBOOK}/09_paper_tables.ipynb {log:q} -f {SETTINGS:q} --html"
+        " && {PYTHON} -m cprlib.report.tables {RUN:q} && touch {output:q}"  # the comparison again, with fine-tuning
 
 
 # Every result is named, because Snakemake restores a missing intermediate result only if it is asked for it.

@@ -22,7 +22,7 @@ try:
         for seed in config["seeds"]:
             given = read_params(resolve(file)) | EVERY | {"seed": seed}
             for name in ("run", "pretrained", "init_run"):
-                given |= {name: f"{given[name]}-seed{seed}"} if given.get(name) else {}
+                given |= {name: re.sub("^[^/]+", rf"\g<0>-seed{seed}", given[name])} if given.get(name) else {}  # toy/cpr: a run's method
             if (name := re.sub(r"\W", "_", given["run"])) in RUNS:
                 raise ValueError(f"runs: {given['run']} is named twice; give each parameter file a run of its own")
             RUNS[name] = given
@@ -34,6 +34,7 @@ for asked in ("overwrite_threads", "overwrite_resources"):  # a profile names st
     every = {f"{run}_{rule}": value for run in RUNS for rule, value in by_rule.items()}
     setattr(workflow.resource_settings, asked, {**by_rule, **every})
 
+workflow.runs = {given["run"] for given in RUNS.values()}
 for name, given in RUNS.items():
     workflow.module(name=name, snakefile=str(project_root() / "Snakefile"), config=given)
 
@@ -43,7 +44,12 @@ for name, given in RUNS.items():
 
 
 for shared in ("data", "flow_shard", "flow", "cache_shard", "cache"):  # runs on the same videos share these files: the first run makes them
-    workflow.ruleorder(*(f"{name}_{shared}" for name in RUNS if f"{name}_{shared}" in {rule.name for rule in workflow.rules}))
+    made = [rule for name in RUNS for rule in workflow.rules if rule.name == f"{name}_{shared}"]
+    workflow.ruleorder(*(rule.name for rule in made))
+    for rule in made if shared in ("data", "flow") else ():
+        (table, mark), same = rule.output[:2], next(other for other in made if other.output[0] == rule.output[0])
+        if mark != same.output[1]:
+            raise WorkflowError(f"{same.name} and {rule.name} both make {table}, with other settings; give each run a manifest of its own")
 
 
 # Snakemake runs each command with its own run's globals, but prints it with those of this file.

@@ -49,9 +49,9 @@ class Pipeline:
         printed, _ = process.communicate()
         return process.returncode, printed
 
-    def plan(self, **config):
+    def plan(self, *arguments, **config):
         """Names of the rules that would run."""
-        status, printed = self.run("--dry-run", **config)
+        status, printed = self.run("--dry-run", *arguments, **config)
         assert status == 0, printed
         return set(re.findall(r"^(?:local)?rule (\w+):", printed, re.MULTILINE))
 

@@ -97,7 +97,7 @@ JUDGED = {"all", "retrieval", "probe", "mining", "comparison"}
     ("setting", "rerun"),
     [
         ({"examples": 2}, JUDGED - {"probe"}),
-        ({"workers": 1, "device": "cpu"}, set()),
+        ({"workers": 1, "device": "cpu", "lr": "1e-3", "momentum": "9e-1"}, set()),  # as written by another hand
         ({"cache": "outputs/not-there"}, {"cache"}),
         ({"probe_epochs": 6}, {"all", "probe", "comparison"}),
         ({"finetune_epochs": 3, "dropout": 0.1}, set()),  # only in `tables`

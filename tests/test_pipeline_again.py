@@ -37,11 +37,21 @@ def test_another_flow_bound_retrains_networks_that_use_flow(moved):
     assert before["rgb"] == after["rgb"] and before["flow"] != after["flow"]
 
 
+def test_settings_from_before_a_failure_are_made_again(moved):
+    """Regression: their mark and the restored metrics.json once stood for the folder that the failure had emptied."""
+    status, printed = moved.run("--until", "infonce", lr=1e30)
+    assert status == 1 and "FloatingPointError" in printed, printed
+    assert (moved.outputs / "smoke/infonce_rgb/metrics.json").exists() and "infonce" in moved.plan()
+
+
 def test_changed_settings_are_noticed_after_a_move(moved):
     """Snakemake's own record of settings stays behind; the steps' marks move with the run."""
     assert not moved.plan()
     assert {"flow", "infonce", "coclr", "cpr"} <= moved.plan(flow_bound=2.0)
     assert moved.plan(probe_epochs=6) == {"all", "probe", "comparison"}
+    assert moved.plan("tables", probe_epochs=6) == {"probe", "ablation", "tables"}
+    assert moved.plan("tables", finetune_epochs=3) == {"finetune", "tables"}
+    assert moved.plan("tables", ablation="[num_stages=1]") == {"ablation", "tables"}
 
 
 def test_files_from_the_future_are_named_before_anything_runs(moved):

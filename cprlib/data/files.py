@@ -7,6 +7,8 @@ from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TypeVar
 
+from cprlib.store.files import project_root
+
 BLOCK, BLOCKS = 65536, 16  # a fingerprint reads so many blocks of so many bytes
 SUFFIXES = {
     *(".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"),
@@ -88,6 +90,13 @@ def remembered(function: Callable[[str], T]) -> Callable[[str | Path], T]:
         return found(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)  # copying can set all but the last
 
     return call
+
+
+def stored_path(text: str | Path, folder: Path) -> str:
+    """A path as it is written in a file in `folder`: relative if it lies below it, or if both are in the project."""
+    path, root = Path(text), project_root()
+    together = path.is_relative_to(folder) or (path.is_relative_to(root) and folder.is_relative_to(root))
+    return os.path.relpath(path, folder) if together and path.is_absolute() else str(text)
 
 
 def fingerprint(path: str | Path) -> str:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cprlib.data.files import stored_path
 from cprlib.data.lmdb_frames import check_lmdbs, lmdb_file
 from cprlib.data.text_table import read_text_table
-from cprlib.store.files import atomic_path, stored_path
+from cprlib.store.files import atomic_path
 from cprlib.store.tables import read_parquet
 
 COLUMNS = {

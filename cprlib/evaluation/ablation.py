@@ -2,11 +2,12 @@
 
     python -m cprlib.evaluation.ablation outputs/toy
 
-The points are the folders below `<run>/ablation`; the run's own CPR networks are the point "default". The settings of a
-point are read from the networks' configurations.
+The points are the folders below `<run>/ablation` that its params.yaml names (without one, all); the run's own CPR
+networks are the point "default". The settings of a point are read from the networks' configurations.
 """
 
 import argparse
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -42,21 +43,24 @@ def measure_ablation(run: str | Path) -> pd.DataFrame:
         ValueError: the training of a point is not finished.
     """
     run = resolve(run)
-    points = {"default": run} | {p.name.replace(",", " "): p for p in sorted((run / "ablation").glob("*"))}
-    networks = {point: _networks(folder) for point, folder in points.items()}
+    given = read_params(run / "params.yaml") if (run / "params.yaml").exists() else {}
+    points = {p.name.replace(",", " "): p for p in sorted((run / "ablation").glob("*"))}
+    points = {point: p for point, p in points.items() if point in given.get("ablation", points)}
+    networks = {point: _networks(folder, point, given) for point, folder in {"default": run, **points}.items()}
     networks = {point: by_view for point, by_view in networks.items() if by_view}
     if not networks:
         raise FileNotFoundError(f"no CPR network in {run} or {run / 'ablation'}; run the pipeline with `ablation` set")
-    given = read_params(run / "params.yaml") if (run / "params.yaml").exists() else {}
     probe = {name: given[key] for key, name in PROBE.items() if key in given}
     points = progress(networks, f"ablation of {run.name}")
     rows = [_measure(networks[point], probe).assign(point=point) for point in points]
     return pd.concat(rows, ignore_index=True)
 
 
-def _networks(folder: Path) -> dict[str, list[Path]]:
-    """View -> CPR networks of all cycles, in order."""
-    found = cotrained_networks(folder, "cpr")
+def _networks(folder: Path, point: str, given: dict) -> dict[str, list[Path]]:
+    """View -> CPR networks of all cycles that the settings ask for, in order."""
+    cycles = re.search(r"\bcycles=(\d+)", point)
+    last = int(cycles[1]) if cycles else given.get("cycles")
+    found = {view: paths[:last] for view, paths in cotrained_networks(folder, "cpr").items()}
     for path in (path for cycles in found.values() for path in cycles):
         if not is_finished(path):
             raise ValueError(f"{path} is not finished; run the pipeline again to resume it")

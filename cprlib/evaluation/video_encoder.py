@@ -204,15 +204,6 @@ def find_networks(place: Path) -> dict[str, Path]:
     )
 
 
-def network_files(place: str | Path) -> list[Path]:
-    """The files that decide the vectors of what a path names, see :func:`load_encoder`."""
-    place = resolve(place)
-    if place.is_file() and place.name != CHECKPOINT:
-        return [place]
-    folders = sorted(set(find_networks(place).values()))
-    return [file for folder in folders for file in (folder / CHECKPOINT, *sorted(folder.glob("centre_*.pt")))]
-
-
 def network_of(place: str | Path, view: str) -> Path:
     """The finished training of a view among those that a path names, see :func:`find_networks`.
 

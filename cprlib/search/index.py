@@ -65,7 +65,7 @@ class Index:
     @property
     def networks(self) -> Path:
         """Where the networks were that made the index; in the same project they may be moved together."""
-        return Path(os.path.normpath(self.folder.resolve() / self.about["encoder"]))
+        return Path(os.path.normpath(os.path.join(os.path.realpath(self.folder), self.about["encoder"])))
 
     def encoder(self, run: str | Path | None = None) -> VideoEncoder:
         """The networks that made the index.
@@ -182,9 +182,13 @@ def check_same_encoder(folder: Path, about: dict, encoder: VideoEncoder) -> None
 
 def cached_encoder(path: str) -> VideoEncoder:
     """The networks at a path, loaded again only if one of their files has changed."""
-    from cprlib.evaluation.video_encoder import network_files
+    from cprlib.evaluation.video_encoder import find_networks
 
-    stats = ((str(file), file.stat()) for file in network_files(path))
+    place = resolve(path)
+    files = [place]  # published weights
+    if not place.is_file() or place.suffix == ".pt":
+        files = [file for folder in find_networks(place).values() for file in sorted(folder.glob("*.pt"))]
+    stats = ((str(file), file.stat()) for file in files)
     return _loaded(path, tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats))
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from cprlib.data.container import VideoError
-from cprlib.data.files import find_videos, fingerprint
+from cprlib.data.files import find_videos, fingerprint, stored_path
 from cprlib.data.manifest import Manifest
 from cprlib.data.parallel import WorkerKilled, parallel_map
 from cprlib.data.text_table import TABLES, place_of, read_text_table
@@ -32,7 +32,7 @@ from cprlib.search.index import (
     read_table,
 )
 from cprlib.search.shards import Vectors, read_vectors, shard_file, to_merge, write_shard
-from cprlib.store.files import atomic_path, locked, stored_path, write_json
+from cprlib.store.files import atomic_path, locked, write_json
 
 SECONDS, BYTES = 60.0, 2**28  # finished vectors are written after this time, or at this size
 

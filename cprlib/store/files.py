@@ -57,13 +57,6 @@ def resolve(path: str | Path) -> Path:
     return Path(os.path.normpath(there / expanded))
 
 
-def stored_path(text: str | Path, folder: Path) -> str:
-    """A path as it is written in a file in `folder`: relative if it lies below it, or if both are in the project."""
-    path, root = Path(text), project_root()
-    together = path.is_relative_to(folder) or (path.is_relative_to(root) and folder.is_relative_to(root))
-    return os.path.relpath(path, folder) if together and path.is_absolute() else str(text)
-
-
 def socket_folder() -> str:
     """A folder for temporary sockets: the system's temporary folder, or another one if that path is too long."""
     usual = tempfile.gettempdir()

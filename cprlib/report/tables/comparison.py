@@ -37,7 +37,7 @@ def run_table(run_folder: str | Path) -> pd.DataFrame:
     for protocol in CLASSIFIED:
         top1 = read_accuracies(folder, protocol)
         parts += [] if top1 is None else [top1["top1"].rename(protocol)]
-    table = pd.concat(parts, axis=1).reindex(columns=list(MEASURES)).rename_axis(KEYS)
+    table = pd.concat(parts, axis=1).reindex(parts[0].index, columns=list(MEASURES)).rename_axis(KEYS)
     return in_order(table.reset_index())
 
 

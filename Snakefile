@@ -667,7 +667,7 @@ rule ablation:
         "rm -f {params.old}; {PYTHON} -m cprlib.evaluation.ablation {RUN:q} && touch {output:q}"
 
 
-REPORTED = [*trained(), *results("probe", "finetune"), *(rules.ablation.output if SWEPT else [])]
+REPORTED = [*map(str, trained()), *results("probe", "finetune"), *(rules.ablation.output if SWEPT else [])]  # as text: in a paper other runs make some
 
 
 # Everything that the paper reports; fine-tuning and the ablation take many trainings, so `all` leaves them out.

@@ -34,6 +34,19 @@ def test_runs_and_seeds_are_one_plan(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_run_evaluates_networks_that_another_run_of_the_paper_trains(tmp_path):
+    smoke = (project_root() / "params/smoke.yaml").read_text()
+    other = tmp_path / "other.yaml"
+    other.write_text(f"{smoke.replace('run: smoke', 'run: other').split('ablation')[0]}pretrained: smoke\n")
+    given = {"runs": ["params/smoke.yaml", str(other)], "seeds": [0], "outputs": str(tmp_path / "out")}
+    status, printed, jobs = plan(tmp_path, **given)
+    assert status == 0, printed
+    assert jobs.count("smoke_seed0_cpr") == jobs.count("other_seed0_retrieval") == 1 and "other_seed0_cpr" not in jobs
+    other.write_text(smoke.replace("run: smoke", "run: other").replace("flow_bound: 8.0", "flow_bound: 2.0"))
+    status, printed, _ = plan(tmp_path, **given)
+    assert status == 1 and "manifest.csv, with other settings; give each run a manifest of its own" in printed
+
+
 def test_a_wrong_name_fails_at_once(tmp_path):
     status, printed, _ = plan(tmp_path, runs=["params/smoke.yaml"], seeds=[0], epcohs=3)
     assert status == 1 and "unknown parameter 'epcohs'. Did you mean 'epochs'?" in printed

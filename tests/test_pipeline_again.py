@@ -4,12 +4,14 @@ import contextlib
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
 import torch
 
+from cprlib.data.manifest import Manifest
 from cprlib.store.checkpoints import load_checkpoint
 from cprlib.training.loop import read_metrics
 from tests.pipeline import Pipeline
@@ -52,6 +54,21 @@ def test_changed_settings_are_noticed_after_a_move(moved):
     assert moved.plan("tables", probe_epochs=6) == {"probe", "ablation", "tables"}
     assert moved.plan("tables", finetune_epochs=3) == {"finetune", "tables"}
     assert moved.plan("tables", ablation="[num_stages=1]") == {"ablation", "tables"}
+
+
+def test_videos_that_moved_are_listed_again(toy_manifest, tmp_path):
+    for path in Manifest.read(toy_manifest).table.query("label < 2").path:
+        place = tmp_path / "videos" / Path(path).stem[:4] / Path(path).name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    pipeline, data = Pipeline(tmp_path, "params/own_videos.yaml"), tmp_path / "outputs/data"
+    first, second = ({"manifest": data / name} for name in ("manifest.csv", "manifest2.csv"))
+    for table in (first, second):  # side by side
+        status, printed = pipeline.run("data", videos=tmp_path / "videos", **table)
+        assert status == 0, printed
+    assert not pipeline.plan("data", videos=tmp_path / "videos", **first)
+    (tmp_path / "videos").rename(tmp_path / "moved")
+    assert pipeline.plan("data", videos=tmp_path / "moved", **first) == {"data"}
 
 
 def test_files_from_the_future_are_named_before_anything_runs(moved):

@@ -101,8 +101,8 @@ def pictures_of(run: Run) -> tuple[list[Picture], dict[str, list[str]]]:
         except (FileNotFoundError, ValueError) as error:  # e.g. videos that have been moved
             missing.setdefault(section, {})[f"Figures are left out: {error}."] = None
     once = {data: name for name, data in files.items() if bare(name) not in drawn}
-    described = sorted(((*describe(name, run.views), data) for data, name in once.items()), key=lambda item: item[0])
-    pictures += [Picture(*figure[1:4], *encode(data)) for _, figure, data in described]
+    names = sorted(once.items(), key=lambda item: describe(item[1], run.views)[0])
+    pictures += [Picture(*describe(n, run.views)[1][1:4], *encode(data, f"figures/{n}.png")) for data, n in names]
     return pictures, {section: list(notes) for section, notes in missing.items()}
 
 
@@ -118,12 +118,12 @@ def encode_figure(figure: Figure) -> tuple[str, int, int]:
     return data_uri(file.getvalue(), "svg+xml"), width, height
 
 
-def encode(data: bytes) -> tuple[str, int, int]:
-    """A PNG as data URI of a WebP, lossless if that is smaller; with width and height in pixels."""
+def encode(data: bytes, name: str = "a figure") -> tuple[str, int, int]:
+    """A PNG (`name` in errors) as data URI of a WebP, lossless if that is smaller; with width and height in pixels."""
     try:
         image = Image.open(io.BytesIO(data)).convert("RGB")
     except OSError as error:
-        raise ValueError(f"a figure cannot be read ({error}); delete it and run its notebook again") from error
+        raise ValueError(f"{name} cannot be read; delete it and run its notebook again") from error
     exact, lossy = io.BytesIO(), io.BytesIO()
     image.save(exact, "WEBP", lossless=True)
     image.save(lossy, "WEBP", quality=85)

@@ -67,8 +67,8 @@ def test_images_keep_their_pixels(tmp_path):
     Image.fromarray(flat).save(tmp_path / "flat.png")
     uri, width, height = encode((tmp_path / "flat.png").read_bytes())
     assert (width, height) == (60, 40) and uri.startswith("data:image/webp;base64,")
-    with pytest.raises(ValueError, match="cannot be read.*delete it"):
-        encode(b"no image")
+    with pytest.raises(ValueError, match="^figures/x.png cannot be read; delete it"):
+        encode(b"no image", "figures/x.png")
 
 
 def test_number_columns_are_right_aligned():

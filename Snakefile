@@ -77,19 +77,29 @@ def complete(given):
             raise ValueError(f"{name}: no file at {resolve(given[name])}; correct the path, or download the file")
     if not shared.get("manifest", ".csv").endswith((".csv", ".parquet")):
         raise ValueError(f"manifest: {shared['manifest']!r} must end in .csv or .parquet")
-    for point in shared.get("ablation", []):
-        pairs_of(point)
     for name in ("views", "methods"):
         if not shared[name] or len(set(shared[name])) < len(shared[name]):
             raise ValueError(f"{name}: {shared[name]}; name at least one, each once")
-    mines = (set(shared["methods"]) & set(COTRAINED) - {"coclr"} or shared.get("ablation")) and not shared.get("pretrained")
-    if mines and {"K", "num_stages", "ratio", "top_k"} <= given.keys():  # an impossible cascade fails before any training
-        plan = {name: given[name] for name in ("num_stages", "ratio", "keeps") if name in given}
-        for top_k in given.get("top_k_phases") or [given["top_k"]]:
-            plan_stages(given["K"], top_k=top_k, **plan)
+    points = {point: {name: yaml.safe_load(value) for name, value in pairs_of(point)} for point in shared.get("ablation", [])}
+    if not shared.get("pretrained"):
+        if set(shared["methods"]) & set(COTRAINED) - {"coclr"}:
+            check_cascade(given)
+        for point, changes in points.items():
+            check_cascade(given | changes, f"ablation: {point!r}: ")
     if given.get("shards", 1) > 1:  # shard jobs run no notebook, so they need its defaults
         shared = {"flow_method": "dis", "flow_bound": 8.0, "flow_short_side": 0, "short_side": 60, "batch_size": 32} | shared
     return {"manifest": f"{shared['outputs']}/data/{shared['dataset']}/manifest.csv"} | shared
+
+
+def check_cascade(given, where=""):
+    """Raise if the cascade is impossible: before any training, not when the first network mines."""
+    if {"K", "num_stages", "ratio", "top_k"} <= given.keys():
+        plan = {name: given[name] for name in ("num_stages", "ratio", "keeps") if name in given}
+        try:
+            for top_k in given.get("top_k_phases") or [given["top_k"]]:
+                plan_stages(given["K"], top_k=top_k, **plan)
+        except ValueError as error:
+            raise ValueError(f"{where}{error}") from None
 
 
 def started(view):

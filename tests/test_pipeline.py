@@ -137,6 +137,7 @@ def test_a_new_miner_needs_one_line_in_the_table(smoke):
         ({"pretrained": "nothing"}, "pretrained: 'nothing' lacks"),
         ({"ablation": "[num_stages]"}, "ablation: 'num_stages' is not a list of name=value"),
         ({"ablation": "[top_k=-3]"}, "top_k: -3 must be at least 1"),
+        ({"ablation": "[num_stages=9]"}, "ablation: 'num_stages=9': "),
         ({"ablation": "[run=other]"}, "ablation: 'run=other': run decides no result"),
         ({"run": ".."}, "run: '..' in"),
         ({"outputs": __file__}, "test_pipeline.py' is no folder and cannot become one; name another place"),

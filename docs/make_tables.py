@@ -54,11 +54,11 @@ POINTS = {  # of bench.when; "toy" is the demo, after its first cycle or its sec
     "top_k_phases=[1,3,5],epochs=13,lr_milestones=[10]": "1, 3 and 5 positives, 13 epochs each",
     "drop_self_positive=0": "the own key is always a positive",
     "drop_self_positive=0,cycles=2": "the same, two cycles",
-    "K=320,cycles=2": "a memory of 320 rows, not 256, two cycles",
     "num_stages=3": "3 stages, the last in the frozen view",
     "num_stages=4": "4 stages, the last in the trained view",
     "num_stages=7,ratio=0.6": "7 stages, keeping six in ten",
 }
+POINTS |= {f"K={n},cycles=2": f"a memory of {n} rows, not 256, two cycles" for n in (128, 192, 320)}
 VARIANTS = {  # of bench.iic, by the suffix of a series
     "-phases": ", top-k 1, 3, 5",
     "-loss=nce": ", NCE",

@@ -117,6 +117,7 @@ def test_networks_of_a_run_that_do_not_belong_together(config):
         with pytest.raises(ValueError, match="coclr_flow_cycle1 was made from another coclr_rgb_cycle1 than there is"):
             use(run / "coclr")
     check_descent(networks["flow"], {"flow": networks["flow"]})  # on its own it is what its fingerprint says
+    check_descent(networks["flow"] / "checkpoint.pt", {"flow": networks["flow"]})
     shutil.rmtree(networks["rgb"])
     check_descent(run / "coclr", {"flow": networks["flow"]})  # nobody can tell
 

@@ -51,13 +51,13 @@ def check_descent(place: Path, networks: Mapping[str, Path]) -> None:
     This happens while a run is made again with other settings, and to the networks of later cycles that it then lacks.
 
     Args:
-        place: the run or method that was named; a training named itself passes.
+        place: the run or method that was named; a training named itself, or its checkpoint.pt, passes.
         networks: view -> folder of its training.
 
     Raises:
         ValueError: names both.
     """
-    for folder in {*networks.values()} - {place}:
+    for folder in {*networks.values()} - {place, place.parent}:
         config, found = read_config(folder), Fingerprint.read(folder)
         parts = found.parts if found else {}
         used = {config.get("init"): parts.get("init")}

@@ -77,6 +77,12 @@ def printable(path: str | Path) -> str:
     return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
 
 
+def file_stamp(path: str | Path) -> tuple[int, int, int]:
+    """Size and times of a file, to notice that it has changed; copying can set all but the last time."""
+    stat = os.stat(path)
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
 def remembered(function: Callable[[str], T]) -> Callable[[str | Path], T]:
     """Make a function of a file remember what it found, until the file's size or a time of it changes."""
 
@@ -86,8 +92,7 @@ def remembered(function: Callable[[str], T]) -> Callable[[str | Path], T]:
 
     @wraps(function)
     def call(path: str | Path) -> T:
-        stat = os.stat(path)
-        return found(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)  # copying can set all but the last
+        return found(str(path), *file_stamp(path))
 
     return call
 

@@ -149,7 +149,7 @@ class EpochSampler(Sampler):
         return self.num_rows // self.batch_size
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        g = torch.Generator().manual_seed(step_seed(self.seed, self.epoch, 0))
+        g = torch.Generator().manual_seed(step_seed(self.seed, self.epoch, 0))  # the same for all processes
         rows = torch.randperm(self.num_rows, generator=g).tolist()
         seeds = torch.randint(2**62, (self.num_rows,), generator=g).tolist()
         for batch in range(len(self)):

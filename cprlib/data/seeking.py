@@ -5,7 +5,6 @@ decoder may begin. To read a frame, seek to the last key frame before it and dec
 does not behave as its packets said is decoded from its start, which is slow and never wrong.
 """
 
-import os
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ import av
 import numpy as np
 
 from cprlib.data.container import open_video
+from cprlib.data.files import file_stamp
 
 STAMPED = {"mp4", "matroska", "webm", "flv"}  # containers that store when each frame is shown
 REMEMBERED = 8_000_000  # frames whose stamps a process keeps, 8 bytes each
@@ -48,8 +48,7 @@ def frame_index(path: str | Path, any_container: bool = True) -> FrameIndex | No
         The index, or None if packets lack stamps or share them.
     """
     global _frames
-    stat = os.stat(path)
-    key = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    key = (str(path), *file_stamp(path))
     found = _kept.pop(key, None)
     if found is None:
         found = _index_of(path)

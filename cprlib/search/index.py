@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cprlib.data.files import fingerprint
+from cprlib.data.files import file_stamp, fingerprint
 from cprlib.search.flat import Flat
 from cprlib.search.shards import Vectors, best_of_each, read_vectors
 from cprlib.store.files import read_json, resolve
@@ -188,8 +188,7 @@ def cached_encoder(path: str) -> VideoEncoder:
     files = [place]  # published weights
     if not place.is_file() or place.suffix == ".pt":
         files = [file for folder in find_networks(place).values() for file in sorted(folder.glob("*.pt"))]
-    stats = ((str(file), file.stat()) for file in files)
-    return _loaded(path, tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in stats))
+    return _loaded(path, tuple((str(file), *file_stamp(file)) for file in files))
 
 
 @lru_cache(2)

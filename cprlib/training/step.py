@@ -79,7 +79,7 @@ def train_epoch(
     state.train()
     start, losses, logs, clips = time.monotonic(), [], [], 0
     for step, batch in enumerate(loader):  # losses stay on the device, so that the next step need not wait for them
-        generator = torch.Generator().manual_seed(step_seed(config.seed, state.epoch, step, 0))
+        generator = torch.Generator().manual_seed(step_seed(config.seed, state.epoch, step, 0))  # for all processes
         loss, log = (step_of or train_step)(config, state, miner, batch, generator)
         clips += len(batch["video_id"]) * ranks.size()
         losses += [] if loss is None else [loss]

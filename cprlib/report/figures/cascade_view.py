@@ -58,7 +58,7 @@ def trace(memory: Memory, stages: Sequence[Stage], query: int) -> Trace:
 def typical_query(memory: Memory, stages: Sequence[Stage], seed: int = 0) -> int:
     """A row drawn among those that mine the median share of true positives."""
     queries = _measured(len(memory.label))
-    shares = mine_memory(memory, stages, queries, in_order=True)[2]
+    shares = mine_memory(memory, stages, queries)[2]
     typical = queries[shares == shares.nanmedian()]
     if not len(typical):
         raise ValueError("no row of this memory may mine another one: all are of one recording")
